@@ -1,0 +1,65 @@
+"""ferkit: faces in, calibrated facial expressions out.
+
+>>> from ferkit import Pipeline
+>>> result = Pipeline()("photo.jpg")  # doctest: +SKIP
+
+Importing this package costs almost nothing: every name below is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ._image import load_image as load_image
+    from .classify import ExpressionClassifier as ExpressionClassifier
+    from .detect import FaceDetector as FaceDetector
+    from .errors import DataError as DataError
+    from .errors import FerkitError as FerkitError
+    from .errors import ImageError as ImageError
+    from .errors import ImageNotFoundError as ImageNotFoundError
+    from .errors import InputError as InputError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import WeightsError as WeightsError
+    from .labels import LabelSet as LabelSet
+    from .pipeline import Pipeline as Pipeline
+    from .results import Expression as Expression
+    from .results import Face as Face
+    from .results import Result as Result
+    from .weights import list_weights as list_weights
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DataError": "errors",
+    "Expression": "results",
+    "ExpressionClassifier": "classify",
+    "Face": "results",
+    "FaceDetector": "detect",
+    "FerkitError": "errors",
+    "ImageError": "errors",
+    "ImageNotFoundError": "errors",
+    "InputError": "errors",
+    "LabelSet": "labels",
+    "MissingExtraError": "errors",
+    "Pipeline": "pipeline",
+    "Result": "results",
+    "WeightsError": "errors",
+    "list_weights": "weights",
+    "load_image": "_image",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ferkit' has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,212 @@
+"""The expression classifier: prepare crops, run the network, answer calibrated probabilities."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._geometry import CropGeometry
+from ._image import to_grey
+from ._runtime import open_runtime
+from .errors import InputError
+from .labels import LabelSet
+from .results import Expression
+from .weights import Output, WeightsSpec, read_verified, resolve
+
+__all__ = ["Crops", "ExpressionClassifier", "views"]
+
+Crops = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+_BATCH = 64  # the network's buffers stay a few MB, and larger batches are no faster
+_CORNER = 2.0  # pixels of a 48-pixel face: the ten-crop of 44 in 48
+
+
+def views(count: int) -> list[tuple[float, float, bool]]:
+    """Return ``count`` test-time views, each ``(shift x, shift y, mirrored)`` in pixels of a 48-pixel face.
+
+    They come in mirrored pairs: the face as it is, its four corner crops, then further shifts spread evenly by the R2
+    low-discrepancy sequence. So 1 is the plain face, 2 adds the flip and 10 is the usual ten-crop.
+    """
+    if not 1 <= count <= 100:
+        raise InputError(f"tta={count}; expected None, 'flip', or a number of views from 1 to 100.")
+    shifts = [(0.0, 0.0), (-_CORNER, -_CORNER), (_CORNER, -_CORNER), (-_CORNER, _CORNER), (_CORNER, _CORNER)]
+    for i in range(1, count // 2 - 3):
+        shifts.append(tuple(2 * _CORNER * ((0.5 + i * step) % 1 - 0.5) for step in (0.7548776662466927, 0.5698402909980532)))  # type: ignore[arg-type]
+    return [(x, y, mirrored) for x, y in shifts for mirrored in (False, True)][:count]
+
+
+def _view_count(tta: str | int | None) -> int:
+    if tta is None or tta == "none":
+        return 1
+    if tta == "flip":
+        return 2
+    try:
+        return int(tta)
+    except (TypeError, ValueError):
+        raise InputError(f"tta={tta!r}; expected None, 'flip', or a number of views from 1 to 100.") from None
+
+
+class ExpressionClassifier:
+    """Classifies face crops.
+
+    Args:
+        weights: A name, ``hf://org/repo@revision`` or a folder; None is the bundled default.
+        labels: Which of the weights' outputs to answer in (``"fer2013"``, ``"ferplus"``, ...), or class names (a
+            LabelSet or a sequence), which must all be in the weights' default output: the rest is left out and the
+            probabilities are renormalised. None is the weights' own default.
+        runtime: ``"opencv"`` or ``"onnxruntime"``.
+        tta: Test-time augmentation: None, ``"flip"``, or a number of views (10 is the usual ten-crop).
+        min_confidence: Abstain (label None, with a reason) below this probability, 0-1.
+
+    Raises:
+        InputError: Unknown labels, runtime or tta, or a min_confidence outside 0-1.
+        WeightsError: The weights cannot be found, or are damaged.
+        MissingExtraError: The runtime is not installed.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike[str] | None = None,
+        *,
+        labels: str | LabelSet | Sequence[str] | None = None,
+        runtime: str = "opencv",
+        tta: str | int | None = None,
+        min_confidence: float | None = None,
+    ) -> None:
+        if min_confidence is not None and not 0 <= min_confidence <= 1:
+            raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
+        self._views = views(_view_count(tta))
+        self._min_confidence = min_confidence
+        folder = resolve(weights)
+        self.spec = WeightsSpec.load(folder)
+        self._mix, self._labels = _mixing(self.spec, labels)
+        self._runtime = open_runtime(runtime, read_verified(folder, self.spec))
+        self._size = int(self.spec.input["size"])
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes, in the order of the probabilities' columns."""
+        return self._labels
+
+    @property
+    def name(self) -> str:
+        """The weights' name."""
+        return self.spec.name
+
+    @property
+    def crop(self) -> CropGeometry:
+        """How these weights want a detected face to be cropped."""
+        return self.spec.crop
+
+    def predict(self, crops: Crops) -> list[Expression]:
+        """Classify face crops: one Expression each. Arguments and errors as in :meth:`predict_proba`."""
+        return [self._expression(row) for row in self.predict_proba(crops)]
+
+    def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
+        """Return calibrated class probabilities.
+
+        Args:
+            crops: uint8, 0-255, ``(n, H, W)`` grey or ``(n, H, W, 3)`` RGB of any size, or a sequence of such crops
+                of different sizes. Square crops keep the face's shape; others are stretched.
+
+        Returns:
+            float32 ``(n, k)``; every row sums to 1. An empty batch gives ``(0, k)``.
+
+        Raises:
+            InputError: Another shape or dtype.
+        """
+        return self.probabilities(self.logits(crops))
+
+    def logits(self, crops: Crops) -> NDArray[np.float32]:
+        """Return the network's raw outputs for every view, float32 ``(views, n, columns)``. Arguments as above."""
+        faces = self.prepare(crops)
+        width = 1 + max(c for output in self.spec.outputs for row in output.columns for c in row)
+        out = np.zeros((len(self._views), len(faces), width), np.float32)
+        for v, view in enumerate(self._views):
+            for start in range(0, len(faces), _BATCH):
+                batch = _seen(faces[start : start + _BATCH], view)
+                out[v, start : start + _BATCH] = self._runtime.run(self._normalise(batch))
+        return out
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn raw outputs ``(views, n, columns)`` into probabilities ``(n, k)``: the mean over the views."""
+        scores = logits.astype(np.float64) @ self._mix
+        scores -= scores.max(axis=-1, keepdims=True)
+        exp = np.exp(scores)
+        return np.asarray((exp / exp.sum(axis=-1, keepdims=True)).mean(axis=0), np.float32)
+
+    def prepare(self, crops: Crops) -> NDArray[np.uint8]:
+        """Return crops as the network's grey squares, uint8 ``(n, size, size)``. Arguments as in predict_proba."""
+        return np.stack(list(self._prepared(crops))) if len(crops) else np.zeros((0, self._size, self._size), np.uint8)
+
+    def _prepared(self, crops: Crops) -> Iterator[NDArray[np.uint8]]:
+        import cv2
+
+        if isinstance(crops, np.ndarray) and crops.ndim not in (3, 4):
+            raise InputError(f"Crops of shape {crops.shape}; expected (n, H, W) or (n, H, W, 3). For one crop type: crop[None].")
+        for number, given in enumerate(crops):
+            crop = np.asarray(given)
+            if crop.dtype != np.uint8:
+                raise InputError(
+                    f"Crop {number} has dtype {crop.dtype}; expected uint8, 0-255. For values 0-1: (crop * 255).astype('uint8')."
+                )
+            if crop.ndim == 3 and crop.shape[2] == 1:
+                crop = crop[:, :, 0]
+            if crop.ndim not in (2, 3) or (crop.ndim == 3 and crop.shape[2] != 3) or 0 in crop.shape:
+                raise InputError(f"Crop {number} has shape {crop.shape}; expected (H, W) or (H, W, 3), at least one pixel.")
+            grey = to_grey(crop)
+            if grey.shape != (self._size, self._size):
+                # Averaging areas when shrinking; a bilinear sample would alias.
+                how = cv2.INTER_AREA if min(grey.shape) > self._size else cv2.INTER_LINEAR
+                grey = np.asarray(cv2.resize(grey, (self._size, self._size), interpolation=how), np.uint8)
+            yield grey
+
+    def _normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+        mean, std = float(self.spec.input["mean"]), float(self.spec.input["std"])
+        return np.ascontiguousarray((faces.astype(np.float32)[:, None] / 255.0 - mean) / std, np.float32)
+
+    def _expression(self, row: NDArray[np.float32]) -> Expression:
+        best = int(row.argmax())
+        confidence = float(row[best])
+        label: str | None = self._labels[best]
+        reason = None
+        if self._min_confidence is not None and confidence < self._min_confidence:
+            label, reason = None, f"confidence {confidence:.3f} is below {self._min_confidence:g}; most likely {self._labels[best]}"
+        return Expression(label, confidence, {name: float(p) for name, p in zip(self._labels, row, strict=True)}, reason)
+
+
+def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) -> tuple[NDArray[np.float64], LabelSet]:
+    """Return the matrix from raw columns to an output's logits, and the output's labels."""
+    if labels is None or isinstance(labels, str):
+        output = spec.output(labels or spec.default_output)
+        wanted = output.label_set
+    else:
+        output = spec.output(spec.default_output)
+        wanted = labels if isinstance(labels, LabelSet) else LabelSet("custom", tuple(labels))
+    return _matrix(spec, output, output.label_set.columns(wanted)), wanted
+
+
+def _matrix(spec: WeightsSpec, output: Output, chosen: list[int]) -> NDArray[np.float64]:
+    width = 1 + max(c for o in spec.outputs for row in o.columns for c in row)
+    matrix = np.zeros((width, len(chosen)))
+    for weight, columns in zip(output.weights, output.columns, strict=True):
+        for k, label in enumerate(chosen):
+            matrix[columns[label], k] += weight / output.temperature
+    return matrix
+
+
+def _seen(faces: NDArray[np.uint8], view: tuple[float, float, bool]) -> NDArray[np.uint8]:
+    """Apply one test-time view to ``(n, S, S)``: whole faces shifted, borders reflected as in training."""
+    x, y, mirrored = view
+    if mirrored:
+        faces = faces[:, :, ::-1]
+    if x or y:
+        import cv2
+
+        scale = faces.shape[1] / 48
+        matrix = np.array([[1, 0, x * scale], [0, 1, y * scale]])
+        side = faces.shape[1]
+        faces = np.stack([cv2.warpAffine(f, matrix, (side, side), borderMode=cv2.BORDER_REFLECT_101) for f in np.ascontiguousarray(faces)])
+    return faces

@@ -1,0 +1,313 @@
+"""The ``ferkit`` command: thin callers of the library. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+from .errors import FerkitError, ImageError, InputError
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+    from .results import Result
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    """Turns ferkit's own errors into one line on stderr and exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise click.UsageError(str(error)) from error
+        except FerkitError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ferkit")
+def main() -> None:
+    """Read facial expressions: apparent expression, not feeling."""
+
+
+def _classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
+        click.option("--tta", default=None, help="Test-time augmentation: flip, or a number of views (10 = ten-crop)."),
+        click.option("--labels", default=None, help="Which of the weights' label sets to answer in (for example ferplus)."),
+        click.option("--weights", default=None, help="A name, hf://org/repo@revision, or a folder.  [default: bundled]"),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--format", "format_", type=click.Choice(["json", "jsonl", "csv"]), default="json", show_default=True)
+@click.option("--draw", type=click.Path(path_type=Path), help="Write the annotated picture here; a folder for several images.")
+@_classifier_options
+@click.option("--detector", default=None, help="haar, yunet, or none (each image is a face).  [default: haar]")
+@click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file, instead of the default one.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), default=None, help="Abstain (label null) below this probability.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images held in memory at once.")
+def predict(
+    inputs: tuple[str, ...],
+    format_: str,
+    draw: Path | None,
+    weights: str | None,
+    labels: str | None,
+    tta: str | None,
+    runtime: str,
+    detector: str | None,
+    detector_model: Path | None,
+    min_confidence: float | None,
+    batch_size: int,
+) -> None:
+    """Find the faces in images and classify their expressions.
+
+    IMAGE is a file, a folder (searched through), a quoted glob, or - for an image on standard input. An image that
+    cannot be read is reported on stderr and skipped; the exit code is then 1.
+    """
+    from .classify import ExpressionClassifier
+    from .detect import FaceDetector
+    from .pipeline import Pipeline
+
+    failures: list[str] = []
+    paths = list(_expand(inputs, failures))
+    pipeline = Pipeline(
+        FaceDetector(detector, model=detector_model),
+        ExpressionClassifier(weights, labels=labels, runtime=runtime, tta=tta, min_confidence=min_confidence),
+    )
+    _check_draw(draw, len(paths))
+    write = _Writer(format_, list(pipeline.classifier.labels))
+    for result in _results(pipeline, paths, batch_size, draw is not None, failures):
+        write(result)
+        if draw is not None:
+            _draw(result, draw, len(paths), failures)
+    write.close()
+    for failure in failures:
+        click.echo(f"ferkit: {failure}", err=True)
+    if failures:
+        sys.exit(1)
+
+
+def _expand(inputs: tuple[str, ...], failures: list[str]) -> Iterator[str]:
+    from ._image import IMAGE_SUFFIXES
+
+    for item in inputs:
+        path = Path(item)
+        if item == "-":
+            yield item
+        elif path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            if not found:
+                failures.append(f"{item}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+            yield from map(str, found)
+        elif path.exists() or not glob.has_magic(item):
+            yield item
+        else:
+            matches = sorted(m for m in glob.glob(item, recursive=True) if os.path.isfile(m))
+            if not matches:
+                failures.append(f"{item}: nothing matches this pattern.")
+            yield from matches
+
+
+def _results(pipeline: Pipeline, paths: list[str], batch_size: int, keep_pixels: bool, failures: list[str]) -> Iterator[Result]:
+    """Yield a result per readable image, in order, with the faces of a batch of images classified together."""
+    from ._image import load_image
+    from .results import Result
+
+    for start in range(0, len(paths), batch_size) if len(paths) < 2 else _progress(len(paths), batch_size):
+        readable, pixels = [], []
+        for path in paths[start : start + batch_size]:
+            try:
+                pixels.append(load_image(sys.stdin.buffer.read() if path == "-" else path))
+                readable.append(path)
+            except (ImageError, InputError) as error:
+                failures.append(str(error) if path in str(error) else f"{path}: {error}")
+        for path, r in zip(readable, pipeline.predict(pixels, batch_size, keep_pixels=keep_pixels), strict=True):
+            yield Result(r.faces, r.width, r.height, path, r.weights, r.pixels)
+
+
+def _progress(total: int, step: int) -> Iterator[int]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="image", file=sys.stderr) as bar:
+        for start in range(0, total, step):
+            yield start
+            bar.update(min(step, total - start))
+
+
+class _Writer:
+    """Writes results to stdout as they come."""
+
+    def __init__(self, format_: str, labels: list[str]) -> None:
+        self._format, self._labels, self._count = format_, labels, 0
+        if format_ == "csv":
+            import csv
+
+            from .results import csv_header
+
+            self._csv = csv.writer(sys.stdout, lineterminator="\n")
+            self._csv.writerow(csv_header(labels))
+
+    def __call__(self, result: Result) -> None:
+        if self._format == "csv":
+            from .results import csv_rows
+
+            self._csv.writerows(csv_rows(result, self._labels))
+        elif self._format == "jsonl":
+            click.echo(result.to_json())
+        else:
+            click.echo(("[" if self._count == 0 else ",") + "\n" + result.to_json(), nl=False)
+        self._count += 1
+
+    def close(self) -> None:
+        if self._format == "json":
+            click.echo("[]" if self._count == 0 else "\n]")
+
+
+def _check_draw(draw: Path | None, count: int) -> None:
+    """Refuse a place that cannot be written before any work is done."""
+    if draw is None:
+        return
+    folder = draw if count > 1 or draw.is_dir() else draw.parent
+    if count > 1 and draw.exists() and not draw.is_dir():
+        raise click.UsageError(f"--draw {draw} is a file, but there are {count} images; give a folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"--draw {draw} cannot be written: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"--draw {draw} cannot be written: {folder} is read-only; choose another folder.")
+
+
+def _draw(result: Result, draw: Path, count: int, failures: list[str]) -> None:
+    name = "stdin" if result.image in (None, "-") else Path(str(result.image)).stem
+    target = draw
+    if count > 1 or draw.is_dir():
+        target = draw / f"{name}.png"
+        number = 2
+        while target.exists():  # two folders may hold the same file name, and nothing is overwritten
+            target, number = draw / f"{name}-{number}.png", number + 1
+    try:
+        result.draw().save(target)
+    except (OSError, ValueError) as error:
+        failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")
+
+
+@main.group("weights")
+def weights_group() -> None:
+    """List, check, locate and fetch weights."""
+
+
+@weights_group.command("list")
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def weights_list(format_: str) -> None:
+    """List the releases that this version knows."""
+    from .weights import DEFAULT_WEIGHTS, WeightsSpec, bundled_folder, list_weights
+
+    rows = []
+    for release in list_weights():
+        row: dict[str, Any] = {"name": release.name, "kind": release.kind, "licence": release.licence, "summary": release.summary}
+        row |= {"default": release.name == DEFAULT_WEIGHTS, "bundled": release.hub is None}
+        if release.hub is None:
+            spec = WeightsSpec.load(bundled_folder() / release.name)
+            row |= {"size": sum(int(f["size"]) for f in spec.files.values()), "labels": [o.name for o in spec.outputs]}
+            row["metrics"] = [dict(m) for m in spec.metrics]
+        else:
+            row |= {"size": release.hub.size, "sha256": release.hub.sha256}
+        rows.append(row)
+    if format_ == "json":
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for row in rows:
+        mark = "*" if row["default"] else " "
+        click.echo(f"{mark} {row['name']:<16} {row['kind']:<11} {row['size'] / 1e6:5.1f} MB  {row['licence']:<8} {row['summary']}")
+
+
+@weights_group.command("verify")
+@click.argument("weights", required=False)
+def weights_verify(weights: str | None) -> None:
+    """Check every file of some weights against its SHA-256."""
+    from .weights import verify
+
+    spec = verify(weights)
+    for name, entry in spec.files.items():
+        click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {spec.name}/{name}")
+
+
+@weights_group.command("path")
+@click.argument("weights", required=False)
+def weights_path(weights: str | None) -> None:
+    """Print the folder (a detector: the file) of some weights."""
+    click.echo(_locate(weights, force=False))
+
+
+@weights_group.command("fetch")
+@click.argument("weights")
+@click.option("--force", is_flag=True, help="Fetch again even if a copy is cached.")
+def weights_fetch(weights: str, force: bool) -> None:
+    """Fetch weights into the local cache and print where they are."""
+    click.echo(_locate(weights, force=force))
+
+
+def _locate(weights: str | None, force: bool) -> Path:
+    from .weights import TABLE, resolve, resolve_detector
+
+    if weights in TABLE and TABLE[weights].kind == "detector":
+        return resolve_detector(weights, force=force)
+    return resolve(weights, force=force)
+
+
+@main.command()
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
+@click.option("--split", default="PublicTest", show_default=True, help="Training, PublicTest or PrivateTest.")
+@click.option("--ferplus", type=click.Path(path_type=Path), help="fer2013new.csv: score against the FER+ majority instead.")
+@_classifier_options
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Only the first faces of the split.")
+def evaluate(
+    data: Path,
+    split: str,
+    ferplus: Path | None,
+    weights: str | None,
+    labels: str | None,
+    tta: str | None,
+    runtime: str,
+    format_: str,
+    limit: int | None,
+) -> None:
+    """Measure weights on labelled faces: accuracy with its 95 % interval, macro-F1, calibration, confusion matrix."""
+    from .classify import ExpressionClassifier
+    from .train.evaluate import evaluate as measure
+    from .train.evaluate import format_report
+
+    classifier = ExpressionClassifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
+    report = measure(classifier, data, split=split, ferplus=ferplus, tta=tta, limit=limit)
+    click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
+
+
+@main.command()
+@click.option("--recipe", required=True, help="A recipe's name, or a TOML file.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
+@click.option("--ferplus", type=click.Path(path_type=Path), help="FER+ votes, fer2013new.csv.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder; at the end also its weights.")
+@click.option("--resume", is_flag=True, help="Continue a run that was stopped or killed.")
+@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly after this time.")
+def train(recipe: str, data: Path, ferplus: Path | None, out: Path, resume: bool, max_minutes: float | None) -> None:
+    """Train a recipe and write weights that every other command accepts."""
+    from .train import train as run
+
+    done = run(recipe, data, out, ferplus=ferplus, resume=resume, max_minutes=max_minutes)
+    click.echo(str(done))

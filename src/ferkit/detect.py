@@ -1,0 +1,92 @@
+"""The face detector: a facade over a table of backends."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._image import ImageLike, load_image
+from .errors import InputError
+from .results import Face
+
+__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector"]
+
+DEFAULT_DETECTOR = "haar"
+
+BACKENDS = {"haar": ("haar", "Haar"), "yunet": ("yunet", "YuNet"), "none": ("whole", "Whole")}
+
+
+class _Backend(Protocol):
+    default_score: float
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]: ...
+
+
+class FaceDetector:
+    """Finds faces.
+
+    Args:
+        name: ``"haar"`` (comes with OpenCV 4: upright frontal faces, no landmarks), ``"yunet"`` (five landmarks, turned
+            and small faces; fetched once by its pinned hash, or given as ``model``), or ``"none"`` (the whole image is
+            the face). None is the default, ``"haar"``. A backend that cannot be opened is an error: there is never a
+            silent fallback to another one.
+        model: The backend's file, instead of the bundled or fetched one.
+        min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.
+        min_size: Faces whose longer side is below this many pixels are dropped.
+
+    Raises:
+        InputError: Unknown name or an argument out of range.
+        WeightsError: The backend's file is missing, damaged or not reachable.
+        MissingExtraError: The installed OpenCV lacks the backend.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        model: str | os.PathLike[str] | None = None,
+        min_score: float | None = None,
+        min_size: float = 0.0,
+    ) -> None:
+        self.name = name or DEFAULT_DETECTOR
+        if self.name not in BACKENDS:
+            raise InputError(f"Unknown detector {name!r}; expected one of {', '.join(BACKENDS)}.")
+        if min_score is not None and not 0 <= min_score <= 1:
+            raise InputError(f"min_score={min_score}; expected a number from 0 to 1.")
+        if not min_size >= 0:
+            raise InputError(f"min_size={min_size}; expected a number of pixels, 0 or more.")
+        module, cls = BACKENDS[self.name]
+        backend = getattr(import_module(f"._detectors.{module}", __package__), cls)
+        self._backend: _Backend = backend(
+            Path(model) if model is not None else None, backend.default_score if min_score is None else min_score
+        )
+        self._min_size = min_size
+
+    @property
+    def whole(self) -> bool:
+        """True if the image itself is the face, so that it must not be cropped again."""
+        return self.name == "none"
+
+    def detect(self, image: ImageLike) -> list[Face]:
+        """Find the faces of one image.
+
+        Args:
+            image: As :func:`ferkit.load_image` takes it: a path, bytes, a PIL image or an array (RGB).
+
+        Returns:
+            Faces, the largest first; an empty list where there are none. Boxes are xyxy pixels of the image as loaded.
+
+        Raises:
+            ImageError, InputError: As load_image.
+        """
+        return self.detect_rgb(load_image(image))
+
+    def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """As :meth:`detect`, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
+        faces = [face for face in self._backend.detect(pixels) if max(face.width, face.height) >= self._min_size]
+        return sorted(faces, key=lambda face: face.width * face.height, reverse=True)

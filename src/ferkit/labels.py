@@ -1,0 +1,105 @@
+"""Label sets: the ordered classes that a classifier's outputs stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from .errors import InputError
+
+__all__ = ["FER6", "FER7", "FERPLUS8", "LABEL_SETS", "LabelSet", "label_set"]
+
+_EMOJI = {
+    "angry": "\U0001f620",
+    "disgust": "\U0001f922",
+    "fear": "\U0001f628",
+    "happy": "\U0001f604",
+    "sad": "\U0001f622",
+    "surprise": "\U0001f62e",
+    "neutral": "\U0001f610",
+    "contempt": "\U0001f612",
+}
+# Colour-blind-safe hues (Okabe and Ito, with one grey and one lighter tone), as RGB.
+_COLOURS = {
+    "angry": (213, 94, 0),
+    "disgust": (0, 158, 115),
+    "fear": (204, 121, 167),
+    "happy": (240, 180, 20),
+    "sad": (0, 114, 178),
+    "surprise": (86, 180, 233),
+    "neutral": (128, 128, 128),
+    "contempt": (150, 110, 60),
+}
+_FALLBACK_COLOUR = (90, 90, 90)
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """An ordered, immutable set of class names.
+
+    Args:
+        name: Identifier, for example ``"fer2013"``.
+        classes: Class names; position ``i`` names output column ``i``.
+        emoji: One emoji per class. Derived from the class names when left empty.
+        colours: One RGB triple (0-255) per class. Derived when left empty.
+
+    Raises:
+        InputError: Fewer than two classes, a repeated or empty name, or a decoration of the wrong length.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    emoji: tuple[str, ...] = field(default=(), repr=False)
+    colours: tuple[tuple[int, int, int], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        classes = tuple(str(c) for c in self.classes)
+        if len(classes) < 2:
+            raise InputError(f"Label set {self.name!r} has {len(classes)} classes; at least two are needed.")
+        if len(set(classes)) != len(classes) or not all(classes):
+            raise InputError(f"Label set {self.name!r} needs distinct, non-empty class names; got {classes}.")
+        emoji = tuple(self.emoji) or tuple(_EMOJI.get(c, "") for c in classes)
+        colours = tuple(self.colours) or tuple(_COLOURS.get(c, _FALLBACK_COLOUR) for c in classes)
+        if len(emoji) != len(classes) or len(colours) != len(classes):
+            raise InputError(f"Label set {self.name!r} needs one emoji and one colour for each of its {len(classes)} classes.")
+        object.__setattr__(self, "classes", classes)
+        object.__setattr__(self, "emoji", emoji)
+        object.__setattr__(self, "colours", colours)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.classes)
+
+    def __getitem__(self, index: int) -> str:
+        return self.classes[index]
+
+    def index(self, label: str) -> int:
+        """Return the column of ``label``. Raises InputError for a name that is not in the set."""
+        try:
+            return self.classes.index(label)
+        except ValueError:
+            raise InputError(f"{label!r} is not in label set {self.name!r}; it has {', '.join(self.classes)}.") from None
+
+    def columns(self, wanted: LabelSet) -> list[int]:
+        """Return, for each class of ``wanted``, its column in this set. Raises InputError if one is absent."""
+        return [self.index(label) for label in wanted.classes]
+
+
+FER7 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
+FER6 = LabelSet("fer6", ("angry", "fear", "happy", "sad", "surprise", "neutral"))
+FERPLUS8 = LabelSet("ferplus", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"))
+
+LABEL_SETS = {labels.name: labels for labels in (FER7, FER6, FERPLUS8)}
+
+
+def label_set(labels: str | LabelSet | Sequence[str]) -> LabelSet:
+    """Return a LabelSet from itself, from a known name (``fer2013``, ``fer6``, ``ferplus``) or from class names."""
+    if isinstance(labels, LabelSet):
+        return labels
+    if isinstance(labels, str):
+        if labels not in LABEL_SETS:
+            raise InputError(f"Unknown label set {labels!r}; expected one of {', '.join(LABEL_SETS)}, or a sequence of class names.")
+        return LABEL_SETS[labels]
+    return LabelSet("custom", tuple(labels))

@@ -1,0 +1,104 @@
+"""The pipeline: images in, faces with expressions out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._geometry import crop_face
+from ._image import ImageLike, load_image
+from .classify import ExpressionClassifier
+from .detect import FaceDetector
+from .errors import InputError
+from .results import Face, Result
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline:
+    """Finds the faces of an image and classifies their expressions. Safe to share between threads.
+
+    Args:
+        detector: None is the bundled default.
+        classifier: None is the bundled default.
+    """
+
+    def __init__(self, detector: FaceDetector | None = None, classifier: ExpressionClassifier | None = None) -> None:
+        if isinstance(detector, str) or isinstance(classifier, str):
+            raise InputError(
+                "Pipeline takes a FaceDetector and an ExpressionClassifier; type FaceDetector(name), ExpressionClassifier(name)."
+            )
+        self.detector = detector if detector is not None else FaceDetector()
+        self.classifier = classifier if classifier is not None else ExpressionClassifier()
+
+    def __call__(self, image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = True) -> Result:
+        """Read one image.
+
+        Args:
+            image: A path, bytes, a PIL image or an array; see :func:`ferkit.load_image`.
+            color: Channel order of a bare array.
+            keep_pixels: Keep the image in the result, for :meth:`Result.draw`.
+
+        Returns:
+            The faces, the largest first; a Result without faces where there are none.
+
+        Raises:
+            ImageError, InputError: As load_image.
+        """
+        return self._classified([(image, load_image(image, color=color))], keep_pixels)[0]
+
+    def predict(
+        self, images: Iterable[ImageLike], batch_size: int = 32, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = False
+    ) -> list[Result]:
+        """Read many images; the faces of up to ``batch_size`` images go through the network together.
+
+        Args:
+            images: Any iterable of what ``__call__`` takes.
+            batch_size: Images held in memory at once, at least 1.
+            color, keep_pixels: As in ``__call__``; pixels are not kept by default, since many images are large.
+
+        Returns:
+            One Result per image, in order.
+
+        Raises:
+            ImageError, InputError: For the first image that cannot be read; ``ferkit predict`` reports and goes on.
+        """
+        if isinstance(images, (str, bytes, os.PathLike)):
+            raise InputError("predict takes many images; for one type pipeline(image), or predict([image]).")
+        if batch_size < 1:
+            raise InputError(f"batch_size={batch_size}; expected at least 1.")
+        results: list[Result] = []
+        for batch in _chunks(images, batch_size):
+            results += self._classified([(image, load_image(image, color=color)) for image in batch], keep_pixels)
+        return results
+
+    def _classified(self, loaded: list[tuple[ImageLike, NDArray[np.uint8]]], keep_pixels: bool) -> list[Result]:
+        found = [self.detector.detect_rgb(pixels) for _, pixels in loaded]
+        crops = [self.crop(pixels, face) for (_, pixels), faces in zip(loaded, found, strict=True) for face in faces]
+        expressions = iter(self.classifier.predict(crops))
+        return [
+            Result(
+                faces=tuple(face.with_expression(next(expressions)) for face in faces),
+                width=pixels.shape[1],
+                height=pixels.shape[0],
+                image=os.fspath(image) if isinstance(image, (str, os.PathLike)) else None,
+                weights=self.classifier.name,
+                pixels=pixels if keep_pixels else None,
+            )
+            for (image, pixels), faces in zip(loaded, found, strict=True)
+        ]
+
+    def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        """Return a face's crop as the classifier wants it, uint8 ``(S, S, 3)``: classifying it gives the same answer."""
+        return pixels if self.detector.whole else crop_face(pixels, face.box, self.classifier.crop, face.landmarks)
+
+
+def _chunks(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
+    iterator = iter(images)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

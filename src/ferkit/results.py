@@ -1,0 +1,185 @@
+"""Results: immutable values that check themselves. Nothing found is an empty value, not an error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["SCHEMA", "Expression", "Face", "Result", "csv_header", "csv_rows"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A classified expression.
+
+    Attributes:
+        label: The most probable class, or None if the classifier abstained.
+        confidence: Calibrated probability of the most probable class, 0-1.
+        probabilities: Class name -> probability; they sum to 1.
+        reason: Why the classifier abstained; None if it did not.
+    """
+
+    label: str | None
+    confidence: float
+    probabilities: Mapping[str, float]
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        total = sum(self.probabilities.values())
+        if not abs(total - 1) < 1e-3:
+            raise InputError(f"Probabilities sum to {total}; expected 1.")
+        if self.label is not None and self.label not in self.probabilities:
+            raise InputError(f"Label {self.label!r} is none of {', '.join(self.probabilities)}.")
+        object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
+        return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; ``reason`` only where the classifier abstained."""
+        out: dict[str, Any] = {"label": self.label, "confidence": self.confidence, "probabilities": dict(self.probabilities)}
+        return out if self.reason is None else out | {"reason": self.reason}
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face.
+
+    Attributes:
+        box: xyxy, float pixels of the image as loaded; may reach past its edges.
+        score: The detector's confidence, 0-1.
+        landmarks: Five (x, y) points in pixels, or None: the subject's right eye, left eye, nose tip, right and left
+            mouth corner.
+        expression: None until a classifier has looked.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float = 1.0
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    expression: Expression | None = None
+
+    def __post_init__(self) -> None:
+        box = tuple(float(v) for v in self.box)
+        if len(box) != 4 or not all(np.isfinite(box)) or box[2] < box[0] or box[3] < box[1]:
+            raise InputError(f"Box {box}; expected four finite numbers x1, y1, x2, y2 with x1 <= x2 and y1 <= y2.")
+        object.__setattr__(self, "box", box)
+        object.__setattr__(self, "score", float(self.score))
+        if self.landmarks is not None:
+            points = tuple((float(x), float(y)) for x, y in self.landmarks)
+            if len(points) != 5:
+                raise InputError(f"{len(points)} landmarks; expected five (x, y) points, or None.")
+            object.__setattr__(self, "landmarks", points)
+
+    @property
+    def width(self) -> float:
+        """Pixels."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def height(self) -> float:
+        """Pixels."""
+        return self.box[3] - self.box[1]
+
+    def with_expression(self, expression: Expression) -> Face:
+        """Return a copy that carries an expression."""
+        return replace(self, expression=expression)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values: box, score, landmarks, and label, confidence, probabilities once classified."""
+        landmarks = None if self.landmarks is None else [list(point) for point in self.landmarks]
+        out: dict[str, Any] = {"box": list(self.box), "score": self.score, "landmarks": landmarks}
+        return out if self.expression is None else out | self.expression.to_dict()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a pipeline says about one image. Truth value and length are those of ``faces``.
+
+    Attributes:
+        faces: Largest first.
+        width, height: Of the image as loaded, pixels.
+        image: The path it was loaded from, or None.
+        weights: Name of the classifier's weights.
+    """
+
+    faces: tuple[Face, ...]
+    width: int
+    height: int
+    image: str | None = None
+    weights: str | None = None
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "faces", tuple(self.faces))
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values in the schema of ``ferkit predict``."""
+        return {
+            "schema": SCHEMA,
+            "image": self.image,
+            "width": self.width,
+            "height": self.height,
+            "weights": self.weights,
+            "faces": [face.to_dict() for face in self.faces],
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return :meth:`to_dict` as a JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+
+    def to_csv(self) -> str:
+        """Return a header and one row per face as CSV text; an image without faces keeps a row of its own."""
+        labels = next((list(f.expression.probabilities) for f in self.faces if f.expression), [])
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(csv_header(labels))
+        writer.writerows(csv_rows(self, labels))
+        return buffer.getvalue()
+
+    def draw(self) -> Image.Image:
+        """Return a copy of the image with boxes, labels and probability bars.
+
+        Raises:
+            InputError: The result was made without the image's pixels.
+        """
+        if self.pixels is None:
+            raise InputError("This result carries no pixels to draw on; it was made with keep_pixels=False.")
+        from ._draw import draw_faces
+
+        return draw_faces(self.pixels, self.faces)
+
+
+def csv_header(labels: Sequence[str]) -> list[str]:
+    """Return the CSV columns for a label set's class names."""
+    return ["image", "width", "height", "weights", "face", "x1", "y1", "x2", "y2", "score", "label", "confidence", *labels]
+
+
+def csv_rows(result: Result, labels: Sequence[str]) -> list[list[Any]]:
+    """Return one CSV row per face, or a single row with empty cells where there is none."""
+    head = [result.image, result.width, result.height, result.weights]
+    if not result.faces:
+        return [[*head, *[""] * (8 + len(labels))]]
+    rows = []
+    for number, face in enumerate(result.faces):
+        e = face.expression
+        cells = [e.label or "", e.confidence, *(e.probabilities[label] for label in labels)] if e else [""] * (2 + len(labels))
+        rows.append([*head, number, *face.box, face.score, *cells])
+    return rows

@@ -1,0 +1,44 @@
+"""Training, evaluation and export. The only place that imports Keras, and only where it is needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from .evaluate import evaluate as evaluate
+    from .fit import Run as Run
+    from .fit import fit as fit
+    from .models import build_model as build_model
+    from .recipe import Recipe as Recipe
+    from .recipe import list_recipes as list_recipes
+    from .recipe import load_recipe as load_recipe
+    from .release import train as train
+
+_HOMES = {
+    "Recipe": "recipe",
+    "Run": "fit",
+    "build_model": "models",
+    "evaluate": "evaluate",
+    "fit": "fit",
+    "list_recipes": "recipe",
+    "load_recipe": "recipe",
+    "train": "release",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ferkit.train' has no attribute {name!r}")
+    try:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli"):
+            raise MissingExtraError(str(error.name), "train", f"ferkit.train.{name}") from error
+        raise
+    globals()[name] = value
+    return value

@@ -1,0 +1,92 @@
+"""Model cards, written from the spec alone, so that no figure is typed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..weights import WeightsSpec
+
+__all__ = ["write_card"]
+
+
+def write_card(path: Path, spec: WeightsSpec) -> None:
+    """Write ``card.md``."""
+    path.write_text("\n".join(_lines(spec)) + "\n", encoding="utf-8")
+
+
+def _lines(spec: WeightsSpec) -> list[str]:
+    net, training = spec.architecture, spec.training
+    default = spec.output(spec.default_output)
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
+        f"{spec.input['size']}x{spec.input['size']} grey face.",
+        "",
+        "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people.",
+        "",
+        "## Label sets",
+        "",
+        "| name | classes | temperature |",
+        "|---|---|---|",
+        *(f"| `{o.name}`{' (default)' if o is default else ''} | {', '.join(o.labels)} | {o.temperature} |" for o in spec.outputs),
+        "",
+    ]
+    if any(len(o.columns) > 1 for o in spec.outputs):
+        lines += ["`mixed` multiplies the distributions of the heads over the FER2013 labels; its exponents are in `spec.json`.", ""]
+    lines += ["## Measured", ""]
+    if spec.metrics:
+        lines += [
+            f"On {spec.selection}, which also served to fit the temperatures (one number a label set) and to choose among recipes; "
+            "PrivateTest was not used.",
+            "",
+            "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_metric_row(m) for m in spec.metrics),
+            "",
+            "Recall per label, single view:",
+            "",
+            *(f"- `{m['labels']}`: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in spec.metrics if "recall" in m),
+            "",
+            "Every row is one command (`fer2013new.csv` holds the FER+ votes):",
+            "",
+            "```console",
+            *(_command(spec, m) for m in spec.metrics),
+            "```",
+            "",
+        ]
+    else:
+        lines += ["Not measured: the run had no validation data.", ""]
+    lines += [
+        "## Trained",
+        "",
+        f"- Data: {training['data']}, {training['faces']:,} faces. FER+ votes are annotation beyond FER2013's own labels."
+        if "FER+" in training["data"]
+        else f"- Data: {training['data']}, {training['faces']:,} faces.",
+        f"- Recipe: `{training['recipe']['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}.",
+        f"- Crop of a detected face: {_crop(spec)}",
+        f"- Licence: {spec.licence}.",
+    ]
+    return lines
+
+
+def _crop(spec: WeightsSpec) -> str:
+    crop = spec.crop
+    if crop.mode == "square":
+        return f"a square of {crop.scale} times the box's height, its centre moved by {list(crop.centre)} heights."
+    return f"mode {crop.mode!r}, scale {crop.scale}."
+
+
+def _metric_row(m: Any) -> str:
+    low, high = m["ci95"]
+    return (
+        f"| {m['labels']} | {m['truth']} | {m['tta']} | {m['n']:,} | {m['accuracy']:.2%} | {low:.2%} to {high:.2%} "
+        f"| {m['mean_recall']:.4f} | {m['macro_f1']:.4f} | {m['ece']:.4f} |"
+    )
+
+
+def _command(spec: WeightsSpec, m: Any) -> str:
+    plus = " --ferplus fer2013new.csv" if "FER+" in m["truth"] else ""
+    tta = "" if m["tta"] == "none" else f" --tta {m['tta']}"
+    return f"ferkit evaluate --weights {spec.name} --data fer2013.csv --split {m['split']} --labels {m['labels']}{plus}{tta}"

@@ -1,0 +1,128 @@
+"""Measuring a classifier on labelled faces. Needs no Keras: it measures what users run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classify import ExpressionClassifier
+from ..errors import DataError
+from ..labels import FERPLUS8
+from .data import Faces, read_faces
+
+__all__ = ["evaluate", "expected_calibration_error", "format_report", "score", "wilson"]
+
+
+def evaluate(
+    classifier: ExpressionClassifier,
+    data: str | Path | Faces,
+    *,
+    split: str = "PublicTest",
+    ferplus: str | Path | None = None,
+    tta: str | int | None = None,
+    limit: int | None = None,
+    logits: NDArray[np.float32] | None = None,
+) -> dict[str, Any]:
+    """Measure a classifier on one split.
+
+    Args:
+        classifier: Anything with ``predict_proba``, ``labels`` and ``name``.
+        data: ``fer2013.csv``, a folder with one folder per label, or Faces.
+        split: ``Training``, ``PublicTest`` or ``PrivateTest``.
+        ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
+        tta: What the classifier was opened with; recorded in the report.
+        limit: Only the first faces.
+        logits: The classifier's raw outputs on all these faces, if they are already known.
+
+    Returns:
+        ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
+        prediction), ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``.
+
+    Raises:
+        DataError: The data cannot be read, or has a label that the classifier does not answer.
+    """
+    faces = data if isinstance(data, Faces) else read_faces(data, split, ferplus)
+    classes = list(classifier.labels)
+    keep = np.ones(len(faces), bool)
+    if faces.votes is not None:
+        keep, winner = faces.majority()
+        names, truth_name = [FERPLUS8[i] for i in winner[keep]], "FER+ majority, unknown and not-face removed"
+    else:
+        names, truth_name = [faces.label_set[i] for i in faces.labels], faces.label_set.name
+    present = sorted(set(names) - set(classes))
+    if present:
+        raise DataError(
+            f"The data has labels that {classifier.name} ({', '.join(classes)}) does not answer: {', '.join(present)}. "
+            "Choose a label set that has them with --labels."
+        )
+    truth = np.array([classes.index(name) for name in names])[:limit]
+    if logits is None:
+        probabilities = classifier.predict_proba(faces.images[keep][:limit])
+    else:
+        probabilities = classifier.probabilities(logits[:, keep][:, :limit])
+    head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": tta or "none"}
+    skipped = {"skipped": [list(entry) for entry in faces.skipped]}
+    return {**score(probabilities, truth, classes), **head, **skipped}
+
+
+def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
+    """Return the figures of :func:`evaluate` for probabilities ``(n, k)`` and true columns ``(n,)``."""
+    if len(truth) == 0:
+        raise DataError("Nothing to measure: no faces.")
+    predicted = probabilities.argmax(axis=1)
+    k = len(classes)
+    confusion = np.bincount(truth * k + predicted, minlength=k * k).reshape(k, k)
+    right, actual, claimed = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    recall = np.divide(right, actual, out=np.zeros(k), where=actual > 0)
+    precision = np.divide(right, claimed, out=np.zeros(k), where=claimed > 0)
+    f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros(k), where=precision + recall > 0)
+    seen = actual > 0
+    n = len(truth)
+    return {
+        "accuracy": float(right.sum() / n),
+        "n": n,
+        "ci95": list(wilson(int(right.sum()), n)),
+        "macro_f1": float(f1[seen].mean()),
+        "mean_recall": float(recall[seen].mean()),
+        "ece": expected_calibration_error(probabilities, truth),
+        "per_label": {
+            name: {"n": int(actual[i]), "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
+            for i, name in enumerate(classes)
+        },
+        "confusion": {"labels": classes, "rows": confusion.tolist()},
+    }
+
+
+def wilson(right: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion, 95 % by default (E. B. Wilson, JASA 1927)."""
+    p, z2 = right / n, z * z
+    centre, half = p + z2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return float((centre - half) / (1 + z2 / n)), float((centre + half) / (1 + z2 / n))
+
+
+def expected_calibration_error(probabilities: NDArray[np.float32], truth: NDArray[np.int64], bins: int = 15) -> float:
+    """Return the ECE, 0-1: the mean gap between confidence and accuracy over equal-width bins (Guo et al., ICML 2017)."""
+    confidence, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(which, weights=right - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(truth))
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """Return a report as text for people."""
+    low, high = report["ci95"]
+    lines = [
+        f"{report['weights']} on {report['split']} ({report['truth']}), labels {report['labels']}, tta {report['tta']}",
+        f"accuracy   {report['accuracy']:.2%}   95 % interval {low:.2%} to {high:.2%}   n = {report['n']:,}",
+        f"macro-F1   {report['macro_f1']:.4f}   mean recall {report['mean_recall']:.4f}   ECE {report['ece']:.4f}",
+        "",
+        f"{'label':<10} {'n':>6} {'precision':>10} {'recall':>8} {'F1':>8}",
+    ]
+    for name, row in report["per_label"].items():
+        lines.append(f"{name:<10} {row['n']:>6} {row['precision']:>10.3f} {row['recall']:>8.3f} {row['f1']:>8.3f}")
+    if report["skipped"]:
+        lines += ["", f"{len(report['skipped'])} file(s) could not be read:", *(f"  {p}: {why}" for p, why in report["skipped"])]
+    return "\n".join(lines)

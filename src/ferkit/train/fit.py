@@ -1,0 +1,269 @@
+"""The training loop: a recipe and data in, a resumable run out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from ..errors import DataError, InputError
+from .augment import FaceAugmentation
+from .checkpoint import load_checkpoint, save_checkpoint
+from .data import Faces
+from .models import build_model
+from .recipe import Recipe, load_recipe
+
+__all__ = ["Run", "fit"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outcome of :func:`fit`.
+
+    Attributes:
+        model: The network with its averaged (EMA) weights, float32, two or more heads as a dictionary of logits.
+        history: One dictionary per epoch.
+        finished: False if ``max_minutes`` stopped the run first.
+        out: The run's folder.
+    """
+
+    model: keras.Model
+    history: list[dict[str, Any]]
+    finished: bool
+    out: Path
+
+
+class _Batches(keras.utils.PyDataset):
+    """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
+
+    def __init__(self, faces: Faces, recipe: Recipe, augment: FaceAugmentation, epoch: int) -> None:
+        super().__init__()
+        self.faces, self.recipe, self.augment, self.epoch = faces, recipe, augment, epoch
+        self.order = np.random.default_rng((recipe.seed, epoch)).permutation(len(faces))
+        self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
+
+    def __len__(self) -> int:
+        # Whole batches only: a last batch of a few faces would unsettle batch normalisation.
+        return max(1, len(self.order) // self.recipe.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Any, dict[str, NDArray[np.float32]]]:
+        rows = self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+        seed = int(np.random.SeedSequence((self.recipe.seed, self.epoch, step)).generate_state(1)[0] >> 1)
+        x = self.augment(self.faces.images[rows], size=self.recipe.size_at(self.epoch), seed=seed)
+        x = normalise(ops.convert_to_numpy(x), self.recipe)
+        return x, {head: target[rows] for head, target in self.targets.items()}
+
+
+def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+    """Map pixel values 0-255 to the network's input scale."""
+    return ((np.asarray(pixels, np.float32) / 255.0 - recipe.data["mean"]) / recipe.data["std"]).astype(np.float32)
+
+
+def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    settings = recipe.optimizer
+    if settings.get("name", "sgd") != "sgd":
+        raise InputError(f"Unknown optimiser {settings['name']!r} in recipe {recipe.name!r}; expected 'sgd'.")
+    warmup = int(settings.get("warmup_epochs", 0) * steps_per_epoch)
+    total = recipe.epochs * steps_per_epoch
+    peak = float(settings["learning_rate"])
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=peak / max(1, warmup) if warmup else peak,
+        decay_steps=max(1, total - warmup),
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+    )
+    ema = settings.get("ema")
+    optimizer = keras.optimizers.SGD(
+        schedule,
+        momentum=settings.get("momentum", 0.9),
+        nesterov=settings.get("nesterov", True),
+        weight_decay=settings.get("weight_decay"),
+        use_ema=ema is not None,
+        ema_momentum=ema if ema is not None else 0.99,
+    )
+    if settings.get("weight_decay"):
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _soft_cross_entropy(target: Any, logits: Any) -> Any:
+    """Cross-entropy against a distribution; an all-zero target row costs nothing."""
+    return -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+
+
+def _compile(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
+    model.compile(
+        optimizer=_optimizer(recipe, steps_per_epoch),
+        loss={head.labels: _soft_cross_entropy for head in recipe.heads},
+        loss_weights={head.labels: head.weight for head in recipe.heads},
+        metrics={head.labels: [keras.metrics.CategoricalAccuracy(name="accuracy")] for head in recipe.heads},
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _build(recipe: Recipe) -> keras.Model:
+    options = {key: value for key, value in recipe.model.items() if key != "name"}
+    return build_model(recipe.model["name"], {h.labels: len(h.label_set) for h in recipe.heads}, **options)
+
+
+def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a float32 copy of the model, uncompiled, with its EMA weights if the optimiser keeps any."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = _build(recipe)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    for target, source in zip(copy.variables, model.variables, strict=True):
+        target.assign(ops.convert_to_numpy(source))
+    if model.optimizer.use_ema:
+        for target, source in zip(copy.trainable_variables, model.optimizer._model_variables_moving_average, strict=True):
+            target.assign(ops.convert_to_numpy(source))
+    return copy
+
+
+def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe, batch_size: int = 256) -> dict[str, NDArray[np.float32]]:
+    """Run the network on whole faces ``(n, H, W)`` uint8; returns ``{head: float32 (n, k)}``."""
+    parts = []
+    for start in range(0, len(images), batch_size):
+        x = normalise(images[start : start + batch_size, :, :, None], recipe)
+        parts.append({name: ops.convert_to_numpy(value) for name, value in model(x, training=False).items()})
+    return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
+
+
+def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, float]:
+    scores = {}
+    for name, logits in predict_logits(_averaged(model, recipe), faces.images, recipe).items():
+        if name == "ferplus" and faces.label_set.name != "ferplus":
+            if faces.votes is None:
+                continue
+            keep, truth = faces.majority()
+        else:
+            keep, truth = np.ones(len(faces), bool), faces.labels
+        scores[f"val_{name}_accuracy"] = float((logits[keep].argmax(1) == truth[keep]).mean())
+    return scores
+
+
+def fit(
+    recipe: str | Path | Recipe,
+    data: Faces,
+    out: str | Path,
+    *,
+    validation: Faces | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Run:
+    """Train a recipe.
+
+    Every epoch ends with a checkpoint that is replaced atomically. A run that was killed, at any moment, and is
+    resumed computes the same weights as one that was not interrupted.
+
+    Args:
+        recipe: Name, TOML path or Recipe.
+        data: The Training split.
+        out: Folder for ``checkpoint.npz``, ``history.json`` and, at the end, ``model.keras``.
+        validation: PublicTest, measured every ``training.validate_every`` epochs with the averaged weights.
+        resume: Continue from ``out/checkpoint.npz`` if it is there.
+        max_minutes: Stop cleanly after the epoch that passes this many minutes.
+        log: Called with one line per epoch; standard error by default.
+
+    Raises:
+        InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
+        DataError: Fewer faces than one batch, or labels that no head of the recipe has.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = Path(out)
+    checkpoint = out / "checkpoint.npz"
+    if len(data) < recipe.batch_size:
+        raise DataError(
+            f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
+        )
+    if data.label_set.name not in {head.labels for head in recipe.heads}:
+        raise DataError(
+            f"Recipe {recipe.name!r} has heads {', '.join(h.labels for h in recipe.heads)}; the data's labels are {data.label_set.name!r}."
+        )
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(recipe.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.training.get("precision", "float32"))
+    try:
+        model = _build(recipe)
+        augment = FaceAugmentation(**recipe.augment)
+        _compile(model, recipe, len(_Batches(data, recipe, augment, 0)))
+        epoch, history = 0, list[dict[str, Any]]()
+        if resume and checkpoint.exists():
+            epoch, history = load_checkpoint(checkpoint, model, recipe)
+        return _epochs(model, recipe, data, validation, augment, out, epoch, history, max_minutes, log or _to_stderr)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _epochs(
+    model: keras.Model,
+    recipe: Recipe,
+    data: Faces,
+    validation: Faces | None,
+    augment: FaceAugmentation,
+    out: Path,
+    epoch: int,
+    history: list[dict[str, Any]],
+    max_minutes: float | None,
+    log: Callable[[str], None],
+) -> Run:
+    every = int(recipe.training.get("validate_every", 1))
+    begun = time.monotonic()
+    while epoch < recipe.epochs:
+        started = time.monotonic()
+        batches = _Batches(data, recipe, augment, epoch)
+        logs = model.fit(batches, epochs=1, shuffle=False, verbose=0).history
+        row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
+        row |= {name: round(float(values[-1]), 5) for name, values in logs.items()}
+        row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+        epoch += 1
+        if validation is not None and (epoch % every == 0 or epoch == recipe.epochs):
+            row |= {name: round(value, 5) for name, value in _validate(model, validation, recipe).items()}
+        row["seconds"] = round(time.monotonic() - started, 1)
+        history.append(row)
+        save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
+        write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
+        minutes = (time.monotonic() - begun) / 60
+        log(_line(row, recipe.epochs, minutes))
+        if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
+            log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
+            return Run(_averaged(model, recipe), history, False, out)
+    final = _averaged(model, recipe)
+    partial = out / "model.partial.keras"
+    final.save(partial)
+    os.replace(partial, out / "model.keras")
+    return Run(final, history, True, out)
+
+
+def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith("accuracy"))
+    return f"epoch {row['epoch']}/{epochs}  {row['size']} px  {shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a crash leaves either the old file or the new one."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

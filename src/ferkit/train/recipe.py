@@ -1,0 +1,114 @@
+"""Recipes: everything that decides a training run, as data (one TOML file each)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..labels import LabelSet, label_set
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - the same parser under its earlier name
+    import tomli as tomllib
+
+__all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One output of the network: its labels, its weight in the loss, and label smoothing on hard labels."""
+
+    labels: str
+    weight: float = 1.0
+    label_smoothing: float = 0.0
+
+    @property
+    def label_set(self) -> LabelSet:
+        return label_set(self.labels)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of epochs at one input size (pixels)."""
+
+    epochs: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training run, fully described."""
+
+    name: str
+    seed: int
+    model: dict[str, Any]
+    data: dict[str, float]
+    heads: tuple[Head, ...]
+    stages: tuple[Stage, ...]
+    crop: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.heads or not self.stages:
+            raise InputError(f"Recipe {self.name!r} needs at least one [[heads]] and one [[stages]] entry.")
+        if any(stage.epochs < 0 or stage.size < 8 for stage in self.stages) or self.epochs < 1:
+            raise InputError(f"Recipe {self.name!r} needs stages of at least one epoch in all and 8 pixels; got {self.stages}.")
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.training.get("batch_size", 128))
+
+    def size_at(self, epoch: int) -> int:
+        """Return the input size of an epoch, counted from 0."""
+        for stage in self.stages:
+            if epoch < stage.epochs:
+                return stage.size
+            epoch -= stage.epochs
+        return self.stages[-1].size
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def _from_dict(table: dict[str, Any], source: str) -> Recipe:
+    try:
+        heads = tuple(Head(**head) for head in table["heads"])
+        stages = tuple(Stage(**stage) for stage in table["stages"])
+        return Recipe(**{**table, "heads": heads, "stages": stages})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{source} is not a complete recipe: {error}. Compare it with one of {', '.join(list_recipes())}.") from None
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the recipes that ferkit ships."""
+    folder = resources.files(__package__) / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str | Path) -> Recipe:
+    """Load a recipe by its name, or from a TOML file of one's own.
+
+    Raises:
+        InputError: Unknown name, or a malformed file.
+    """
+    if str(name).endswith(".toml"):
+        text, source = Path(name).read_text(encoding="utf-8"), str(name)
+    elif str(name) in list_recipes():
+        text, source = (resources.files(__package__) / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), f"recipe {name}"
+    else:
+        raise InputError(f"Unknown recipe {str(name)!r}; expected one of {', '.join(list_recipes())}, or a path ending in .toml.")
+    try:
+        return _from_dict(tomllib.loads(text), source)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{source} is not valid TOML: {error}.") from None

@@ -1,0 +1,215 @@
+"""From a trained network to weights that every command accepts: export, calibration, metrics, spec and card."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .._geometry import CropGeometry
+from .._runtime import OpenCVRuntime
+from ..classify import ExpressionClassifier
+from ..errors import DataError, FerkitError
+from ..labels import FERPLUS8
+from ..weights import WeightsSpec, sha256_of
+from .calibrate import calibrated_outputs
+from .card import write_card
+from .data import Faces, read_faces
+from .evaluate import evaluate
+from .export import export_onnx, keras_outputs
+from .fit import fit, normalise, write_json
+from .recipe import Recipe, load_recipe
+
+__all__ = ["train", "write_release"]
+
+
+def train(
+    recipe: str | Path | Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    ferplus: str | Path | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+) -> Path:
+    """Read the data, train a recipe and, once it has finished, write its weights into the run's folder.
+
+    Args:
+        recipe: Name, TOML path or Recipe.
+        data: ``fer2013.csv`` or a folder; PublicTest (``validation``) calibrates and is measured if it is there.
+        out: The run's folder.
+        ferplus: FER+ votes beside a csv.
+        resume, max_minutes: As in :func:`ferkit.train.fit`.
+
+    Returns:
+        ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
+
+    Raises:
+        DataError, InputError: As the readers and fit.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = Path(out)
+    training = read_faces(data, "Training", ferplus)
+    validation = _validation(data, ferplus)
+    run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes)
+    if run.finished:
+        write_release(run.model, recipe, out, out.resolve().name, validation, run.history, len(training))
+    return out
+
+
+def _validation(data: str | Path, ferplus: str | Path | None) -> Faces | None:
+    path = Path(data)
+    if path.is_dir() and not any((path / name).is_dir() for name in ("validation", "val", "PublicTest")):
+        print("No validation folder: the weights will be neither measured nor calibrated.", file=sys.stderr)
+        return None
+    try:
+        return read_faces(path, "PublicTest", ferplus)
+    except DataError as error:
+        if "no rows of split" not in str(error):
+            raise
+        print(f"{error} The weights will be neither measured nor calibrated.", file=sys.stderr)
+        return None
+
+
+def write_release(
+    model: keras.Model,
+    recipe: Recipe,
+    out: Path,
+    name: str,
+    validation: Faces | None,
+    history: Sequence[dict[str, Any]],
+    training_faces: int,
+    *,
+    default_output: str | None = None,
+    crop: CropGeometry | None = None,
+    licence: str = "MIT",
+) -> WeightsSpec:
+    """Write ``model.onnx``, ``model.keras``, ``spec.json`` and ``card.md``.
+
+    Args:
+        model: float32, with the recipe's heads.
+        recipe: What it was trained with.
+        out: Folder.
+        name: Of the weights.
+        validation: PublicTest: temperatures are fitted and metrics measured on it.
+        history: Of the run.
+        training_faces: How many faces it was trained on.
+        default_output: The label set that users get; the first head by default.
+        crop: How detected faces are cropped; the recipe's by default.
+        licence: SPDX name.
+
+    Raises:
+        FerkitError: The exported network differs from Keras by more than 1e-4.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    size = int(recipe.data.get("size", 48))
+    partial = out / "model.partial.keras"
+    model.save(partial)
+    os.replace(partial, out / "model.keras")
+    export_onnx(model, recipe, out / "model.onnx", size)
+
+    logits = None
+    if validation is not None:
+        batch = normalise(validation.images[:, None], recipe)
+        logits = _run_batches(OpenCVRuntime((out / "model.onnx").read_bytes()), batch)
+        worst = float(np.abs(keras_outputs(model, recipe, batch[:256]) - logits[:256]).max())
+        if not worst < 1e-4:
+            raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {min(256, len(batch))} faces; at most 1e-4 is allowed.")
+    spec = WeightsSpec(
+        name=name,
+        files={file: _entry(out / file) for file in ("model.onnx", "model.keras")},
+        input={
+            "size": size,
+            "channels": 1,
+            "layout": "nchw",
+            "mean": recipe.data["mean"],
+            "std": recipe.data["std"],
+            "interpolation": "area",
+        },
+        crop=crop or CropGeometry(**recipe.crop),
+        outputs=calibrated_outputs(recipe, logits, validation),
+        default_output=default_output or recipe.heads[0].labels,
+        training={
+            "recipe": recipe.to_dict(),
+            "seed": recipe.seed,
+            "faces": training_faces,
+            "data": "FER2013 Training" + (", FER+ votes" if any(h.labels == FERPLUS8.name for h in recipe.heads) else ""),
+            "epochs": len(history),
+            "hours": round(sum(row.get("seconds", 0) for row in history) / 3600, 2),
+            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Keras {keras.__version__} on {keras.backend.backend()}",
+        },
+        selection="PublicTest" if validation is not None else "none",
+        metrics=(),
+        licence=licence,
+        architecture=_architecture(model, size),
+    )
+    write_json(out / "spec.json", spec.to_dict())
+    if validation is not None:
+        spec = replace(spec, metrics=_metrics(out, spec, validation))
+        write_json(out / "spec.json", spec.to_dict())
+    write_card(out / "card.md", spec)
+    return spec
+
+
+def _run_batches(runtime: OpenCVRuntime, batch: np.ndarray, size: int = 64) -> np.ndarray:
+    return np.concatenate([runtime.run(batch[i : i + size]) for i in range(0, len(batch), size)])
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"sha256": sha256_of(data), "size": len(data)}
+
+
+def _metrics(folder: Path, spec: WeightsSpec, validation: Faces) -> tuple[dict[str, Any], ...]:
+    """Measure what users run: the written files, every label set, single view, flip and ten-crop."""
+    rows = []
+    logits = ExpressionClassifier(folder, tta=10).logits(validation.images)  # the other views come first among the ten
+    for output in spec.outputs:
+        by_votes = output.name == FERPLUS8.name and validation.label_set.name != FERPLUS8.name
+        if by_votes and validation.votes is None:
+            continue
+        faces = validation if by_votes else replace(validation, votes=None)
+        for tta, count in ((None, 1), ("flip", 2), (10, 10)):
+            classifier = ExpressionClassifier(folder, labels=output.name, tta=tta)
+            report = evaluate(classifier, faces, tta=tta, logits=logits[:count])
+            keys = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
+            row = {key: _rounded(report[key]) for key in keys}
+            if tta is None:
+                row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items()}
+            rows.append(row)
+    return tuple(rows)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return [round(v, 4) for v in value] if isinstance(value, list) else value
+
+
+def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
+    fixed = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1)))
+    macs = 0
+    for layer in fixed.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            macs += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:3]))
+        elif isinstance(layer, keras.layers.Dense):
+            macs += int(np.prod(layer.kernel.shape))
+    return {"name": model.name, "parameters": int(model.count_params()), "macs": macs}
+
+
+def copy_release(source: Path, target: Path) -> None:
+    """Copy the files of a release, and nothing else of its run, to a new folder; never over an old one."""
+    if target.exists():
+        raise FerkitError(f"{target} exists; releases are never overwritten: choose the next version.")
+    spec = WeightsSpec.load(source)
+    target.mkdir(parents=True)
+    for file in (*spec.files, "spec.json", "card.md"):
+        shutil.copyfile(source / file, target / file)

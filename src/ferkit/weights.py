@@ -1,0 +1,336 @@
+"""Weights as immutable values: specs, the table of releases, finding, fetching and verifying them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from ._geometry import CropGeometry
+from .errors import InputError, WeightsError
+from .labels import LabelSet
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "TABLE",
+    "HubFile",
+    "Output",
+    "Release",
+    "WeightsSpec",
+    "is_offline",
+    "list_weights",
+    "read_verified",
+    "resolve",
+    "resolve_detector",
+    "sha256_of",
+    "verify",
+]
+
+DEFAULT_WEIGHTS = "fer2013-s-v1"
+SPEC_FILE = "spec.json"
+SPEC_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Output:
+    """One label set that a network can answer in.
+
+    A network has one vector of raw outputs, its heads side by side. An output takes a weighted sum of some of its
+    columns and a softmax: one head alone, or a product of several heads' distributions.
+
+    Attributes:
+        name: For example ``"fer2013"``.
+        labels: Class names, in order.
+        columns: For each head that takes part, its raw column for every class.
+        weights: For each head that takes part, its exponent.
+        temperature: Divides the sum before the softmax (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    columns: tuple[tuple[int, ...], ...]
+    weights: tuple[float, ...] = (1.0,)
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "columns", tuple(tuple(int(c) for c in row) for row in self.columns))
+        object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
+        if len(self.columns) != len(self.weights) or any(len(row) != len(self.labels) for row in self.columns):
+            raise InputError(f"Output {self.name!r}: every head needs one weight and {len(self.labels)} columns, one a label.")
+        if not self.temperature > 0:
+            raise InputError(f"Output {self.name!r}: temperature {self.temperature}; expected a positive number.")
+
+    @property
+    def label_set(self) -> LabelSet:
+        return LabelSet(self.name, self.labels)
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """Everything about a release that is not a tensor. See ``docs/weights.md`` for the fields.
+
+    Raises:
+        InputError: A field is missing or contradicts another.
+    """
+
+    name: str
+    files: Mapping[str, Mapping[str, Any]]
+    input: Mapping[str, Any]
+    crop: CropGeometry
+    outputs: tuple[Output, ...]
+    default_output: str
+    training: Mapping[str, Any]
+    selection: str
+    metrics: tuple[Mapping[str, Any], ...]
+    licence: str
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    schema: int = SPEC_SCHEMA
+
+    def __post_init__(self) -> None:
+        if self.schema != SPEC_SCHEMA:
+            raise InputError(
+                f"Spec of {self.name!r} has schema {self.schema}; this ferkit reads {SPEC_SCHEMA}. Type: pip install -U ferkit"
+            )
+        if "model.onnx" not in self.files:
+            raise InputError(f"Spec of {self.name!r} lists no model.onnx; it has {', '.join(self.files) or 'no files'}.")
+        for key in ("size", "mean", "std"):
+            if key not in self.input:
+                raise InputError(f"Spec of {self.name!r} lacks input.{key}; expected size, mean and std.")
+        self.output(self.default_output)
+
+    def output(self, name: str) -> Output:
+        """Return one output by name. Raises InputError for a name that the weights do not have."""
+        for output in self.outputs:
+            if output.name == name:
+                return output
+        raise InputError(f"Weights {self.name!r} have no labels {name!r}; expected one of {', '.join(o.name for o in self.outputs)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "crop": self.crop.to_dict()}
+
+    @staticmethod
+    def from_dict(table: Mapping[str, Any]) -> WeightsSpec:
+        missing = {"name", "files", "input", "crop", "outputs", "default_output", "training", "selection", "metrics", "licence"} - set(
+            table
+        )
+        if missing:
+            raise InputError(f"Spec lacks {', '.join(sorted(missing))}.")
+        known = {f.name for f in fields(WeightsSpec)}
+        values = {key: value for key, value in table.items() if key in known}
+        values["crop"] = CropGeometry(**table["crop"])
+        values["outputs"] = tuple(Output(**output) for output in table["outputs"])
+        values["metrics"] = tuple(table["metrics"])
+        return WeightsSpec(**values)
+
+    @staticmethod
+    def load(folder: Path) -> WeightsSpec:
+        """Read ``folder/spec.json``. Raises WeightsError if it is not there or not a spec."""
+        path = folder / SPEC_FILE
+        try:
+            table = json.loads(path.read_text(encoding="utf-8"))
+            return WeightsSpec.from_dict(table)
+        except FileNotFoundError:
+            raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None
+        except (ValueError, TypeError, AttributeError, OSError) as error:
+            raise WeightsError(f"{path} is not a spec of ferkit weights: {error}") from error
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file on the Hugging Face Hub, pinned by revision and by hash."""
+
+    repo: str
+    revision: str
+    filename: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """A row of the table. ``hub`` is None for what comes with the package."""
+
+    name: str
+    kind: Literal["classifier", "detector"]
+    licence: str
+    summary: str
+    hub: HubFile | None = None
+
+
+TABLE: dict[str, Release] = {
+    release.name: release
+    for release in (
+        Release("fer2013-s-v1", "classifier", "MIT", "1.1 M parameters, FER2013 and FER+ labels; comes with the package"),
+        Release(
+            "yunet-2026may",
+            "detector",
+            "MIT",
+            "YuNet face detector with five landmarks, from OpenCV's zoo",
+            HubFile(
+                repo="opencv/face_detection_yunet",
+                revision="main",
+                filename="face_detection_yunet_2026may.onnx",
+                sha256="ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+                size=229738,
+            ),
+        ),
+    )
+}
+
+
+def list_weights() -> list[Release]:
+    """Return the releases that this version of ferkit knows by name."""
+    return list(TABLE.values())
+
+
+def is_offline() -> bool:
+    """Return True if ``FERKIT_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids the network."""
+    return any(os.environ.get(name, "").strip().lower() in ("1", "true", "yes", "on") for name in ("FERKIT_OFFLINE", "HF_HUB_OFFLINE"))
+
+
+def sha256_of(data: bytes) -> str:
+    """Return the SHA-256 of some bytes as 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
+    """Find a folder of classifier weights.
+
+    The order is: a folder's path; what comes with the package; the local cache; the Hugging Face Hub.
+
+    Args:
+        weights: A path, a name from :func:`list_weights`, or ``hf://org/repo@revision``. None: the default.
+        force: Fetch again even if a copy is cached.
+
+    Returns:
+        A folder with ``spec.json`` and the files that it lists.
+
+    Raises:
+        WeightsError: Not found, not reachable, or offline; the message says which and what to do.
+    """
+    name = os.fspath(weights) if weights is not None else DEFAULT_WEIGHTS
+    if name.startswith("hf://"):
+        return _fetch_bundle(name, force)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    release = TABLE.get(name)
+    if release is None or release.kind != "classifier":
+        names = ", ".join(r.name for r in TABLE.values() if r.kind == "classifier")
+        raise WeightsError(
+            f"No weights {name!r}; expected one of {names}, hf://org/repo@revision, or the path of a folder with {SPEC_FILE}."
+        )
+    bundled = bundled_folder() / name
+    if not bundled.is_dir():
+        raise WeightsError(
+            f"{name!r} should have come with the package but is not in {bundled}; type: pip install --force-reinstall ferkit"
+        )
+    return bundled
+
+
+def resolve_detector(name: str, *, force: bool = False) -> Path:
+    """Return the path of a detector's file, fetching it by its pinned hash if it is not cached. Raises WeightsError."""
+    release = TABLE[name]
+    if release.hub is None:
+        return bundled_folder() / name / "model.onnx"
+    hub = release.hub
+    path = _fetch_file(hub.repo, hub.revision, hub.filename, force)
+    _check(path, path.read_bytes(), hub.sha256, hub.size, f"ferkit weights fetch {name} --force")
+    return path
+
+
+def read_verified(folder: Path, spec: WeightsSpec, filename: str = "model.onnx") -> bytes:
+    """Read one file of a release and check it against the spec before anyone uses it.
+
+    Raises:
+        WeightsError: The file is missing, or its size or SHA-256 is not the spec's; both hashes and the cure are named.
+    """
+    try:
+        data = (folder / filename).read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it.") from error
+    wanted = spec.files[filename]
+    _check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), _cure(folder, spec.name))
+    return data
+
+
+def verify(weights: str | os.PathLike[str] | None = None) -> WeightsSpec:
+    """Check every file of some weights against its hash. Raises WeightsError at the first that differs."""
+    folder = resolve(weights)
+    spec = WeightsSpec.load(folder)
+    for filename in spec.files:
+        read_verified(folder, spec, filename)
+    return spec
+
+
+def bundled_folder() -> Path:
+    """Return the folder of the weights that come with the package (in a source checkout, the repository's own)."""
+    packaged = Path(__file__).with_name("_weights")
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "weights"
+
+
+def _cure(folder: Path, name: str) -> str:
+    if folder.is_relative_to(bundled_folder()):
+        return "pip install --force-reinstall ferkit"
+    return (
+        f"ferkit weights fetch hf://ORG/REPO@REVISION --force, or restore {folder}"
+        if name not in TABLE
+        else f"ferkit weights fetch {name} --force"
+    )
+
+
+def _check(path: Path, data: bytes, sha256: str, size: int, cure: str) -> None:
+    found = sha256_of(data)
+    if found != sha256:
+        raise WeightsError(
+            f"{path} is damaged: {len(data)} bytes with SHA-256 {found}, expected {size} bytes with SHA-256 {sha256}. Type: {cure}"
+        )
+
+
+def _fetch_bundle(address: str, force: bool) -> Path:
+    repo, at, revision = address.removeprefix("hf://").partition("@")
+    if not at or not revision or repo.count("/") != 1:
+        raise WeightsError(f"{address!r} is no pinned address; expected hf://org/repo@revision, the revision a commit or a tag.")
+    spec_path = _fetch_file(repo, revision, SPEC_FILE, force)
+    folder = spec_path.parent
+    spec = WeightsSpec.load(folder)
+    for filename, wanted in spec.files.items():
+        if Path(filename).name != filename:
+            raise WeightsError(f"{address} lists the file {filename!r}; expected plain file names.")
+        path = _fetch_file(repo, revision, filename, force)
+        _check(path, path.read_bytes(), str(wanted["sha256"]), int(wanted["size"]), f"ferkit weights fetch {address} --force")
+    return folder
+
+
+def _fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
+    """Return a hub file from the cache, else from the network."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    where = f"hf://{repo}@{revision}/{filename}"
+    # Read here and not left to huggingface_hub, which reads it once, at its own import.
+    endpoint = os.environ.get("HF_ENDPOINT") or None
+    if not force:
+        try:
+            return Path(hf_hub_download(repo, filename, revision=revision, local_files_only=True, endpoint=endpoint))
+        except LocalEntryNotFoundError:
+            pass
+    if is_offline():
+        raise WeightsError(
+            f"{where} is not in the local cache and FERKIT_OFFLINE or HF_HUB_OFFLINE forbids fetching it; unset them once to fetch it."
+        )
+    try:
+        return Path(hf_hub_download(repo, filename, revision=revision, force_download=force, endpoint=endpoint))
+    except HfHubHTTPError as error:
+        status = getattr(error.response, "status_code", None)
+        reason = f"the hub answered {status}" if status else "the hub did not answer"
+        raise WeightsError(f"{where} cannot be fetched: {reason}. Check the repository, the revision and the file's name.") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise WeightsError(
+            f"{where} cannot be fetched: {error} Check the network, or copy the weights' folder here and give its path."
+        ) from error
