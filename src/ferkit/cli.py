@@ -290,8 +290,8 @@ def evaluate(
 ) -> None:
     """Measure weights on labelled faces: accuracy with its 95 % interval, macro-F1, calibration, confusion matrix."""
     from .classify import ExpressionClassifier
-    from .train.evaluate import evaluate as measure
-    from .train.evaluate import format_report
+    from .train.evaluation import evaluate as measure
+    from .train.evaluation import format_report
 
     classifier = ExpressionClassifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
     report = measure(classifier, data, split=split, ferplus=ferplus, tta=tta, limit=limit)

@@ -217,7 +217,7 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
     if name.startswith("hf://"):
         return _fetch_bundle(name, force)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         return folder
     release = TABLE.get(name)
     if release is None or release.kind != "classifier":
@@ -315,22 +315,28 @@ def _fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
     where = f"hf://{repo}@{revision}/{filename}"
     # Read here and not left to huggingface_hub, which reads it once, at its own import.
     endpoint = os.environ.get("HF_ENDPOINT") or None
-    if not force:
-        try:
-            return Path(hf_hub_download(repo, filename, revision=revision, local_files_only=True, endpoint=endpoint))
-        except LocalEntryNotFoundError:
-            pass
+    try:
+        cached = Path(hf_hub_download(repo, filename, revision=revision, local_files_only=True, endpoint=endpoint))
+    except LocalEntryNotFoundError:
+        cached = None
+    if cached is not None and not force:
+        return cached
     if is_offline():
         raise WeightsError(
             f"{where} is not in the local cache and FERKIT_OFFLINE or HF_HUB_OFFLINE forbids fetching it; unset them once to fetch it."
         )
     try:
-        return Path(hf_hub_download(repo, filename, revision=revision, force_download=force, endpoint=endpoint))
+        if cached is not None:
+            # The hub's client keeps what it has for a commit, even if those bytes were damaged on disk.
+            cached.resolve().unlink(missing_ok=True)
+            cached.unlink(missing_ok=True)
+        return Path(hf_hub_download(repo, filename, revision=revision, endpoint=endpoint))
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)
         reason = f"the hub answered {status}" if status else "the hub did not answer"
         raise WeightsError(f"{where} cannot be fetched: {reason}. Check the repository, the revision and the file's name.") from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # The client lets its transport's own errors through, and the transport differs between its versions.
         raise WeightsError(
             f"{where} cannot be fetched: {error} Check the network, or copy the weights' folder here and give its path."
         ) from error

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._geometry import nms
-from ..errors import InputError, MissingExtraError, WeightsError
+from ..errors import MissingExtraError, WeightsError
 from ..results import Face
 
 _MAX_SIDE = 960  # the cascade's time grows with the area; a face then needs about 3 % of the long side
@@ -35,9 +35,10 @@ class Haar:
         path = model if model is not None else folder / "haarcascade_frontalface_default.xml"
         if not path.is_file():
             raise WeightsError(f"{path} does not exist; expected a Haar cascade (xml).")
-        self._cascade = cv2.CascadeClassifier(str(path))
-        if self._cascade.empty():
-            raise InputError(f"{path} is not a Haar cascade that OpenCV can read.")
+        try:
+            self._cascade = cv2.CascadeClassifier(str(path))
+        except (cv2.error, SystemError) as error:
+            raise WeightsError(f"{path} is not a Haar cascade that OpenCV {cv2.__version__} can read.") from error
         self._min_score = min_score
         self._lock = threading.Lock()  # a cascade keeps its image between calls
 

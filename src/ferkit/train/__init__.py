@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 from ..errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from .evaluate import evaluate as evaluate
-    from .fit import Run as Run
-    from .fit import fit as fit
+    from .evaluation import evaluate as evaluate
+    from .fitting import Run as Run
+    from .fitting import fit as fit
     from .models import build_model as build_model
     from .recipe import Recipe as Recipe
     from .recipe import list_recipes as list_recipes
     from .recipe import load_recipe as load_recipe
     from .release import train as train
 
+# No module here bears the name of a function: importing ferkit.train.fit as a module would hide the function.
 _HOMES = {
     "Recipe": "recipe",
-    "Run": "fit",
+    "Run": "fitting",
     "build_model": "models",
-    "evaluate": "evaluate",
-    "fit": "fit",
+    "evaluate": "evaluation",
+    "fit": "fitting",
     "list_recipes": "recipe",
     "load_recipe": "recipe",
     "train": "release",

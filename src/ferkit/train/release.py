@@ -23,9 +23,9 @@ from ..weights import WeightsSpec, sha256_of
 from .calibrate import calibrated_outputs
 from .card import write_card
 from .data import Faces, read_faces
-from .evaluate import evaluate
+from .evaluation import evaluate
 from .export import export_onnx, keras_outputs
-from .fit import fit, normalise, write_json
+from .fitting import fit, normalise, write_json
 from .recipe import Recipe, load_recipe
 
 __all__ = ["train", "write_release"]

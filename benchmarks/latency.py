@@ -1,0 +1,97 @@
+"""Cold start and latency.
+
+Cold start: a fresh process each time; the CPU time is the operating system's own count of the finished process. Warm: one
+process, medians after a warm-up.
+
+    python benchmarks/latency.py --out benchmarks/results/latency.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _record import record
+from PIL import Image
+
+
+def process(arguments: list[str], runs: int) -> dict[str, float]:
+    """Run a command repeatedly; medians of CPU and wall seconds and of its peak memory."""
+    cpu, wall, memory = [], [], []
+    for number in range(runs + 1):
+        begun = time.perf_counter()
+        child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=os.environ | {"FERKIT_OFFLINE": "1"})
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        if child.returncode:
+            raise SystemExit(f"{arguments} ended with {child.returncode}")
+        if number:  # the first run fills the disk cache
+            cpu.append(usage.ru_utime + usage.ru_stime)
+            wall.append(time.perf_counter() - begun)
+            memory.append(usage.ru_maxrss / 1024)
+    return {
+        "cpu_s": round(statistics.median(cpu), 3),
+        "cpu_s_max": round(max(cpu), 3),
+        "wall_s": round(statistics.median(wall), 3),
+        "peak_mib": round(statistics.median(memory), 1),
+    }
+
+
+def milliseconds(function: Callable[[], Any], runs: int) -> dict[str, float]:
+    for _ in range(3):
+        function()
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        function()
+        times.append((time.perf_counter() - begun) * 1e3)
+    return {"median_ms": round(statistics.median(times), 3), "min_ms": round(min(times), 3)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+
+    from skimage import data
+
+    from ferkit import ExpressionClassifier, FaceDetector, Pipeline
+
+    picture = Image.fromarray(data.astronaut()).resize((480, 480))
+    photo = Image.new("RGB", (640, 480), (90, 110, 130))
+    photo.paste(picture, (80, 0))
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "photo.jpg"
+        photo.save(path, quality=92)
+        figures["python -c pass"] = process([sys.executable, "-c", "pass"], args.runs)
+        figures["import ferkit"] = process([sys.executable, "-c", "import ferkit"], args.runs)
+        figures["from ferkit import Pipeline"] = process([sys.executable, "-c", "from ferkit import Pipeline"], args.runs)
+        figures["ferkit predict photo (640x480)"] = process([sys.executable, "-m", "ferkit", "predict", str(path)], args.runs)
+
+    crops = np.random.default_rng(0).integers(0, 255, (64, 48, 48)).astype(np.uint8)
+    for runtime in ("opencv", "onnxruntime"):
+        classifier = ExpressionClassifier(runtime=runtime)
+        figures[f"classify 1 crop, {runtime}"] = milliseconds(lambda c=classifier: c.predict_proba(crops[:1]), 60)
+        batch = milliseconds(lambda c=classifier: c.predict_proba(crops), 15)
+        figures[f"classify 64 crops, {runtime}, each"] = {k: round(v / 64, 3) for k, v in batch.items()}
+    pixels = np.asarray(photo)
+    detector = FaceDetector("haar")
+    figures["detect haar 640x480"] = milliseconds(lambda: detector.detect(pixels), 20)
+    pipeline = Pipeline(detector)
+    figures["pipeline 640x480, 1 face"] = milliseconds(lambda: pipeline(pixels), 20)
+    record(args.out, {"figures": figures})
+
+
+if __name__ == "__main__":
+    main()

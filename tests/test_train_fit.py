@@ -1,0 +1,344 @@
+"""Training: exact resume, backends, augmentation, export, and the weights that come out."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferkit import DataError, ExpressionClassifier, FerkitError, InputError
+from ferkit.train.evaluation import expected_calibration_error, score, wilson
+from ferkit.train.recipe import list_recipes, load_recipe
+from tests.conftest import write_fer_csv
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+pytestmark = pytest.mark.train
+needs_keras = pytest.mark.skipif(
+    importlib.util.find_spec("keras") is None or importlib.util.find_spec("tensorflow") is None,
+    reason='needs the train extra: pip install "ferkit[train]"',
+)
+
+TINY = """
+name = "tiny-test"
+seed = 3
+[model]
+name = "tiny"
+[data]
+mean = 0.5
+std = 0.25
+[[heads]]
+labels = "fer2013"
+label_smoothing = 0.1
+[augment]
+crop = 44
+[optimizer]
+learning_rate = 0.05
+weight_decay = 1e-3
+warmup_epochs = 1
+ema = 0.9
+[training]
+batch_size = 8
+[[stages]]
+epochs = 2
+size = 24
+[[stages]]
+epochs = 2
+size = 32
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "2"} | environment
+    return subprocess.Popen(
+        [sys.executable, "-m", "ferkit", *map(str, arguments)], env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    out, err = process.communicate(timeout=400)
+    return process.returncode, out, err
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_killed_run_resumes_exactly(recipe: Path, tmp_path: Path) -> None:
+    """SIGKILL in mid-epoch, resume, and the weights are those of the run that nobody disturbed, bit for bit."""
+    data = write_fer_csv(tmp_path / "fer2013.csv", 400, 21)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    code, _, err = finished(command("train", "--recipe", recipe, "--data", data, "--out", whole))
+    assert code == 0, err
+
+    process = command("train", "--recipe", recipe, "--data", data, "--out", broken)
+    while not (broken / "checkpoint.npz").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    time.sleep(0.1)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    with np.load(broken / "checkpoint.npz") as stored:
+        assert 1 <= json.loads(str(stored["meta"]))["epoch"] < 4
+    assert not (broken / "model.keras").exists()
+
+    refused = finished(command("train", "--recipe", recipe, "--data", data, "--out", broken))
+    assert refused[0] == 2
+    assert "--resume" in refused[2]
+    code, out, err = finished(command("train", "--recipe", recipe, "--data", data, "--out", broken, "--resume"))
+    assert code == 0, err
+    assert out.strip() == str(broken)
+
+    with np.load(whole / "checkpoint.npz") as a, np.load(broken / "checkpoint.npz") as b:
+        assert a.files == b.files
+        for name in a.files:
+            if name != "meta":
+                assert np.array_equal(a[name], b[name]), name
+    first, second = (json.loads((run / "history.json").read_text())["epochs"] for run in (whole, broken))
+    assert [row["loss"] for row in first] == [row["loss"] for row in second]
+    assert len(first) == 4
+
+
+@needs_keras
+@pytest.mark.slow
+def test_max_minutes_stops_cleanly_and_other_backends_finish(recipe: Path, tmp_path: Path) -> None:
+    data = write_fer_csv(tmp_path / "fer2013.csv", 70, 21)
+    out = tmp_path / "run"
+    code, _, err = finished(command("train", "--recipe", recipe, "--data", data, "--out", out, "--max-minutes", "0.0001"))
+    assert code == 0, err
+    assert "--resume to go on" in err
+    assert len(json.loads((out / "history.json").read_text())["epochs"]) == 1
+    assert not (out / "model.onnx").exists()
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
+def test_backends(backend: str, recipe: Path, tmp_path: Path) -> None:
+    """The same tiny run learns on every backend; the same augmentation parameters, each backend's own random numbers."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    data = write_fer_csv(tmp_path / "fer2013.csv", 140, 21)
+    code = (
+        "import sys; from ferkit.train import fit, load_recipe; from ferkit.train.data import read_csv; import keras; "
+        "run = fit(load_recipe(sys.argv[1]), read_csv(sys.argv[2]), sys.argv[3], validation=read_csv(sys.argv[2], 'PublicTest')); "
+        "assert run.finished and len(run.history) == 4; print(keras.backend.backend(), run.history[0]['loss'], run.history[-1]['loss'])"
+    )
+    env = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(recipe), str(data), str(tmp_path / "run")],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    name, first, last = done.stdout.split()
+    assert name == backend
+    assert float(last) < float(first)
+
+
+@needs_keras
+@pytest.mark.slow
+def test_training_gives_weights_that_every_command_accepts(recipe: Path, tmp_path: Path, crops: np.ndarray) -> None:
+    import keras
+
+    from ferkit.cli import main
+    from ferkit.train import train
+
+    data = write_fer_csv(tmp_path / "fer2013.csv", 140, 35)
+    out = train(recipe, data, tmp_path / "mine")
+    classifier = ExpressionClassifier(out)
+    assert classifier.name == "mine"
+    assert classifier.predict_proba(crops).shape == (len(crops), 7)
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "--weights", str(out), "--data", str(data)])
+    assert stopped.value.code == 0
+    spec = classifier.spec
+    assert spec.training["faces"] == 140
+    assert {m["tta"] for m in spec.metrics} == {"none", "flip", 10}
+    model = keras.models.load_model(out / "model.keras")
+    assert model.count_params() == spec.architecture["parameters"]
+    with pytest.raises(InputError, match="--resume"):
+        train(recipe, data, out)
+    other = tmp_path / "other.toml"
+    other.write_text(TINY.replace("seed = 3", "seed = 4"))
+    with pytest.raises(InputError, match=r"another recipe.*seed"):
+        train(other, data, out, resume=True)
+
+
+@needs_keras
+def test_fit_refuses_what_it_cannot_learn_from(tmp_path: Path, recipe: Path) -> None:
+    from ferkit import LabelSet
+    from ferkit.train import fit
+    from ferkit.train.data import Faces
+
+    few = Faces(np.zeros((3, 48, 48), np.uint8), np.zeros(3, np.int64))
+    with pytest.raises(DataError, match="fewer than one batch"):
+        fit(recipe, few, tmp_path / "out")
+    other = Faces(np.zeros((30, 48, 48), np.uint8), np.zeros(30, np.int64), LabelSet("custom", ("a", "b")))
+    with pytest.raises(DataError, match="heads fer2013"):
+        fit(recipe, other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@needs_keras
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.train.checkpoint import load_checkpoint, save_checkpoint
+    from ferkit.train.fitting import _build, _compile
+
+    tiny = load_recipe(recipe)
+    model = _build(tiny)
+    _compile(model, tiny, 2)
+    path = tmp_path / "checkpoint.npz"
+    save_checkpoint(path, model, tiny, 1, [{"epoch": 1}])
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(path, model, tiny, 2, [])
+    assert load_checkpoint(path, model, tiny) == (1, [{"epoch": 1}])
+    assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
+
+
+@needs_keras
+def test_architectures() -> None:
+    from ferkit.train import build_model
+
+    model = build_model("ferkit-s", classes=7)
+    assert model.output_shape == (None, 7)
+    assert model.count_params() == 1_106_537
+    heads = build_model("ferkit-s", {"fer2013": 7, "ferplus": 8})
+    assert heads.count_params() == 1_107_825
+    assert {name: tensor.shape for name, tensor in heads.output.items()} == {"fer2013": (None, 7), "ferplus": (None, 8)}
+    with pytest.raises(InputError, match="ferkit-s"):
+        build_model("resnet9000")
+
+
+@needs_keras
+def test_augmentation() -> None:
+    from keras import ops
+
+    from ferkit.train.augment import FaceAugmentation
+
+    faces = np.random.default_rng(0).integers(0, 255, (6, 48, 48)).astype(np.uint8)
+
+    def run(layer: FaceAugmentation, **options: int) -> np.ndarray:
+        return np.asarray(ops.convert_to_numpy(layer(faces, **options)))
+
+    layer = FaceAugmentation()
+    a, b, c = (run(layer, size=32, seed=s) for s in (1, 1, 2))
+    assert a.shape == (6, 32, 32, 1)
+    assert a.min() >= 0
+    assert a.max() <= 255
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
+    still = FaceAugmentation(rotation=0, scale=(1, 1), shift=0, flip=0, brightness=0, contrast=0, erase=0)
+    assert np.allclose(run(still)[..., 0], faces[:, 2:46, 2:46], atol=1e-2)
+    mirror = FaceAugmentation(rotation=0, scale=(1, 1), shift=0, flip=1, brightness=0, contrast=0, erase=0)
+    assert np.allclose(run(mirror)[..., 0], faces[:, 2:46, 2:46][:, :, ::-1], atol=1e-2)
+    copy = FaceAugmentation.from_config(layer.get_config())
+    assert np.array_equal(run(copy, seed=5), run(layer, seed=5))
+
+
+@needs_keras
+@pytest.mark.shared
+@pytest.mark.slow
+def test_keras_and_onnx_agree(fer_csv: tuple[Path, Path]) -> None:
+    import keras
+
+    from ferkit.train.data import read_csv
+    from ferkit.train.export import keras_outputs
+    from ferkit.weights import resolve
+
+    classifier = ExpressionClassifier()
+    faces = read_csv(fer_csv[0], "PublicTest").images[:256]
+    model = keras.models.load_model(resolve() / "model.keras")
+    expected = keras_outputs(model, load_recipe("ferkit-s"), classifier._normalise(faces))
+    assert np.abs(classifier.logits(faces)[0] - expected).max() < 1e-4
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_the_shipped_accuracy(fer_csv: tuple[Path, Path]) -> None:
+    """The card's figures come out again, and they are above the floors of the first release."""
+    from ferkit.train import evaluate
+
+    fer = evaluate(ExpressionClassifier(labels="fer2013"), fer_csv[0])
+    plus = evaluate(ExpressionClassifier(labels="ferplus"), fer_csv[0], ferplus=fer_csv[1])
+    assert fer["n"] == 3589
+    assert plus["n"] == 3553
+    assert fer["accuracy"] >= 0.685
+    assert plus["accuracy"] >= 0.84
+    metrics = {(m["labels"], m["tta"]): m for m in ExpressionClassifier().spec.metrics}
+    assert metrics["fer2013", "none"]["accuracy"] == pytest.approx(fer["accuracy"], abs=5e-4)
+    assert metrics["ferplus", "none"]["accuracy"] == pytest.approx(plus["accuracy"], abs=5e-4)
+    assert fer["ece"] < 0.05
+
+
+def test_recipes_are_data(tmp_path: Path) -> None:
+    for name in list_recipes():
+        assert load_recipe(name).name == name
+    recipe = load_recipe("ferkit-s")
+    sizes = [recipe.size_at(epoch) for epoch in range(recipe.epochs)]
+    assert sizes == sorted(sizes)
+    with pytest.raises(InputError, match="ferkit-s"):
+        load_recipe("nonsense")
+    for text in ("a = [", "name = 'x'", TINY + "[surprise]\nx = 1\n", TINY.replace("epochs = 2", "epochs = 0")):
+        (tmp_path / "bad.toml").write_text(text)
+        with pytest.raises(InputError):
+            load_recipe(tmp_path / "bad.toml")
+
+
+def test_metrics_by_hand() -> None:
+    p = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
+    report = score(p, np.array([0, 0, 1, 1]), ["a", "b"])
+    assert report["accuracy"] == 0.75
+    assert report["confusion"]["rows"] == [[2, 0], [1, 1]]
+    assert report["per_label"]["a"] == {"n": 2, "precision": pytest.approx(2 / 3), "recall": 1.0, "f1": pytest.approx(0.8)}
+    assert report["macro_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert report["ece"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.6) / 4, abs=1e-6)
+    with pytest.raises(DataError):
+        score(p[:0], np.zeros(0, int), ["a", "b"])
+
+
+def test_wilson_by_hand() -> None:
+    assert wilson(0, 10)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Newcombe, Statistics in Medicine 1998
+
+
+def test_a_perfectly_calibrated_classifier_has_no_error() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.5, 1, 200_000)
+    p = np.column_stack([confidence, 1 - confidence]).astype(np.float32)
+    truth = (rng.random(len(p)) > confidence).astype(int)
+    assert expected_calibration_error(p, truth) < 0.01
+
+
+@needs_keras
+def test_export_refuses_a_wrong_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: Path) -> None:
+    from ferkit import _runtime
+    from ferkit.train.export import export_onnx
+    from ferkit.train.fitting import _build
+
+    tiny = load_recipe(recipe)
+    monkeypatch.setattr(_runtime.OpenCVRuntime, "run", lambda self, batch: np.zeros((len(batch), 7), np.float32))
+    with pytest.raises(FerkitError, match="differs from Keras"):
+        export_onnx(_build(tiny), tiny, tmp_path / "m.onnx")
+    assert list(tmp_path.glob("*.onnx")) == []

@@ -1,0 +1,148 @@
+"""Weights: every release that ships is whole, and every way of not finding one says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ferkit import ExpressionClassifier, InputError, WeightsError, list_weights
+from ferkit.weights import DEFAULT_WEIGHTS, TABLE, Output, WeightsSpec, bundled_folder, resolve, resolve_detector, sha256_of, verify
+
+BUNDLED = sorted(p.name for p in bundled_folder().iterdir() if (p / "spec.json").is_file())
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A private copy of the default weights, to be damaged."""
+    return Path(shutil.copytree(resolve(), tmp_path / "copy"))
+
+
+def test_the_table_and_the_folder_agree() -> None:
+    assert set(BUNDLED) == {r.name for r in list_weights() if r.hub is None}
+    assert DEFAULT_WEIGHTS in BUNDLED
+    assert all(TABLE[name].name == name for name in TABLE)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_release_is_whole(name: str) -> None:
+    folder = bundled_folder() / name
+    spec = WeightsSpec.load(folder)
+    assert spec.name == name
+    assert verify(name) == spec
+    assert set(spec.files) == {"model.onnx", "model.keras"}
+    assert {p.name for p in folder.iterdir()} == {*spec.files, "spec.json", "card.md"}
+    assert all(int(entry["size"]) < 20e6 for entry in spec.files.values())
+    assert spec.licence == "MIT"
+    assert spec.selection == "PublicTest"
+    assert {"recipe", "seed", "data", "epochs", "hours", "machine"} <= set(spec.training)
+    assert spec.architecture["parameters"] > 0
+    columns = sorted({c for o in spec.outputs for row in o.columns for c in row})
+    assert columns == list(range(len(columns)))
+    for output in spec.outputs:
+        classifier = ExpressionClassifier(name, labels=output.name)
+        assert classifier.labels.classes == output.labels
+        measured = [m for m in spec.metrics if m["labels"] == output.name]
+        assert {m["tta"] for m in measured} == {"none", "flip", 10}
+        for m in measured:
+            assert m["n"] > 3000
+            assert m["ci95"][0] < m["accuracy"] < m["ci95"][1]
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    for m in spec.metrics:
+        assert f"{m['accuracy']:.2%}" in card
+        assert f"{m['n']:,}" in card
+    assert "ferkit evaluate" in card
+
+
+def test_spec_survives_a_round_trip() -> None:
+    spec = WeightsSpec.load(resolve())
+    assert WeightsSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_a_folder_is_taken_as_it_is(copy: Path) -> None:
+    assert resolve(copy) == copy
+    assert resolve(str(copy)) == copy
+    assert ExpressionClassifier(copy).name == DEFAULT_WEIGHTS
+
+
+def test_corrupt_network_names_both_hashes_and_the_cure(copy: Path) -> None:
+    path = copy / "model.onnx"
+    good = path.read_bytes()
+    bad = good[:-1] + bytes([good[-1] ^ 1])
+    path.write_bytes(bad)
+    with pytest.raises(WeightsError) as caught:
+        ExpressionClassifier(copy)
+    for part in (sha256_of(good), sha256_of(bad), "Type:", str(path)):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 1000])
+def test_truncated_network(copy: Path, keep: int) -> None:
+    (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=f"{keep} bytes"):
+        ExpressionClassifier(copy)
+
+
+def test_missing_files(copy: Path) -> None:
+    (copy / "model.onnx").unlink()
+    with pytest.raises(WeightsError, match=r"model\.onnx cannot be read"):
+        ExpressionClassifier(copy)
+    (copy / "spec.json").unlink()
+    with pytest.raises(WeightsError, match=r"has no spec\.json"):
+        ExpressionClassifier(copy)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema": 1}', "null", "3"])
+def test_spec_that_is_none(copy: Path, text: str) -> None:
+    (copy / "spec.json").write_text(text)
+    with pytest.raises(WeightsError, match="not a spec"):
+        ExpressionClassifier(copy)
+
+
+def test_network_that_opencv_cannot_read(copy: Path) -> None:
+    spec = json.loads((copy / "spec.json").read_text())
+    (copy / "model.onnx").write_bytes(b"no network")
+    spec["files"]["model.onnx"] = {"sha256": sha256_of(b"no network"), "size": 10}
+    (copy / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(WeightsError, match="cannot read this network"):
+        ExpressionClassifier(copy)
+
+
+def test_future_schema(copy: Path) -> None:
+    spec = json.loads((copy / "spec.json").read_text()) | {"schema": 99}
+    (copy / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(WeightsError, match="pip install -U ferkit"):
+        ExpressionClassifier(copy)
+
+
+@pytest.mark.parametrize("name", ["fer2013-s-v99", "", "no/such/folder", "yunet-2026may"])
+def test_unknown_names_list_the_known(name: str) -> None:
+    with pytest.raises(WeightsError, match=DEFAULT_WEIGHTS):
+        resolve(name)
+
+
+@pytest.mark.parametrize("address", ["hf://org/repo", "hf://repo@main", "hf://a/b/c@main", "hf://org/repo@", "hf://@x"])
+def test_addresses_must_be_pinned(address: str) -> None:
+    with pytest.raises(WeightsError, match="hf://org/repo@revision"):
+        resolve(address)
+
+
+@pytest.mark.parametrize("variable", ["FERKIT_OFFLINE", "HF_HUB_OFFLINE"])
+def test_offline_forbids_the_hub(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("FERKIT_OFFLINE", raising=False)
+    monkeypatch.setenv(variable, "1")
+    with pytest.raises(WeightsError, match="not in the local cache"):
+        resolve("hf://org/repo@0000000000000000000000000000000000000000")
+    with pytest.raises(WeightsError, match="not in the local cache"):
+        resolve_detector("yunet-2026may")
+
+
+def test_outputs_check_themselves() -> None:
+    with pytest.raises(InputError, match="columns"):
+        Output("x", ("a", "b"), ((0,),))
+    with pytest.raises(InputError, match="weight"):
+        Output("x", ("a", "b"), ((0, 1),), (1.0, 1.0))
+    with pytest.raises(InputError, match="temperature"):
+        Output("x", ("a", "b"), ((0, 1),), temperature=0)
