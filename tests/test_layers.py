@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ferkit"
 FLOORS = {
     "errors": 0,
     "labels": 0.5,
-    "results": 1,
+    "results": 1.5,
     "_image": 1,
     "_geometry": 1,
     "weights": 2,

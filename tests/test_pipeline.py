@@ -241,8 +241,11 @@ def test_draw_leaves_the_image_alone(pipeline: Pipeline, photo: Path) -> None:
     assert drawn.size == (512, 512)
     assert np.array_equal(result.pixels, before)
     assert not np.array_equal(np.asarray(drawn), before)
+    again = pipeline(photo, keep_pixels=False)
+    assert again.pixels is None
+    assert np.array_equal(np.asarray(again.draw()), np.asarray(drawn))
     with pytest.raises(InputError, match="keep_pixels"):
-        pipeline(photo, keep_pixels=False).draw()
+        pipeline.predict([before])[0].draw()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (40, 30), (3000, 20)])

@@ -82,6 +82,8 @@ def _bars(
     """Put a small bar chart beside the face, if it fits the picture without covering another one."""
     colours = _colours(expression)
     row = unit * 0.95
+    if box[3] - box[1] < row * len(colours) / 2:
+        return  # beside a small face the chart would be the picture
     name_width = max(pen.textlength(name, font=font) for name in colours)
     width, height = name_width + unit * 4.6, row * len(colours) + unit * 0.5
     y = min(max(0.0, box[1]), size[1] - height)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._image import load_image
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -157,14 +158,22 @@ class Result:
     def draw(self) -> Image.Image:
         """Return a copy of the image with boxes, labels and probability bars.
 
+        A result without pixels reads its file again.
+
         Raises:
-            InputError: The result was made without the image's pixels.
+            InputError: There are neither pixels nor a file, or the file has another size by now.
+            ImageError: The file cannot be read any more.
         """
-        if self.pixels is None:
-            raise InputError("This result carries no pixels to draw on; it was made with keep_pixels=False.")
         from ._draw import draw_faces
 
-        return draw_faces(self.pixels, self.faces)
+        pixels = self.pixels
+        if pixels is None:
+            if self.image is None:
+                raise InputError("This result has no pixels and no file to draw on; make it with keep_pixels=True.")
+            pixels = load_image(self.image)
+            if pixels.shape[:2] != (self.height, self.width):
+                raise InputError(f"{self.image} is now {pixels.shape[1]}x{pixels.shape[0]}, the result is of {self.width}x{self.height}.")
+        return draw_faces(pixels, self.faces)
 
 
 def csv_header(labels: Sequence[str]) -> list[str]:

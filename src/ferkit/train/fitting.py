@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ..errors import DataError, InputError
+from ..labels import FERPLUS8
 from .augment import FaceAugmentation
 from .checkpoint import load_checkpoint, save_checkpoint
 from .data import Faces
@@ -31,12 +32,14 @@ class Run:
     """The outcome of :func:`fit`.
 
     Attributes:
+        recipe: As it was trained: without the heads that the data has no targets for.
         model: The network with its averaged (EMA) weights, float32, two or more heads as a dictionary of logits.
         history: One dictionary per epoch.
         finished: False if ``max_minutes`` stopped the run first.
         out: The run's folder.
     """
 
+    recipe: Recipe
     model: keras.Model
     history: list[dict[str, Any]]
     finished: bool
@@ -183,16 +186,13 @@ def fit(
         InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
         DataError: Fewer faces than one batch, or labels that no head of the recipe has.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    log = log or _to_stderr
+    recipe = _trainable(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), data, log)
     out = Path(out)
     checkpoint = out / "checkpoint.npz"
     if len(data) < recipe.batch_size:
         raise DataError(
             f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
-        )
-    if data.label_set.name not in {head.labels for head in recipe.heads}:
-        raise DataError(
-            f"Recipe {recipe.name!r} has heads {', '.join(h.labels for h in recipe.heads)}; the data's labels are {data.label_set.name!r}."
         )
     if checkpoint.exists() and not resume:
         raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
@@ -208,9 +208,21 @@ def fit(
         epoch, history = 0, list[dict[str, Any]]()
         if resume and checkpoint.exists():
             epoch, history = load_checkpoint(checkpoint, model, recipe)
-        return _epochs(model, recipe, data, validation, augment, out, epoch, history, max_minutes, log or _to_stderr)
+        return _epochs(model, recipe, data, validation, augment, out, epoch, history, max_minutes, log)
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recipe:
+    """Return the recipe without FER+'s head if there are no votes: a head that saw no target must not be shipped."""
+    names = [head.labels for head in recipe.heads]
+    if data.label_set.name not in names:
+        raise DataError(f"Recipe {recipe.name!r} has heads {', '.join(names)}; the data's labels are {data.label_set.name!r}.")
+    heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))
+    for head in recipe.heads:
+        if head not in heads:
+            log(f"No targets for the head {head.labels!r}: it is left out. FER+ votes come with --ferplus fer2013new.csv.")
+    return replace(recipe, heads=heads)
 
 
 def _to_stderr(line: str) -> None:
@@ -249,12 +261,12 @@ def _epochs(
         log(_line(row, recipe.epochs, minutes))
         if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
             log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
-            return Run(_averaged(model, recipe), history, False, out)
+            return Run(recipe, _averaged(model, recipe), history, False, out)
     final = _averaged(model, recipe)
     partial = out / "model.partial.keras"
     final.save(partial)
     os.replace(partial, out / "model.keras")
-    return Run(final, history, True, out)
+    return Run(recipe, final, history, True, out)
 
 
 def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:

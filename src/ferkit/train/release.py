@@ -61,7 +61,7 @@ def train(
     validation = _validation(data, ferplus)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes)
     if run.finished:
-        write_release(run.model, recipe, out, out.resolve().name, validation, run.history, len(training))
+        write_release(run.model, run.recipe, out, out.resolve().name, validation, run.history, len(training))
     return out
 
 
