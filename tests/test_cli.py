@@ -117,6 +117,11 @@ def test_draw(photo: Path, folder: Path, tmp_path: Path) -> None:
     assert len(json.loads(wrong.stdout)) == 1
     assert "cannot be written" in wrong.stderr
     assert ferkit("predict", photo, photo, "--draw", out).exit_code == 2
+    before = photo.read_bytes()
+    itself = ferkit("predict", photo, "--draw", photo)
+    assert itself.exit_code == 2
+    assert "overwritten" in itself.stderr
+    assert photo.read_bytes() == before
 
 
 def test_draw_into_a_read_only_folder(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

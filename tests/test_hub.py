@@ -117,6 +117,10 @@ def test_corrupt_file_names_both_hashes_and_is_cured_by_force(hub: Hub, cli) -> 
     assert cli("weights", "path", ADDRESS).returncode == 1  # the damaged file is never used
     hub.files["model.onnx"] = good
     assert cli("weights", "fetch", ADDRESS, "--force").returncode == 0
+    # A failed second fetch does not lose the good copy.
+    hub.cut = "model.onnx"
+    assert cli("weights", "fetch", ADDRESS, "--force").returncode == 1
+    assert cli("weights", "path", ADDRESS, FERKIT_OFFLINE="1").returncode == 0
 
 
 def test_truncated_download_leaves_nothing_broken(hub: Hub, cli) -> None:  # type: ignore[no-untyped-def]

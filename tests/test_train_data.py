@@ -109,6 +109,8 @@ def test_folders(tmp_path: Path) -> None:
     assert "bad.png" in training.skipped[0][0]
     assert len(read_folder(tmp_path, "PublicTest")) == 1
     assert read_faces(tmp_path, "Training").labels.tolist() == [3, 4]
+    with pytest.raises(DataError, match="'test' beside train, validation"):
+        read_folder(tmp_path, "PrivateTest")
 
 
 def test_folders_with_other_labels(tmp_path: Path) -> None:

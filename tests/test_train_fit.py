@@ -301,8 +301,9 @@ def test_recipes_are_data(tmp_path: Path) -> None:
     recipe = load_recipe("ferkit-s")
     sizes = [recipe.size_at(epoch) for epoch in range(recipe.epochs)]
     assert sizes == sorted(sizes)
-    with pytest.raises(InputError, match="ferkit-s"):
-        load_recipe("nonsense")
+    for name in ("nonsense", tmp_path / "missing.toml", tmp_path):
+        with pytest.raises(InputError, match="ferkit-s"):
+            load_recipe(name)
     for text in ("a = [", "name = 'x'", TINY + "[surprise]\nx = 1\n", TINY.replace("epochs = 2", "epochs = 0")):
         (tmp_path / "bad.toml").write_text(text)
         with pytest.raises(InputError):

@@ -77,7 +77,9 @@ class ExpressionClassifier:
     ) -> None:
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
-        self._views = views(_view_count(tta))
+        count = _view_count(tta)
+        self.tta: str | int = {1: "none", 2: "flip"}.get(count, count)
+        self._views = views(count)
         self._min_confidence = min_confidence
         folder = resolve(weights)
         self.spec = WeightsSpec.load(folder)

@@ -88,7 +88,7 @@ def predict(
         FaceDetector(detector, model=detector_model),
         ExpressionClassifier(weights, labels=labels, runtime=runtime, tta=tta, min_confidence=min_confidence),
     )
-    _check_draw(draw, len(paths))
+    _check_draw(draw, paths)
     write = _Writer(format_, list(pipeline.classifier.labels))
     for result in _results(pipeline, paths, batch_size, draw is not None, failures):
         write(result)
@@ -134,7 +134,7 @@ def _results(pipeline: Pipeline, paths: list[str], batch_size: int, keep_pixels:
                 pixels.append(load_image(sys.stdin.buffer.read() if path == "-" else path))
                 readable.append(path)
             except (ImageError, InputError) as error:
-                failures.append(str(error) if path in str(error) else f"{path}: {error}")
+                failures.append(str(error) if path != "-" else str(error).replace("the given bytes", "standard input"))
         for path, r in zip(readable, pipeline.predict(pixels, batch_size, keep_pixels=keep_pixels), strict=True):
             yield Result(r.faces, r.width, r.height, path, r.weights, r.pixels)
 
@@ -177,10 +177,13 @@ class _Writer:
             click.echo("[]" if self._count == 0 else "\n]")
 
 
-def _check_draw(draw: Path | None, count: int) -> None:
-    """Refuse a place that cannot be written before any work is done."""
+def _check_draw(draw: Path | None, paths: list[str]) -> None:
+    """Refuse a place that cannot be written, or that is one of the pictures, before any work is done."""
     if draw is None:
         return
+    count = len(paths)
+    if draw.is_file() and any(path != "-" and os.path.exists(path) and draw.samefile(path) for path in paths):
+        raise click.UsageError(f"--draw {draw} is the picture itself and would be overwritten; give another name.")
     folder = draw if count > 1 or draw.is_dir() else draw.parent
     if count > 1 and draw.exists() and not draw.is_dir():
         raise click.UsageError(f"--draw {draw} is a file, but there are {count} images; give a folder.")
@@ -294,8 +297,12 @@ def evaluate(
     from .train.evaluation import format_report
 
     classifier = ExpressionClassifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
-    report = measure(classifier, data, split=split, ferplus=ferplus, tta=tta, limit=limit)
+    report = measure(classifier, data, split=split, ferplus=ferplus, limit=limit)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
+    for _, reason in report["skipped"]:
+        click.echo(f"ferkit: {reason}", err=True)
+    if report["skipped"]:
+        sys.exit(1)
 
 
 @main.command()
@@ -307,6 +314,7 @@ def evaluate(
 @click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly after this time.")
 def train(recipe: str, data: Path, ferplus: Path | None, out: Path, resume: bool, max_minutes: float | None) -> None:
     """Train a recipe and write weights that every other command accepts."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from .train import train as run
 
     done = run(recipe, data, out, ferplus=ferplus, resume=resume, max_minutes=max_minutes)

@@ -52,8 +52,9 @@ class Expression:
         return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values; ``reason`` only where the classifier abstained."""
-        out: dict[str, Any] = {"label": self.label, "confidence": self.confidence, "probabilities": dict(self.probabilities)}
+        """Return plain JSON values, probabilities to six decimals; ``reason`` only where the classifier abstained."""
+        probabilities = {name: round(p, 6) for name, p in self.probabilities.items()}
+        out: dict[str, Any] = {"label": self.label, "confidence": round(self.confidence, 6), "probabilities": probabilities}
         return out if self.reason is None else out | {"reason": self.reason}
 
 
@@ -101,9 +102,9 @@ class Face:
         return replace(self, expression=expression)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values: box, score, landmarks, and label, confidence, probabilities once classified."""
-        landmarks = None if self.landmarks is None else [list(point) for point in self.landmarks]
-        out: dict[str, Any] = {"box": list(self.box), "score": self.score, "landmarks": landmarks}
+        """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified."""
+        landmarks = None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
+        out: dict[str, Any] = {"box": [round(v, 2) for v in self.box], "score": round(self.score, 6), "landmarks": landmarks}
         return out if self.expression is None else out | self.expression.to_dict()
 
 
@@ -187,8 +188,9 @@ def csv_rows(result: Result, labels: Sequence[str]) -> list[list[Any]]:
     if not result.faces:
         return [[*head, *[""] * (8 + len(labels))]]
     rows = []
-    for number, face in enumerate(result.faces):
-        e = face.expression
-        cells = [e.label or "", e.confidence, *(e.probabilities[label] for label in labels)] if e else [""] * (2 + len(labels))
-        rows.append([*head, number, *face.box, face.score, *cells])
+    for number, face in enumerate(face.to_dict() for face in result.faces):
+        cells = [""] * (2 + len(labels))
+        if "probabilities" in face:
+            cells = [face["label"] or "", face["confidence"], *(face["probabilities"][label] for label in labels)]
+        rows.append([*head, number, *face["box"], face["score"], *cells])
     return rows

@@ -173,6 +173,7 @@ TABLE: dict[str, Release] = {
             "YuNet face detector with five landmarks, from OpenCV's zoo",
             HubFile(
                 repo="opencv/face_detection_yunet",
+                # The commit is not known to us; the hash below is what pins the file.
                 revision="main",
                 filename="face_detection_yunet_2026may.onnx",
                 sha256="ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
@@ -225,6 +226,8 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
         raise WeightsError(
             f"No weights {name!r}; expected one of {names}, hf://org/repo@revision, or the path of a folder with {SPEC_FILE}."
         )
+    if release.hub is not None:
+        return _fetch_bundle(f"hf://{release.hub.repo}@{release.hub.revision}", force)
     bundled = bundled_folder() / name
     if not bundled.is_dir():
         raise WeightsError(
@@ -240,7 +243,7 @@ def resolve_detector(name: str, *, force: bool = False) -> Path:
         return bundled_folder() / name / "model.onnx"
     hub = release.hub
     path = _fetch_file(hub.repo, hub.revision, hub.filename, force)
-    _check(path, path.read_bytes(), hub.sha256, hub.size, f"ferkit weights fetch {name} --force")
+    _check(path, path.read_bytes(), hub.sha256, hub.size, f"ferkit weights fetch {name} --force, or give the file with --detector-model")
     return path
 
 
@@ -310,7 +313,7 @@ def _fetch_bundle(address: str, force: bool) -> Path:
 def _fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
     """Return a hub file from the cache, else from the network."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     where = f"hf://{repo}@{revision}/{filename}"
     # Read here and not left to huggingface_hub, which reads it once, at its own import.
@@ -322,14 +325,30 @@ def _fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
     if cached is not None and not force:
         return cached
     if is_offline():
-        raise WeightsError(
-            f"{where} is not in the local cache and FERKIT_OFFLINE or HF_HUB_OFFLINE forbids fetching it; unset them once to fetch it."
-        )
+        state = "not in the local cache" if cached is None else "to be fetched again"
+        raise WeightsError(f"{where} is {state} and FERKIT_OFFLINE or HF_HUB_OFFLINE forbids fetching it; unset them once to fetch it.")
+    if cached is None:
+        return _download(repo, revision, filename, endpoint)
+    # The hub's client keeps what it has for a commit, even if those bytes were damaged on disk: move them out of its way,
+    # and back if nothing better can be had.
+    old = cached.resolve()
+    kept = old.with_name(old.name + ".kept")
+    os.replace(old, kept)
     try:
-        if cached is not None:
-            # The hub's client keeps what it has for a commit, even if those bytes were damaged on disk.
-            cached.resolve().unlink(missing_ok=True)
-            cached.unlink(missing_ok=True)
+        path = _download(repo, revision, filename, endpoint)
+    except BaseException:
+        os.replace(kept, old)
+        raise
+    kept.unlink()
+    return path
+
+
+def _download(repo: str, revision: str, filename: str, endpoint: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    where = f"hf://{repo}@{revision}/{filename}"
+    try:
         return Path(hf_hub_download(repo, filename, revision=revision, endpoint=endpoint))
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError
+from ..errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
@@ -41,5 +41,9 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli"):
             raise MissingExtraError(str(error.name), "train", f"ferkit.train.{name}") from error
         raise
+    except ValueError as error:
+        if "backend" not in str(error):
+            raise
+        raise InputError(f"{error}. Expected KERAS_BACKEND to be tensorflow, torch or jax; unset it for TensorFlow.") from error
     globals()[name] = value
     return value

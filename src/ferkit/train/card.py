@@ -89,4 +89,4 @@ def _metric_row(m: Any) -> str:
 def _command(spec: WeightsSpec, m: Any) -> str:
     plus = " --ferplus fer2013new.csv" if "FER+" in m["truth"] else ""
     tta = "" if m["tta"] == "none" else f" --tta {m['tta']}"
-    return f"ferkit evaluate --weights {spec.name} --data fer2013.csv --split {m['split']} --labels {m['labels']}{plus}{tta}"
+    return f"ferkit evaluate --weights {spec.name} --data {spec.training['source']} --split {m['split']} --labels {m['labels']}{plus}{tta}"

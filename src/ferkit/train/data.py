@@ -174,7 +174,13 @@ def read_folder(path: str | Path, split: str | None = None, labels: LabelSet | N
         raise DataError(f"{root} is not a folder; expected one folder per label in it.")
     if split is not None:
         _check_split(split)
-        root = next((root / name for name in _FOLDER_SPLITS[split] if (root / name).is_dir()), root)
+        found = {name for names in _FOLDER_SPLITS.values() for name in names if (root / name).is_dir()}
+        wanted = [name for name in _FOLDER_SPLITS[split] if name in found]
+        if found and not wanted:
+            raise DataError(
+                f"{root} has no rows of split {split!r}: expected a folder {_FOLDER_SPLITS[split][0]!r} beside {', '.join(sorted(found))}."
+            )
+        root = root / wanted[0] if wanted else root
     folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
     if not folders:
         raise DataError(f"{root} has no folders in it; expected one folder per label, for example {root / 'happy'}.")

@@ -103,7 +103,12 @@ def load_recipe(name: str | Path) -> Recipe:
         InputError: Unknown name, or a malformed file.
     """
     if str(name).endswith(".toml"):
-        text, source = Path(name).read_text(encoding="utf-8"), str(name)
+        try:
+            text, source = Path(name).read_text(encoding="utf-8"), str(name)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"Recipe {name} cannot be read ({error}); expected a TOML file, or one of {', '.join(list_recipes())}."
+            ) from None
     elif str(name) in list_recipes():
         text, source = (resources.files(__package__) / "recipes" / f"{name}.toml").read_text(encoding="utf-8"), f"recipe {name}"
     else:

@@ -58,10 +58,15 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     training = read_faces(data, "Training", ferplus)
+    for _, reason in training.skipped:
+        print(f"Skipped {reason}", file=sys.stderr)
     validation = _validation(data, ferplus)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes)
     if run.finished:
-        write_release(run.model, run.recipe, out, out.resolve().name, validation, run.history, len(training))
+        source = Path(data).resolve().name
+        name, votes = out.resolve().name, " with FER+ votes" if training.votes is not None else ""
+        description = f"{source}, Training{votes}"
+        write_release(run.model, run.recipe, out, name, validation, run.history, len(training), source=source, description=description)
     return out
 
 
@@ -90,7 +95,9 @@ def write_release(
     *,
     default_output: str | None = None,
     crop: CropGeometry | None = None,
-    licence: str = "MIT",
+    source: str = "",
+    description: str = "",
+    licence: str = "not stated",
 ) -> WeightsSpec:
     """Write ``model.onnx``, ``model.keras``, ``spec.json`` and ``card.md``.
 
@@ -104,6 +111,8 @@ def write_release(
         training_faces: How many faces it was trained on.
         default_output: The label set that users get; the first head by default.
         crop: How detected faces are cropped; the recipe's by default.
+        source: Name of the data's file or folder, for the card's commands.
+        description: Of the data, for the card.
         licence: SPDX name.
 
     Raises:
@@ -141,7 +150,8 @@ def write_release(
             "recipe": recipe.to_dict(),
             "seed": recipe.seed,
             "faces": training_faces,
-            "data": "FER2013 Training" + (", FER+ votes" if any(h.labels == FERPLUS8.name for h in recipe.heads) else ""),
+            "data": description or source,
+            "source": source,
             "epochs": len(history),
             "hours": round(sum(row.get("seconds", 0) for row in history) / 3600, 2),
             "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Keras {keras.__version__} on {keras.backend.backend()}",
@@ -179,11 +189,11 @@ def _metrics(folder: Path, spec: WeightsSpec, validation: Faces) -> tuple[dict[s
         faces = validation if by_votes else replace(validation, votes=None)
         for tta, count in ((None, 1), ("flip", 2), (10, 10)):
             classifier = ExpressionClassifier(folder, labels=output.name, tta=tta)
-            report = evaluate(classifier, faces, tta=tta, logits=logits[:count])
+            report = evaluate(classifier, faces, logits=logits[:count])
             keys = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
             row = {key: _rounded(report[key]) for key in keys}
             if tta is None:
-                row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items()}
+                row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
             rows.append(row)
     return tuple(rows)
 
