@@ -65,8 +65,7 @@ def photo(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-@pytest.fixture(scope="session")
-def crops() -> np.ndarray:
+def patterns() -> np.ndarray:
     """Grey 48x48 patterns, uint8 (24, 48, 48): smooth blobs, so that resampling and engines see ordinary input."""
     rng = np.random.default_rng(7)
     y, x = np.mgrid[0:48, 0:48] / 48
@@ -76,6 +75,11 @@ def crops() -> np.ndarray:
         blob = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (0.02 + 0.2 * s)) + 0.5 * np.sin(6 * (a * x + b * y))
         out.append(np.interp(blob, (blob.min(), blob.max()), (10, 245)))
     return np.array(out).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def crops() -> np.ndarray:
+    return patterns()
 
 
 def write_fer_csv(path: Path, training: int = 24, public: int = 12, seed: int = 0) -> Path:

@@ -54,6 +54,7 @@ class Recipe:
     augment: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    release: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.heads or not self.stages:

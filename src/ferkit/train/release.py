@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,6 +38,7 @@ def train(
     ferplus: str | Path | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
+    licence: str = "not stated",
 ) -> Path:
     """Read the data, train a recipe and, once it has finished, write its weights into the run's folder.
 
@@ -48,6 +48,7 @@ def train(
         out: The run's folder.
         ferplus: FER+ votes beside a csv.
         resume, max_minutes: As in :func:`ferkit.train.fit`.
+        licence: Of the weights, for their card: an SPDX name.
 
     Returns:
         ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
@@ -66,7 +67,8 @@ def train(
         source = Path(data).resolve().name
         name, votes = out.resolve().name, " with FER+ votes" if training.votes is not None else ""
         description = f"{source}, Training{votes}"
-        write_release(run.model, run.recipe, out, name, validation, run.history, len(training), source=source, description=description)
+        about = {"source": source, "description": description, "licence": licence}
+        write_release(run.model, run.recipe, out, name, validation, run.history, len(training), **about)
     return out
 
 
@@ -93,8 +95,6 @@ def write_release(
     history: Sequence[dict[str, Any]],
     training_faces: int,
     *,
-    default_output: str | None = None,
-    crop: CropGeometry | None = None,
     source: str = "",
     description: str = "",
     licence: str = "not stated",
@@ -109,8 +109,6 @@ def write_release(
         validation: PublicTest: temperatures are fitted and metrics measured on it.
         history: Of the run.
         training_faces: How many faces it was trained on.
-        default_output: The label set that users get; the first head by default.
-        crop: How detected faces are cropped; the recipe's by default.
         source: Name of the data's file or folder, for the card's commands.
         description: Of the data, for the card.
         licence: SPDX name.
@@ -132,6 +130,7 @@ def write_release(
         worst = float(np.abs(keras_outputs(model, recipe, batch[:256]) - logits[:256]).max())
         if not worst < 1e-4:
             raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {min(256, len(batch))} faces; at most 1e-4 is allowed.")
+    outputs, wanted = calibrated_outputs(recipe, logits, validation), recipe.release.get("default_output")
     spec = WeightsSpec(
         name=name,
         files={file: _entry(out / file) for file in ("model.onnx", "model.keras")},
@@ -143,9 +142,9 @@ def write_release(
             "std": recipe.data["std"],
             "interpolation": "area",
         },
-        crop=crop or CropGeometry(**recipe.crop),
-        outputs=calibrated_outputs(recipe, logits, validation),
-        default_output=default_output or recipe.heads[0].labels,
+        crop=CropGeometry(**recipe.crop),
+        outputs=outputs,
+        default_output=wanted if wanted in {output.name for output in outputs} else recipe.heads[0].labels,
         training={
             "recipe": recipe.to_dict(),
             "seed": recipe.seed,
@@ -213,13 +212,3 @@ def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
         elif isinstance(layer, keras.layers.Dense):
             macs += int(np.prod(layer.kernel.shape))
     return {"name": model.name, "parameters": int(model.count_params()), "macs": macs}
-
-
-def copy_release(source: Path, target: Path) -> None:
-    """Copy the files of a release, and nothing else of its run, to a new folder; never over an old one."""
-    if target.exists():
-        raise FerkitError(f"{target} exists; releases are never overwritten: choose the next version.")
-    spec = WeightsSpec.load(source)
-    target.mkdir(parents=True)
-    for file in (*spec.files, "spec.json", "card.md"):
-        shutil.copyfile(source / file, target / file)
