@@ -235,6 +235,22 @@ def test_architectures() -> None:
 
 
 @needs_keras
+def test_learning_rate() -> None:
+    import keras
+    from keras import ops
+
+    from ferkit.train.fitting import CosineCycles
+
+    known = keras.optimizers.schedules.CosineDecay(0.1 / 20, 180, warmup_target=0.1, warmup_steps=20)
+    ours = CosineCycles([(200, 0.1), (50, 0.02)], 20)
+    steps = np.arange(0, 200, 7)
+    assert [float(ours(s)) for s in steps] == pytest.approx([float(known(s)) for s in steps], abs=1e-7)
+    assert float(ours(200)) == pytest.approx(0.02)
+    assert float(ops.convert_to_numpy(ours(225))) == pytest.approx(0.01)
+    assert float(ours(250)) == pytest.approx(0, abs=1e-9)
+
+
+@needs_keras
 def test_augmentation() -> None:
     from keras import ops
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,19 +73,41 @@ def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
     return ((np.asarray(pixels, np.float32) / 255.0 - recipe.data["mean"]) / recipe.data["std"]).astype(np.float32)
 
 
+@keras.saving.register_keras_serializable(package="ferkit")
+class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then cosine cycles to zero, one after another.
+
+    Args:
+        cycles: ``(steps, rate at the start)`` of each; the warm-up is part of the first.
+        warmup: Steps.
+    """
+
+    def __init__(self, cycles: Sequence[tuple[int, float]], warmup: int = 0) -> None:
+        self.cycles, self.warmup = [(int(steps), float(rate)) for steps, rate in cycles], warmup
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        start, warmup, value = 0, self.warmup, ops.zeros_like(step)
+        for steps, rate in self.cycles:
+            done = ops.clip((step - start - warmup) / max(1, steps - warmup), 0.0, 1.0)
+            cosine = rate * 0.5 * (1.0 + ops.cos(math.pi * done))
+            if warmup:
+                first = rate / warmup
+                cosine = ops.where(step < warmup, first + (rate - first) * step / warmup, cosine)
+            value = ops.where(step >= start, cosine, value)
+            start, warmup = start + steps, 0
+        return value
+
+    def get_config(self) -> dict[str, Any]:
+        return {"cycles": self.cycles, "warmup": self.warmup}
+
+
 def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     settings = recipe.optimizer
     if settings.get("name", "sgd") != "sgd":
         raise InputError(f"Unknown optimiser {settings['name']!r} in recipe {recipe.name!r}; expected 'sgd'.")
     warmup = int(settings.get("warmup_epochs", 0) * steps_per_epoch)
-    total = recipe.epochs * steps_per_epoch
-    peak = float(settings["learning_rate"])
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=peak / max(1, warmup) if warmup else peak,
-        decay_steps=max(1, total - warmup),
-        warmup_target=peak if warmup else None,
-        warmup_steps=warmup,
-    )
+    schedule = CosineCycles([(epochs * steps_per_epoch, rate) for epochs, rate in recipe.cycles()], warmup)
     ema = settings.get("ema")
     optimizer = keras.optimizers.SGD(
         schedule,

@@ -34,10 +34,15 @@ class Head:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of epochs at one input size (pixels)."""
+    """A stretch of epochs at one input size (pixels).
+
+    A ``learning_rate`` begins a new cosine cycle from that rate (Loshchilov and Hutter, "SGDR", ICLR 2017), which runs
+    until the next such stage or the end.
+    """
 
     epochs: int
     size: int
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,15 @@ class Recipe:
                 return stage.size
             epoch -= stage.epochs
         return self.stages[-1].size
+
+    def cycles(self) -> list[tuple[int, float]]:
+        """Return the cosine cycles of the learning rate: ``(epochs, rate at its start)`` each."""
+        cycles = [(0, float(self.optimizer["learning_rate"]))]
+        for stage in self.stages:
+            if stage.learning_rate is not None:
+                cycles.append((0, stage.learning_rate))
+            cycles[-1] = (cycles[-1][0] + stage.epochs, cycles[-1][1])
+        return [cycle for cycle in cycles if cycle[0] > 0]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
