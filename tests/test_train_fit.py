@@ -242,12 +242,15 @@ def test_learning_rate() -> None:
     from ferkit.train.fitting import CosineCycles
 
     known = keras.optimizers.schedules.CosineDecay(0.1 / 20, 180, warmup_target=0.1, warmup_steps=20)
-    ours = CosineCycles([(200, 0.1), (50, 0.02)], 20)
+    ours = CosineCycles([(200, 200, 0.1), (50, 50, 0.02)], 20)
     steps = np.arange(0, 200, 7)
     assert [float(ours(s)) for s in steps] == pytest.approx([float(known(s)) for s in steps], abs=1e-7)
     assert float(ours(200)) == pytest.approx(0.02)
     assert float(ops.convert_to_numpy(ours(225))) == pytest.approx(0.01)
     assert float(ours(250)) == pytest.approx(0, abs=1e-9)
+    cut = CosineCycles([(150, 200, 0.1), (50, 50, 0.02)], 20)  # interrupted before it reached zero
+    assert float(cut(149)) == pytest.approx(float(known(149)), abs=1e-7)
+    assert float(cut(150)) == pytest.approx(0.02)
 
 
 @needs_keras

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 
-__all__ = ["CropGeometry", "area", "clip_boxes", "crop_face", "iou", "nms", "similarity"]
+__all__ = ["CropGeometry", "area", "centre", "clip_boxes", "crop_face", "iou", "nms", "similarity"]
 
 Float = NDArray[np.float64]
 
@@ -153,6 +153,12 @@ def crop_face(image: NDArray[np.uint8], box: ArrayLike, geometry: CropGeometry, 
     left = (x1 + x2) / 2 + geometry.centre[0] * height - side / 2
     top = (y1 + y2) / 2 + geometry.centre[1] * height - side / 2
     return _window(image, round(left), round(top), side, side)
+
+
+def centre(faces: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return the middle ``side`` x ``side`` pixels of faces ``(n, H, W, ...)``, a view."""
+    top, left = (faces.shape[1] - side) // 2, (faces.shape[2] - side) // 2
+    return faces[:, top : top + side, left : left + side]
 
 
 def _window(image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:

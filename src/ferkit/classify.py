@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import CropGeometry
+from ._geometry import CropGeometry, centre
 from ._image import to_grey
 from ._runtime import open_runtime
 from .errors import InputError
@@ -167,7 +167,8 @@ class ExpressionClassifier:
 
     def _normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         mean, std = float(self.spec.input["mean"]), float(self.spec.input["std"])
-        return np.ascontiguousarray((faces.astype(np.float32)[:, None] / 255.0 - mean) / std, np.float32)
+        seen = centre(faces, int(self.spec.input.get("window", self._size)))
+        return np.ascontiguousarray((seen.astype(np.float32)[:, None] / 255.0 - mean) / std, np.float32)
 
     def _expression(self, row: NDArray[np.float32]) -> Expression:
         best = int(row.argmax())
@@ -200,7 +201,7 @@ def _matrix(spec: WeightsSpec, output: Output, chosen: list[int]) -> NDArray[np.
 
 
 def _seen(faces: NDArray[np.uint8], view: tuple[float, float, bool]) -> NDArray[np.uint8]:
-    """Apply one test-time view to ``(n, S, S)``: whole faces shifted, borders reflected as in training."""
+    """Apply one test-time view to ``(n, S, S)``: faces shifted under the network's window, borders reflected."""
     x, y, mirrored = view
     if mirrored:
         faces = faces[:, :, ::-1]

@@ -22,7 +22,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"# {spec.name}",
         "",
         f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
-        f"{spec.input['size']}x{spec.input['size']} grey face.",
+        f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.input['window']}x{spec.input['window']}.",
         "",
         "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people.",
         "",

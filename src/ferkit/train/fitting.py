@@ -17,6 +17,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from .._geometry import centre
 from ..errors import DataError, InputError
 from ..labels import FERPLUS8
 from .augment import FaceAugmentation
@@ -78,18 +79,18 @@ class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then cosine cycles to zero, one after another.
 
     Args:
-        cycles: ``(steps, rate at the start)`` of each; the warm-up is part of the first.
+        cycles: ``(steps, steps to reach zero, rate at the start)`` of each; the warm-up is part of the first.
         warmup: Steps.
     """
 
-    def __init__(self, cycles: Sequence[tuple[int, float]], warmup: int = 0) -> None:
-        self.cycles, self.warmup = [(int(steps), float(rate)) for steps, rate in cycles], warmup
+    def __init__(self, cycles: Sequence[tuple[int, int, float]], warmup: int = 0) -> None:
+        self.cycles, self.warmup = [(int(steps), int(horizon), float(rate)) for steps, horizon, rate in cycles], warmup
 
     def __call__(self, step: Any) -> Any:
         step = ops.cast(step, "float32")
         start, warmup, value = 0, self.warmup, ops.zeros_like(step)
-        for steps, rate in self.cycles:
-            done = ops.clip((step - start - warmup) / max(1, steps - warmup), 0.0, 1.0)
+        for steps, horizon, rate in self.cycles:
+            done = ops.clip((step - start - warmup) / max(1, horizon - warmup), 0.0, 1.0)
             cosine = rate * 0.5 * (1.0 + ops.cos(math.pi * done))
             if warmup:
                 first = rate / warmup
@@ -107,7 +108,7 @@ def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimiz
     if settings.get("name", "sgd") != "sgd":
         raise InputError(f"Unknown optimiser {settings['name']!r} in recipe {recipe.name!r}; expected 'sgd'.")
     warmup = int(settings.get("warmup_epochs", 0) * steps_per_epoch)
-    schedule = CosineCycles([(epochs * steps_per_epoch, rate) for epochs, rate in recipe.cycles()], warmup)
+    schedule = CosineCycles([(e * steps_per_epoch, h * steps_per_epoch, rate) for e, h, rate in recipe.cycles()], warmup)
     ema = settings.get("ema")
     optimizer = keras.optimizers.SGD(
         schedule,
@@ -163,7 +164,7 @@ def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe
     """Run the network on whole faces ``(n, H, W)`` uint8; returns ``{head: float32 (n, k)}``."""
     parts = []
     for start in range(0, len(images), batch_size):
-        x = normalise(images[start : start + batch_size, :, :, None], recipe)
+        x = normalise(centre(images[start : start + batch_size, :, :, None], recipe.window), recipe)
         parts.append({name: ops.convert_to_numpy(value) for name, value in model(x, training=False).items()})
     return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
 
@@ -268,6 +269,9 @@ def _epochs(
     begun = time.monotonic()
     while epoch < recipe.epochs:
         started = time.monotonic()
+        if model.optimizer.weight_decay != recipe.weight_decay_at(epoch):
+            model.optimizer.weight_decay = recipe.weight_decay_at(epoch)
+            model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
         batches = _Batches(data, recipe, augment, epoch)
         logs = model.fit(batches, epochs=1, shuffle=False, verbose=0).history
         row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}

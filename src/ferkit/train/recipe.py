@@ -37,12 +37,13 @@ class Stage:
     """A stretch of epochs at one input size (pixels).
 
     A ``learning_rate`` begins a new cosine cycle from that rate (Loshchilov and Hutter, "SGDR", ICLR 2017), which runs
-    until the next such stage or the end.
+    until the next such stage or the end. A ``weight_decay`` holds from this stage on.
     """
 
     epochs: int
     size: int
     learning_rate: float | None = None
+    weight_decay: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Recipe:
     def batch_size(self) -> int:
         return int(self.training.get("batch_size", 128))
 
+    @property
+    def window(self) -> int:
+        """Side of the centre of a 48x48 face that the network sees once it is trained, pixels."""
+        return int(self.data.get("window", 48))
+
     def size_at(self, epoch: int) -> int:
         """Return the input size of an epoch, counted from 0."""
         for stage in self.stages:
@@ -83,14 +89,29 @@ class Recipe:
             epoch -= stage.epochs
         return self.stages[-1].size
 
-    def cycles(self) -> list[tuple[int, float]]:
-        """Return the cosine cycles of the learning rate: ``(epochs, rate at its start)`` each."""
-        cycles = [(0, float(self.optimizer["learning_rate"]))]
+    def weight_decay_at(self, epoch: int) -> float | None:
+        """Return the weight decay of an epoch, counted from 0."""
+        decay = self.optimizer.get("weight_decay")
+        for stage in self.stages:
+            decay = decay if stage.weight_decay is None else stage.weight_decay
+            if epoch < stage.epochs:
+                break
+            epoch -= stage.epochs
+        return decay
+
+    def cycles(self) -> list[tuple[int, int, float]]:
+        """Return the cosine cycles of the learning rate: ``(epochs, epochs to reach zero, rate at the start)`` each.
+
+        The two differ for a first cycle with ``optimizer.decay_epochs``, which a later stage interrupts.
+        """
+        lengths, rates = [0], [float(self.optimizer["learning_rate"])]
         for stage in self.stages:
             if stage.learning_rate is not None:
-                cycles.append((0, stage.learning_rate))
-            cycles[-1] = (cycles[-1][0] + stage.epochs, cycles[-1][1])
-        return [cycle for cycle in cycles if cycle[0] > 0]
+                lengths.append(0)
+                rates.append(stage.learning_rate)
+            lengths[-1] += stage.epochs
+        horizons = [int(self.optimizer.get("decay_epochs", lengths[0])), *lengths[1:]]
+        return [cycle for cycle in zip(lengths, horizons, rates, strict=True) if cycle[0] > 0]
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

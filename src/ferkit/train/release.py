@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._geometry import CropGeometry
+from .._geometry import CropGeometry, centre
 from .._runtime import OpenCVRuntime
 from ..classify import ExpressionClassifier
 from ..errors import DataError, FerkitError
@@ -21,7 +21,7 @@ from ..labels import FERPLUS8
 from ..weights import WeightsSpec, sha256_of
 from .calibrate import calibrated_outputs
 from .card import write_card
-from .data import Faces, read_faces
+from .data import SIZE, Faces, read_faces
 from .evaluation import evaluate
 from .export import export_onnx, keras_outputs
 from .fitting import fit, normalise, write_json
@@ -117,7 +117,7 @@ def write_release(
         FerkitError: The exported network differs from Keras by more than 1e-4.
     """
     out.mkdir(parents=True, exist_ok=True)
-    size = int(recipe.data.get("size", 48))
+    size = recipe.window
     partial = out / "model.partial.keras"
     model.save(partial)
     os.replace(partial, out / "model.keras")
@@ -125,7 +125,7 @@ def write_release(
 
     logits = None
     if validation is not None:
-        batch = normalise(validation.images[:, None], recipe)
+        batch = normalise(centre(validation.images, size)[:, None], recipe)
         logits = _run_batches(OpenCVRuntime((out / "model.onnx").read_bytes()), batch)
         worst = float(np.abs(keras_outputs(model, recipe, batch[:256]) - logits[:256]).max())
         if not worst < 1e-4:
@@ -135,7 +135,8 @@ def write_release(
         name=name,
         files={file: _entry(out / file) for file in ("model.onnx", "model.keras")},
         input={
-            "size": size,
+            "size": SIZE,
+            "window": size,
             "channels": 1,
             "layout": "nchw",
             "mean": recipe.data["mean"],
