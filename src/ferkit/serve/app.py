@@ -208,11 +208,13 @@ def _key(request: Request) -> None:
 
 
 def _add_probes(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["operations"], summary="The process answers")
+    @app.get("/healthz", tags=["operations"], summary="The process answers", response_description="It does")
     async def healthz() -> HealthResponse:
         return HealthResponse(status="ok")
 
-    @app.get("/readyz", tags=["operations"], summary="The networks are loaded", responses={503: _ERRORS[503]})
+    @app.get(
+        "/readyz", tags=["operations"], summary="The networks are loaded", response_description="They are", responses={503: _ERRORS[503]}
+    )
     async def readyz() -> HealthResponse:
         engine = getattr(app.state, "engine", None)
         if engine is None or not engine.alive:
@@ -223,6 +225,7 @@ def _add_probes(app: FastAPI) -> None:
         "/metrics",
         tags=["operations"],
         summary="Prometheus metrics",
+        response_description="Text exposition",
         dependencies=[Depends(_key)],
         response_class=Response,
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 401: _ERRORS[401]},
@@ -236,6 +239,7 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
         "/v1/weights",
         tags=["v1"],
         summary="The weights and label sets on offer",
+        response_description="What predict accepts as weights and labels, with emoji and colours, and the limits",
         dependencies=[Depends(_key)],
         responses={401: _ERRORS[401]},
     )
@@ -246,6 +250,7 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
         "/v1/predict",
         tags=["v1"],
         summary="Find faces and classify their expressions",
+        response_description="The faces of every picture; with draw=1 the annotated picture",
         description=(
             "Each picture of a multipart request answers for itself: one that cannot be decoded carries an error in its place. "
             "With draw=1 and one picture the answer is that picture with boxes, labels and bars, as PNG."

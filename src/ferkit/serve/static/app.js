@@ -97,10 +97,18 @@ function ink(colour) {
   return 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff";
 }
 
-// Boxes and tags as an SVG in the picture's own pixels, so that they scale with it.
-function overlay(width, height, faces, classes, mirrored = false) {
+// The width of a tag's text, in units of its size: fonts differ between systems by a third.
+function textWidth(text) {
+  textWidth.pen ??= element("canvas").getContext("2d");
+  textWidth.pen.font = `600 100px ${getComputedStyle(document.body).fontFamily}`;
+  return textWidth.pen.measureText(text).width / 100;
+}
+
+// Boxes and tags as an SVG in the picture's own pixels, so that they scale with it. `shown` is its width on the screen.
+function overlay(width, height, faces, classes, shown, mirrored = false) {
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-  const unit = Math.max(width, height) / 100;
+  const size = Math.min(17, Math.max(11, (shown || 600) / 34)) * (width / (shown || 600));
+  const unit = size / 3.8;
   for (const [number, face] of faces.entries()) {
     const look = classes.get(face.label) ?? { colour: "#6e6e6e", emoji: "" };
     const [x1, y1, x2, y2] = face.box;
@@ -109,9 +117,8 @@ function overlay(width, height, faces, classes, mirrored = false) {
     const rect = { x: left, y: y1, width: x2 - x1, height: y2 - y1, rx: unit };
     group.append(shape("rect", { ...rect, class: "box-halo", "stroke-width": unit * 1.1 }));
     group.append(shape("rect", { ...rect, class: "box", stroke: look.colour, "stroke-width": unit * 0.6 }));
-    const size = unit * 3.6;
-    const text = `${face.label ?? "unsure"} ${percent(face.confidence)}`;
-    const plate = { width: text.length * size * 0.57 + size * 0.6, height: size * 1.4 };
+    const text = `${faces.length > 1 ? `${number + 1}  ` : ""}${face.label ?? "unsure"} ${percent(face.confidence)}`;
+    const plate = { width: (textWidth(text) + 0.7) * size, height: size * 1.4 };
     const x = Math.min(Math.max(0, left), Math.max(0, width - plate.width));
     const y = y1 >= plate.height ? y1 - plate.height : Math.min(y2, height) - plate.height;
     group.append(shape("rect", { ...plate, x, y, rx: unit * 0.8, fill: look.colour }));
@@ -144,7 +151,7 @@ function facePanel(face, number, count, classes) {
       element(
         "li",
         {},
-        element("span", { "aria-hidden": "true" }, look.emoji),
+        element("span", { className: "emoji", "aria-hidden": "true" }, look.emoji),
         element("span", { className: `name${top}` }, name),
         element("span", { className: "track", "aria-hidden": "true" }, fill),
         element("span", { className: `value${top}` }, percent(p)),
@@ -232,23 +239,24 @@ function removeButton(photo) {
 function showResult(photo, classes) {
   const { width, height, faces } = photo.result;
   const stage = element("figure", { className: "stage" }, element("img", { src: photo.url, alt: `${photo.name}, ${faces.length} face(s)` }));
-  const drawing = overlay(width, height, faces, classes);
-  stage.append(drawing);
   const list = element("div", { className: "faces" });
   if (faces.length === 0) list.append(element("p", { className: "muted" }, "No face found. Faces should be upright and look towards the camera."));
-  for (const [number, face] of faces.entries()) {
-    const panel = facePanel(face, number, faces.length, classes);
+  const panels = faces.map((face, number) => facePanel(face, number, faces.length, classes));
+  list.append(...panels);
+  const picture = element("button", { type: "button", className: "save-picture" }, "Download picture");
+  picture.addEventListener("click", () => savePicture(photo, picture));
+  photo.card.classList.toggle("many", faces.length > 2);
+  photo.card.replaceChildren(cardTitle(photo, element("span", { className: "buttons" }, picture, " ", removeButton(photo))), stage, list);
+  const drawing = overlay(width, height, faces, classes, stage.clientWidth);
+  stage.append(drawing);
+  for (const [number, panel] of panels.entries()) {
     const light = (on) => {
       panel.classList.toggle("lit", on);
       for (const mark of drawing.children) mark.classList.toggle("dim", on && mark.dataset.face !== String(number));
     };
     for (const event of ["mouseenter", "focus"]) panel.addEventListener(event, () => light(true));
     for (const event of ["mouseleave", "blur"]) panel.addEventListener(event, () => light(false));
-    list.append(panel);
   }
-  const picture = element("button", { type: "button", className: "save-picture" }, "Download picture");
-  picture.addEventListener("click", () => savePicture(photo, picture));
-  photo.card.replaceChildren(cardTitle(photo, element("span", { className: "buttons" }, picture, " ", removeButton(photo))), stage, list);
 }
 
 async function savePicture(photo, button) {
@@ -385,7 +393,7 @@ const camera = {
   draw(width, height, classes) {
     const stage = $("video").parentElement;
     stage.querySelector("svg")?.remove();
-    stage.append(overlay(width, height, this.faces, classes, $("mirror").checked));
+    stage.append(overlay(width, height, this.faces, classes, stage.clientWidth, $("mirror").checked));
     const panels = this.faces.map((face, number) => facePanel(face, number, this.faces.length, classes));
     $("live-faces").replaceChildren(...(panels.length > 0 ? panels : [element("p", { className: "muted" }, "No face in view.")]));
   },
