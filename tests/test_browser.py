@@ -93,9 +93,9 @@ def crowd(folder: Path) -> Path:
     from PIL import Image
 
     names = [HAPPY, "Angelina_Jolie_0005.jpg", "Al_Sharpton_0005.jpg", "Andrea_Bocelli_0001.jpg"]
-    picture = Image.new("RGB", (1200, 675), (126, 138, 150))
+    picture = Image.new("RGB", (1200, 500), (126, 138, 150))
     for i, name in enumerate(names):
-        picture.paste(Image.open(photo(name)).convert("RGB").resize((270, 270)), (24 + 294 * i, 60 + 140 * (i % 2)))
+        picture.paste(Image.open(photo(name)).convert("RGB").resize((270, 270)), (24 + 294 * i, 50 + 130 * (i % 2)))
     picture.save(folder / "team.jpg", quality=92)
     return folder / "team.jpg"
 
