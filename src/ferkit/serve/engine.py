@@ -184,7 +184,8 @@ class Engine:
                 job.finish(busy(f"The picture waited longer than {self._settings.queue_seconds:g} s.", self.retry_after()))
                 continue
             try:
-                groups.setdefault((job.choice, job.draw), []).append((job, decode(job.data, self._settings.max_pixels)))
+                pixels = decode(job.data, self._settings.max_pixels)
+                groups.setdefault((job.choice, job.draw), []).append((job, pixels))
             except Problem as problem:
                 job.finish(problem)
             except Exception as error:

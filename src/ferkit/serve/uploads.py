@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
+from starlette.requests import ClientDisconnect
 
 from .._image import load_image
 from ..errors import ImageError
@@ -56,6 +57,8 @@ async def read_body(
                     raise too_large
                 take(len(chunk))
                 body += chunk
+    except ClientDisconnect:  # nobody will read this; it spares the log a traceback
+        raise Problem(400, "incomplete", "The connection closed before the body was complete.") from None
     except TimeoutError:
         raise Problem(408, "too_slow", f"The request's body did not arrive within {seconds:g} s.") from None
     return bytes(body)
