@@ -29,8 +29,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SIZE = (640, 480)
-
 
 @dataclass
 class Tally:
@@ -50,7 +48,12 @@ class Tally:
         if self.ms:
             p50, p90, p99 = np.percentile(self.ms, [50, 90, 99])
             out |= {"per_second": round(len(self.ms) / self.seconds, 2)}
-            out |= {"p50_ms": round(p50, 1), "p90_ms": round(p90, 1), "p99_ms": round(p99, 1), "max_ms": round(max(self.ms), 1)}
+            out |= {
+                "p50_ms": round(float(p50), 1),
+                "p90_ms": round(float(p90), 1),
+                "p99_ms": round(float(p99), 1),
+                "max_ms": round(max(self.ms), 1),
+            }
         return out
 
 
@@ -170,11 +173,11 @@ class Service:
         return round(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024, 1)
 
 
-def camera_picture(photo: Path) -> bytes:
-    """A 640x480 JPEG with the photo's face in its middle, as a webcam sees it."""
-    side = round(SIZE[1] * 0.8)
-    picture = Image.new("RGB", SIZE, (126, 138, 150))
-    picture.paste(Image.open(photo).convert("RGB").resize((side, side)), ((SIZE[0] - side) // 2, (SIZE[1] - side) // 2))
+def camera_picture(photo: Path, size: tuple[int, int] = (640, 480)) -> bytes:
+    """A JPEG of some size with the photo's face in its middle, as a camera sees it."""
+    side = round(size[1] * 0.8)
+    picture = Image.new("RGB", size, (126, 138, 150))
+    picture.paste(Image.open(photo).convert("RGB").resize((side, side)), ((size[0] - side) // 2, (size[1] - side) // 2))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -231,6 +234,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photo", type=Path, required=True, help="a portrait")
+    parser.add_argument("--photo-size", default="640x480", help="of the picture that is sent")
     parser.add_argument("--out", type=Path, help="default: standard output")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=2, help="of the interleaved batching measurement")
@@ -239,8 +243,9 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--lanes", nargs="+", default=[], help="further numbers of lanes to compare, without batching")
     args = parser.parse_args()
-    body = camera_picture(args.photo)
-    report: dict[str, Any] = {"machine": machine(), "picture": {"size": SIZE, "bytes": len(body)}, "batching": {}, "load": {}}
+    width, height = args.photo_size.split("x")
+    body = camera_picture(args.photo, (int(width), int(height)))
+    report: dict[str, Any] = {"machine": machine(), "picture": {"size": args.photo_size, "bytes": len(body)}, "batching": {}, "load": {}}
     for detector in args.detectors:
         options = ("--detector", detector, "--queue", "32")
         if args.detector_model and detector == args.detectors[-1]:
