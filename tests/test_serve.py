@@ -555,3 +555,31 @@ def test_schemathesis_finds_no_5xx() -> None:
                 case.call_and_validate(checks=checks)
 
             run()
+
+
+def test_the_container_is_not_root_and_pins_its_base() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#")]
+    names = [name for name, _ in (line for line in lines if len(line) == 2)]
+    assert {"FROM", "COPY", "USER", "HEALTHCHECK", "ENTRYPOINT"} <= set(names)
+    assert "ADD" not in names
+    bases = [rest.split()[0] for name, rest in lines if name == "FROM"]
+    assert all(":" in base and not base.endswith(":latest") for base in bases)
+    users = [rest for name, rest in lines if name == "USER"]
+    assert users[-1].split(":")[0] not in ("0", "root")
+    assert names.index("USER") < names.index("ENTRYPOINT")
+    for _, rest in ((name, rest) for name, rest in lines if name == "COPY" and "--from" not in rest):
+        for source in rest.split()[:-1]:
+            assert (DEPLOY.parents[1] / source).exists(), f"COPY {source} is not there"
+
+
+def test_compose_is_locked_down() -> None:
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert set(services) == {"ferkit", "nginx"}
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
+    assert "ports" not in services["ferkit"]
+    assert all(port.startswith("127.0.0.1:") for port in services["nginx"]["ports"])
