@@ -224,11 +224,28 @@ def test_the_key_guards_everything_but_the_page_and_the_probes() -> None:
             socket.send_text(json.dumps({"key": KEY}))
             socket.send_bytes(noise())
             assert len(socket.receive_json()["faces"]) == 1
+        for first in (json.dumps({"key": "wrong"}), "{}", "{"):
+            with client.websocket_connect("/v1/stream") as socket:
+                socket.send_text(first)
+                with pytest.raises(WebSocketDisconnect) as closed:
+                    socket.receive_json()
+                assert closed.value.code == 1008
         with client.websocket_connect("/v1/stream") as socket:
             socket.send_bytes(noise())
             with pytest.raises(WebSocketDisconnect) as closed:
                 socket.receive_json()
             assert closed.value.code == 1008
+
+
+def test_a_proxy_may_publish_under_a_prefix(tmp_path: Path) -> None:
+    with (
+        Service(tmp_path, "--detector", "none", "--root-path", "/ferkit", FERKIT_API_KEY="") as service,
+        httpx.Client(base_url=service.url) as http,
+    ):
+        for path in ("/", "/static/app.js", "/v1/weights"):  # as they come when the proxy has stripped the prefix
+            assert http.get(path).status_code == 200, path
+        assert http.get("/openapi.json").json()["servers"][0] == {"url": "/ferkit"}
+        assert 'route="/v1/weights"' in http.get("/metrics").text
 
 
 def test_cors_is_an_allow_list() -> None:

@@ -166,7 +166,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
-        root_path=settings.root_path,
         lifespan=lifespan,
     )
     app.state.settings, app.state.metrics, app.state.admission, app.state.streams = settings, metrics, _Admission(settings), 0

@@ -66,6 +66,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
             host=host,
             port=port,
             workers=workers,
+            root_path=settings.root_path,
             log_config=_LOGGING,
             access_log=False,  # ferkit writes its own line, without query strings
             server_header=False,

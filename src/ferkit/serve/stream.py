@@ -96,6 +96,8 @@ class Stream:
         except ValueError:
             wanted = None
         if not isinstance(wanted, dict) or not all(isinstance(v, (str, type(None))) for v in wanted.values()):
+            if not self._allowed:  # no second try: it would hold a stream open without a key
+                require_key(None, self._settings.api_key)
             await self._tell_error(Problem(422, "bad_message", 'Expected JSON such as {"weights": null, "labels": "fer2013"}.'))
             return
         if not self._allowed:
