@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from .. import __version__
+from ..detect import DEFAULT_DETECTOR
 from .catalogue import Catalogue
 from .engine import Engine
 from .metrics import Metrics
@@ -327,7 +328,7 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
         ]
         offered.append(WeightsOut(name=name, default=name == catalogue.default[0], licence=spec.licence, labels=sets))
     limits = {key: getattr(settings, key) for key in ("max_bytes", "max_images", "max_pixels", "max_frame_bytes")}
-    return WeightsResponse(ferkit=__version__, detector=settings.detector or "haar", limits=limits, weights=offered)
+    return WeightsResponse(ferkit=__version__, detector=settings.detector or DEFAULT_DETECTOR, limits=limits, weights=offered)
 
 
 def _add_stream(app: FastAPI, settings: Settings, metrics: Metrics) -> None:

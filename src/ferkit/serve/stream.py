@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -17,7 +16,7 @@ from .security import key_of, require_key
 from .settings import Settings
 from .wire import faces_out
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "refuse"]
 
 _HELLO_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2  # after a 503, so that a stream does not hammer a full queue
@@ -141,7 +140,7 @@ class Stream:
             await self._socket.close(code, reason[:100])
 
 
-async def refuse(socket: WebSocket, **problem: Any) -> None:
-    """Accept and close at once: a browser sees the code of a close, but not of a refused handshake."""
+async def refuse(socket: WebSocket) -> None:
+    """Say that there are too many streams. Accepting first lets a browser see the code; of a refused handshake it sees nothing."""
     await socket.accept()
-    await socket.close(problem.get("code", _TRY_LATER), problem.get("reason", "too many streams; try again later"))
+    await socket.close(_TRY_LATER, "too many streams; try again later")
