@@ -91,9 +91,10 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(20)
+            self.process.wait(40)  # the supervisor may be waiting for a worker that was just killed
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            for pid in [*self.children(), self.process.pid]:
+                os.kill(pid, signal.SIGKILL)
             self.process.wait(5)
             raise
 

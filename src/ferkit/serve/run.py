@@ -77,7 +77,8 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
             limit_concurrency=1000,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=15,
-            timeout_worker_healthcheck=30,
+            # A worker that dies between being pinged and answering is noticed after this long; less would take a slow start for a hang.
+            timeout_worker_healthcheck=10,
             h11_max_incomplete_event_size=32_768,
         )
 
