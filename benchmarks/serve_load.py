@@ -1,0 +1,266 @@
+"""Load `ferkit serve` on this machine and print what it does as JSON.
+
+    python benchmarks/serve_load.py --photo face.jpg --out serve_load.json
+
+Everything runs against 127.0.0.1, the clients share the CPUs with the service, and each figure says for how long and with
+how many requests it was measured. Variants are interleaved, round by round, so that a noisy machine disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import json
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass
+class Tally:
+    """What became of some requests; milliseconds of those answered 200."""
+
+    ms: list[float] = field(default_factory=list)
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def add(self, other: Tally) -> None:
+        self.ms += other.ms
+        self.statuses += other.statuses
+        self.seconds += other.seconds
+
+    def summary(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"seconds": round(self.seconds, 1), "statuses": dict(self.statuses)}
+        if self.ms:
+            p50, p90, p99 = np.percentile(self.ms, [50, 90, 99])
+            out |= {"per_second": round(len(self.ms) / self.seconds, 2)}
+            out |= {
+                "p50_ms": round(float(p50), 1),
+                "p90_ms": round(float(p90), 1),
+                "p99_ms": round(float(p99), 1),
+                "max_ms": round(max(self.ms), 1),
+            }
+        return out
+
+
+class Client:
+    """One keep-alive connection that posts one picture after another."""
+
+    def __init__(self, port: int, body: bytes) -> None:
+        head = f"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._port, self._request = port, head.encode() + body
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def post(self, tally: Tally, timeout: float = 30) -> int:
+        """Send one request; return its status, 0 for a lost connection, -1 for a timeout."""
+        start = time.perf_counter()
+        try:
+            status = await asyncio.wait_for(self._post(), timeout)
+        except asyncio.TimeoutError:
+            status = -1
+        except (OSError, asyncio.IncompleteReadError):
+            status = 0
+        if status < 1:
+            self.close()
+        if status == 200:
+            tally.ms.append((time.perf_counter() - start) * 1000)
+        tally.statuses[{0: "lost", -1: "timeout"}.get(status, str(status))] += 1
+        return status
+
+    async def _post(self) -> int:
+        if self._writer is None:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        assert self._reader is not None
+        self._writer.write(self._request)
+        await self._writer.drain()
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        length = next(int(line.split(":")[1]) for line in head.split("\r\n") if line.lower().startswith("content-length"))
+        await self._reader.readexactly(length)
+        if "connection: close" in head.lower():
+            self.close()
+        return int(head.split()[1])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._reader = self._writer = None
+
+
+async def closed_loop(port: int, body: bytes, clients: int, seconds: float) -> Tally:
+    """Every client sends its next picture when the last is answered; a refused one waits a quarter second."""
+    tally = Tally()
+    start = time.perf_counter()
+
+    async def run() -> None:
+        client = Client(port, body)
+        while time.perf_counter() - start < seconds:
+            if await client.post(tally) != 200:
+                await asyncio.sleep(0.25)
+        client.close()
+
+    await asyncio.gather(*(run() for _ in range(clients)))
+    tally.seconds = time.perf_counter() - start
+    return tally
+
+
+async def open_loop(port: int, body: bytes, rate: float, seconds: float, *, random: bool) -> Tally:
+    """Pictures arrive at a rate, evenly or at random (Poisson), whether or not earlier ones are answered."""
+    tally = Tally()
+    rng = np.random.default_rng(0)
+    idle: list[Client] = []
+    pending = set()
+
+    async def one() -> None:
+        client = idle.pop() if idle else Client(port, body)
+        await client.post(tally)
+        idle.append(client)
+
+    start = time.perf_counter()
+    due = 0.0
+    while due < seconds:
+        await asyncio.sleep(max(0.0, due - (time.perf_counter() - start)))
+        task = asyncio.create_task(one())
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+        due += rng.exponential(1 / rate) if random else 1 / rate
+    await asyncio.gather(*pending)
+    tally.seconds = time.perf_counter() - start
+    for client in idle:
+        client.close()
+    return tally
+
+
+class Service:
+    def __init__(self, *options: str) -> None:
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = int(s.getsockname()[1])
+        self.options = options
+
+    def __enter__(self) -> Service:
+        command = [sys.executable, "-m", "ferkit", "serve", "--port", str(self.port), *self.options]
+        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5)
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return self
+        raise SystemExit(f"ferkit serve {' '.join(self.options)} did not become ready")
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+
+    def rss(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return round(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024, 1)
+
+
+def camera_picture(photo: Path, size: tuple[int, int] = (640, 480)) -> bytes:
+    """A JPEG of some size with the photo's face in its middle, as a camera sees it."""
+    side = round(size[1] * 0.8)
+    picture = Image.new("RGB", size, (126, 138, 150))
+    picture.paste(Image.open(photo).convert("RGB").resize((side, side)), ((size[0] - side) // 2, (size[1] - side) // 2))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def batching(variants: dict[str, tuple[str, ...]], body: bytes, clients: list[int], seconds: float, rounds: int) -> dict[str, Any]:
+    """Measure some variants of the service at several numbers of clients, interleaved."""
+    tallies = {name: {n: Tally() for n in clients} for name in variants}
+    for turn in range(rounds):
+        order = list(variants) if turn % 2 == 0 else list(variants)[::-1]
+        for name in order:
+            with Service(*variants[name]) as service:
+                asyncio.run(closed_loop(service.port, body, 2, 1))
+                for n in clients:
+                    tallies[name][n].add(asyncio.run(closed_loop(service.port, body, n, seconds)))
+    return {name: {str(n): t.summary() for n, t in by_clients.items()} for name, by_clients in tallies.items()}
+
+
+def overload_and_memory(options: tuple[str, ...], body: bytes, seconds: float) -> dict[str, Any]:
+    """1, 8 and 64 clients at one service, half its load, and its memory before and after."""
+    out: dict[str, Any] = {}
+    with Service(*options) as service:
+        asyncio.run(closed_loop(service.port, body, 8, 3))
+        out["rss_mb_before"] = service.rss()
+        best = 0.0
+        for n in (1, 8, 64):
+            tally = asyncio.run(closed_loop(service.port, body, n, seconds))
+            out[f"clients_{n}"] = tally.summary()
+            best = max(best, len(tally.ms) / tally.seconds)
+        out["rss_mb_loaded"] = service.rss()
+        out["half_load_per_second"] = round(best / 2, 2)
+        out["half_load_even"] = asyncio.run(open_loop(service.port, body, best / 2, 2 * seconds, random=False)).summary()
+        out["half_load_random"] = asyncio.run(open_loop(service.port, body, best / 2, 2 * seconds, random=True)).summary()
+        time.sleep(2)
+        out["rss_mb_after"] = service.rss()
+    return out
+
+
+def machine() -> dict[str, Any]:
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
+    )
+    packages = ("ferkit", "fastapi", "uvicorn", "opencv-python-headless", "numpy", "pillow")
+    return {
+        "cpu": model or platform.processor(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "load_average_at_start": os.getloadavg(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photo", type=Path, required=True, help="a portrait")
+    parser.add_argument("--photo-size", default="640x480", help="of the picture that is sent")
+    parser.add_argument("--out", type=Path, help="default: standard output")
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=2, help="of the interleaved batching measurement")
+    parser.add_argument("--detectors", nargs="+", default=["haar", "none"])
+    parser.add_argument("--detector-model", help="of the last detector named")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--lanes", nargs="+", default=[], help="further numbers of lanes to compare, without batching")
+    args = parser.parse_args()
+    width, height = args.photo_size.split("x")
+    body = camera_picture(args.photo, (int(width), int(height)))
+    report: dict[str, Any] = {"machine": machine(), "picture": {"size": args.photo_size, "bytes": len(body)}, "batching": {}, "load": {}}
+    for detector in args.detectors:
+        options = ("--detector", detector, "--queue", "32")
+        if args.detector_model and detector == args.detectors[-1]:
+            options += ("--detector-model", args.detector_model)
+        variants = {f"batch_{n}": (*options, "--batch", str(n)) for n in (1, 8)}
+        variants |= {f"lanes_{n}": (*options, "--batch", "1", "--lanes", n) for n in args.lanes}
+        report["batching"][detector] = batching(variants, body, args.clients, args.seconds, args.rounds)
+        report["load"][detector] = overload_and_memory(options, body, args.seconds)
+    report["machine"]["load_average_at_end"] = os.getloadavg()
+    text = json.dumps(report, indent=1)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()

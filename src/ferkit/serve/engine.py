@@ -1,0 +1,216 @@
+"""The engine: a bounded queue of images in front of a few threads that decode, detect and classify."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..pipeline import Pipeline
+from ..results import Result
+from .catalogue import Catalogue, Choice
+from .metrics import Metrics
+from .problems import Problem, busy
+from .settings import Settings
+from .uploads import decode
+
+__all__ = ["Answer", "Engine"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a lane says about one image: a result without pixels, and the annotated picture as PNG where it was asked for."""
+
+    result: Result
+    picture: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    data: bytes = field(repr=False)
+    choice: Choice
+    draw: bool
+    deadline: float
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Answer]
+
+    def finish(self, answer: Answer | BaseException) -> None:
+        """Hand the answer to the event loop that waits for it; a caller who left gets nothing."""
+
+        def tell() -> None:
+            if self.future.done():
+                return
+            if isinstance(answer, BaseException):
+                self.future.set_exception(answer)
+            else:
+                self.future.set_result(answer)
+
+        try:
+            self.loop.call_soon_threadsafe(tell)
+        except RuntimeError:  # the loop is closed: the service stopped meanwhile
+            return
+
+
+class Engine:
+    """Runs pipelines on threads of its own, so that the event loop only moves bytes.
+
+    The queue is bounded: what does not fit is refused at once, and what waited too long is refused when its turn comes.
+    """
+
+    def __init__(self, settings: Settings, catalogue: Catalogue, metrics: Metrics, on_error: Callable[[BaseException], None]) -> None:
+        self._settings, self._catalogue, self._metrics, self._on_error = settings, catalogue, metrics, on_error
+        self._waiting: deque[_Job] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._seconds = 0.1  # a running mean of the time an image takes, for Retry-After
+        self._threads = [threading.Thread(target=self._lane, name=f"ferkit-lane-{i}", daemon=True) for i in range(settings.lanes)]
+        self._ready = threading.Semaphore(0)
+        self._failed: BaseException | None = None
+
+    def start(self) -> None:
+        """Start the lanes and wait until every one has looked at a picture. Raises what a lane raised."""
+        for thread in self._threads:
+            thread.start()
+        for _ in self._threads:
+            self._ready.acquire()
+        if self._failed is not None:
+            raise self._failed
+
+    def stop(self) -> None:
+        """Let the lanes finish what they hold; what still waits is answered 503."""
+        with self._changed:
+            self._stopping = True
+            left = list(self._waiting)
+            self._waiting.clear()
+            self._changed.notify_all()
+        for job in left:
+            job.finish(busy("The service is stopping.", 1))
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def alive(self) -> bool:
+        """True while every lane runs."""
+        return not self._stopping and all(thread.is_alive() for thread in self._threads)
+
+    async def submit(self, images: Sequence[bytes], choice: Choice, *, draw: bool = False) -> list[Answer | Problem]:
+        """Queue the images of one request, all or none, and wait for their answers in order.
+
+        Args:
+            images: Encoded pictures.
+            choice: From Catalogue.choose.
+            draw: Also make the annotated pictures.
+
+        Raises:
+            Problem: 503, the queue has no room for them.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = time.monotonic() + self._settings.queue_seconds
+        jobs = [_Job(data, choice, draw, deadline, loop, loop.create_future()) for data in images]
+        with self._changed:
+            if self._stopping or len(self._waiting) + len(jobs) > self._settings.queue:
+                raise busy(f"{len(self._waiting)} pictures are waiting, of at most {self._settings.queue}.", self.retry_after())
+            self._waiting.extend(jobs)
+            self._metrics.queue.set(len(self._waiting))
+            self._changed.notify(len(jobs))
+        try:
+            answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        finally:
+            for job in jobs:  # a caller who left: the lanes skip what is cancelled
+                job.future.cancel()
+        problems: list[Answer | Problem] = []
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, Problem):
+                raise answer
+            problems.append(answer)
+        return problems
+
+    def retry_after(self) -> int:
+        """Return the whole seconds after which the present queue will have been worked off."""
+        return max(1, math.ceil(len(self._waiting) * self._seconds / self._settings.lanes))
+
+    def _lane(self) -> None:
+        try:
+            pipelines: dict[Choice, Pipeline] = {}
+            self._pipeline(pipelines, self._catalogue.default)(np.full((64, 64, 3), 128, np.uint8))
+            # The first run of a network allocates and plans; that belongs to the start, not to the first request.
+            self._catalogue.classifier(self._catalogue.default).predict(np.zeros((1, 48, 48), np.uint8))
+        except BaseException as error:
+            self._failed = error
+            return
+        finally:
+            self._ready.release()
+        while batch := self._next():
+            start = time.perf_counter()
+            self._work(batch, pipelines)
+            spent = time.perf_counter() - start
+            self._metrics.work.observe(spent)
+            self._metrics.batch.observe(len(batch))
+            self._seconds += 0.1 * (spent / len(batch) - self._seconds)
+
+    def _pipeline(self, pipelines: dict[Choice, Pipeline], choice: Choice) -> Pipeline:
+        """Return this lane's pipeline: classifiers are shared by the lanes, the detector is the lane's own."""
+        if choice not in pipelines:
+            detector = next(iter(pipelines.values())).detector if pipelines else self._catalogue.detector()
+            pipelines[choice] = Pipeline(detector, self._catalogue.classifier(choice))
+        return pipelines[choice]
+
+    def _next(self) -> list[_Job]:
+        """Wait for a job and take what may run with it; an empty list says stop."""
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            batch: list[_Job] = []
+            # Never wait for a batch to fill: what queued up while the last one ran is the batch.
+            while self._waiting and len(batch) < self._settings.batch:
+                batch.append(self._waiting.popleft())
+            self._metrics.queue.set(len(self._waiting))
+            return batch
+
+    def _work(self, batch: list[_Job], pipelines: dict[Choice, Pipeline]) -> None:
+        groups: dict[tuple[Choice, bool], list[tuple[_Job, NDArray[np.uint8]]]] = {}
+        for job in batch:
+            if job.future.cancelled():
+                continue
+            if time.monotonic() > job.deadline:
+                job.finish(busy(f"The picture waited longer than {self._settings.queue_seconds:g} s.", self.retry_after()))
+                continue
+            try:
+                pixels = decode(job.data, self._settings.max_pixels)
+                groups.setdefault((job.choice, job.draw), []).append((job, pixels))
+            except Problem as problem:
+                job.finish(problem)
+            except Exception as error:
+                self._broken([job], error)
+        for (choice, draw), group in groups.items():
+            jobs = [job for job, _ in group]
+            try:
+                pipeline = self._pipeline(pipelines, choice)
+                results = pipeline.predict([pixels for _, pixels in group], len(group), keep_pixels=draw)
+                for job, result in zip(jobs, results, strict=True):
+                    job.finish(_answer(result, draw))
+                    self._metrics.faces.inc(len(result))
+            except Exception as error:
+                self._broken(jobs, error)
+
+    def _broken(self, jobs: list[_Job], error: Exception) -> None:
+        """A fault of ours, not of the request: log it, answer 500, and go on with the next."""
+        self._on_error(error)
+        for job in jobs:
+            job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
+
+
+def _answer(result: Result, draw: bool) -> Answer:
+    if not draw:
+        return Answer(result)
+    buffer = io.BytesIO()
+    result.draw().save(buffer, "PNG", compress_level=3)  # nearly as small as the default level and several times faster
+    return Answer(Result(result.faces, result.width, result.height, None, result.weights), buffer.getvalue())

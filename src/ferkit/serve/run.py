@@ -1,0 +1,99 @@
+"""Starting uvicorn, with one worker process or several."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tempfile
+from typing import Any
+
+from ..errors import InputError, MissingExtraError
+from .settings import Settings
+
+__all__ = ["serve"]
+
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "ferkit.serve.middleware.JsonFormatter"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+    "loggers": {
+        "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+        "ferkit.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
+    },
+}
+
+
+def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:
+    """Run the service until it is told to stop. Worker processes that die are replaced.
+
+    Args:
+        settings: What every worker runs with.
+        host: Address to listen on. Only this machine can reach the default.
+        port: 0 lets the system choose.
+        workers: Processes, each with networks and a queue of its own.
+
+    Raises:
+        InputError: Fewer than one worker.
+        MissingExtraError: The extra ``serve`` is not installed.
+    """
+    if workers < 1:
+        raise InputError(f"workers={workers}; expected at least 1.")
+    with tempfile.TemporaryDirectory(prefix="ferkit-metrics-") as folder:
+        environment = settings.to_env()
+        if workers > 1:
+            # The workers add their counters up through files here. It must be set before prometheus_client is imported.
+            environment["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ.update(environment)
+        try:
+            import fastapi  # noqa: F401
+            import prometheus_client  # noqa: F401
+            import python_multipart  # noqa: F401
+            import uvicorn
+            import websockets  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError(error.name or "fastapi", "serve", "ferkit serve") from error
+        _open_early(settings)
+        if not _is_loopback(host) and settings.api_key is None:
+            import click
+
+            click.echo(
+                f"ferkit serve: {host} is reachable by others and asks for no key; set FERKIT_API_KEY, or put a proxy in front.", err=True
+            )
+        uvicorn.run(
+            "ferkit.serve.app:app_from_env",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            root_path=settings.root_path,
+            log_config=_LOGGING,
+            access_log=False,  # ferkit writes its own line, without query strings
+            server_header=False,
+            ws="websockets-sansio",
+            ws_max_size=settings.max_frame_bytes,
+            ws_max_queue=2,
+            ws_per_message_deflate=False,  # JPEG does not shrink, and a deflated message can be a bomb
+            limit_concurrency=1000,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=15,
+            # A worker that dies between being pinged and answering is noticed after this long; less would take a slow start for a hang.
+            timeout_worker_healthcheck=10,
+            h11_max_incomplete_event_size=32_768,
+        )
+
+
+def _open_early(settings: Settings) -> None:
+    """Find and check the weights and the detector once, so that a wrong name is one clear line and not a worker's traceback."""
+    from .catalogue import Catalogue
+
+    catalogue = Catalogue(settings)
+    catalogue.classifier(catalogue.default)
+    catalogue.detector()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,114 @@
+"""What goes over the wire. ``schema`` counts up when a field changes its meaning or goes; new fields may come at any time."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..results import SCHEMA
+
+__all__ = [
+    "Box",
+    "ClassOut",
+    "ErrorBody",
+    "ErrorResponse",
+    "FaceOut",
+    "HealthResponse",
+    "ImageOut",
+    "LabelsOut",
+    "PredictResponse",
+    "StreamResponse",
+    "WeightsOut",
+    "WeightsResponse",
+]
+
+Box = Annotated[list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright picture")]
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Probability = Annotated[float, Field(ge=0, le=1.0001)]
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True, serialize_by_alias=True)
+
+
+class _Versioned(_Wire):
+    version: int = Field(default=SCHEMA, alias="schema", description="Version of this format")
+
+
+class ErrorBody(_Wire):
+    code: str = Field(description="A word for programs; it does not change between versions")
+    message: str = Field(description="A sentence for people")
+
+
+class ErrorResponse(_Versioned):
+    error: ErrorBody
+
+
+class FaceOut(_Wire):
+    box: Box
+    score: float = Field(description="The detector's confidence, 0-1")
+    landmarks: list[Point] | None = Field(
+        description="Right eye, left eye, nose tip, right and left mouth corner; null if the detector has none"
+    )
+    label: str | None = Field(description="The most probable expression")
+    confidence: Probability
+    probabilities: dict[str, Probability] = Field(description="Class name to calibrated probability; they sum to 1")
+
+
+class ImageOut(_Wire):
+    """One picture: either width, height and faces, or an error."""
+
+    image: str | None = Field(description="The file name that came with the upload, without folders; null for a raw body")
+    width: int | None = None
+    height: int | None = None
+    faces: list[FaceOut] = Field(default_factory=list, description="Largest first; empty where there is no face")
+    error: ErrorBody | None = None
+
+
+class PredictResponse(_Versioned):
+    weights: str
+    labels: str
+    images: list[ImageOut] = Field(description="In the order of the upload")
+
+
+class StreamResponse(_Versioned):
+    """The answer to one webcam frame."""
+
+    frame: int = Field(description="Number of the frame that this answers, counted from 0 as they came")
+    width: int | None = None
+    height: int | None = None
+    faces: list[FaceOut] = Field(default_factory=list)
+    error: ErrorBody | None = None
+
+
+class ClassOut(_Wire):
+    name: str
+    emoji: str
+    colour: str = Field(description="#rrggbb, distinguishable for colour-blind readers")
+
+
+class LabelsOut(_Wire):
+    name: str
+    default: bool
+    classes: list[ClassOut]
+
+
+class WeightsOut(_Wire):
+    name: str
+    default: bool
+    licence: str
+    labels: list[LabelsOut]
+
+
+class WeightsResponse(_Versioned):
+    ferkit: str = Field(description="ferkit's version")
+    detector: str
+    limits: dict[str, int] = Field(
+        description="max_bytes and max_images of a request, max_pixels of a picture, max_frame_bytes of a webcam frame"
+    )
+    weights: list[WeightsOut]
+
+
+class HealthResponse(_Versioned):
+    status: str

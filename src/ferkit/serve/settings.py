@@ -1,0 +1,123 @@
+"""The service's settings: one frozen value, checked once, handed to worker processes through the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import InputError
+
+__all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]
+
+ENV_NAME = "FERKIT_SERVE_SETTINGS"
+
+
+def cpu_count() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_lanes(workers: int) -> int:
+    """Return the lanes of each worker: one for every two CPUs, since a detector with two threads answers sooner than two slow ones."""
+    return max(1, cpu_count() // (2 * workers))
+
+
+def default_batch(detector: str | None) -> int:
+    """Return the batch that benchmarks/serve_load.py found to win: none where a detector takes most of the time."""
+    return 8 if detector == "none" else 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an operator can choose.
+
+    Attributes:
+        weights: Names, ``hf://`` addresses or folders that requests may choose from; empty is the bundled default.
+        labels: The label set to answer in when a request names none; None is the weights' own default.
+        detector, detector_model, runtime: As FaceDetector and ExpressionClassifier take them.
+        lanes: Threads that decode, detect and classify in each worker process.
+        threads: OpenCV's own threads in each worker process; lanes that each start several fight over the same CPUs.
+        batch: Images that one lane classifies together, when that many are waiting; 1 is no batching.
+        queue: Images that may wait in each worker process; beyond them requests are answered 503.
+        max_bytes: Of one request's body, bytes.
+        max_pending_bytes: Of all bodies held in a worker process at once; beyond them requests are answered 503.
+        max_images: In one request.
+        max_pixels: Of one picture.
+        body_seconds: Time for a request's body to arrive, then 408.
+        queue_seconds: Time that an image may wait for a lane, then 503.
+        max_streams: Open webcam streams in each worker process.
+        max_frame_bytes: Of one webcam frame, bytes.
+        idle_seconds: A webcam stream without a frame for this long is closed.
+        api_key: What ``/v1`` and ``/metrics`` ask for; None asks for nothing.
+        cors: Origins whose pages may call the service, for example ``https://example.org``.
+        root_path: The prefix under which a proxy publishes the service.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+
+    weights: tuple[str, ...] = ()
+    labels: str | None = None
+    detector: str | None = None
+    detector_model: str | None = None
+    runtime: str = "opencv"
+    lanes: int = 1
+    threads: int = 1
+    batch: int = 1
+    queue: int = 32
+    max_bytes: int = 20_000_000
+    max_pending_bytes: int = 256_000_000
+    max_images: int = 16
+    max_pixels: int = 40_000_000
+    body_seconds: float = 20.0
+    queue_seconds: float = 5.0
+    max_streams: int = 8
+    max_frame_bytes: int = 2_000_000
+    idle_seconds: float = 60.0
+    api_key: str | None = field(default=None, repr=False)
+    cors: tuple[str, ...] = ()
+    root_path: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", tuple(self.weights))
+        object.__setattr__(self, "cors", tuple(self.cors))
+        for name in ("lanes", "threads", "batch", "queue", "max_bytes", "max_images", "max_pixels", "max_frame_bytes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name}={getattr(self, name)}; expected at least 1.")
+        for name in ("body_seconds", "queue_seconds", "idle_seconds"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name}={getattr(self, name)}; expected seconds, more than 0.")
+        if self.max_images > self.queue:
+            raise InputError(
+                f"max_images={self.max_images} never fit a queue of {self.queue}; raise the queue, or lower the images of a request."
+            )
+        if self.max_bytes > self.max_pending_bytes:
+            raise InputError(f"max_bytes={self.max_bytes} is more than max_pending_bytes={self.max_pending_bytes}; raise the latter.")
+        if self.api_key is not None and len(self.api_key) < 8:
+            raise InputError(f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24")
+        for origin in self.cors:
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+                raise InputError(f"CORS origin {origin!r}; expected a scheme and a host, such as https://example.org, and never '*'.")
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise InputError(f"root_path={self.root_path!r}; expected a path such as /ferkit, without a slash at its end.")
+
+    def to_env(self) -> dict[str, str]:
+        """Return the environment variable that carries these settings to worker processes."""
+        return {ENV_NAME: json.dumps(asdict(self))}
+
+    @staticmethod
+    def from_env(environ: Mapping[str, str] | None = None) -> Settings:
+        """Read what :meth:`to_env` wrote; the defaults where there is nothing. Raises InputError."""
+        text = (os.environ if environ is None else environ).get(ENV_NAME)
+        if text is None:
+            return Settings()
+        try:
+            table: dict[str, Any] = json.loads(text)
+            return Settings(**table)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{ENV_NAME} does not hold the settings of this version of ferkit: {error}") from error

@@ -1,0 +1,146 @@
+"""Webcam frames over a WebSocket: JPEG in, JSON out, the newest frame first and never more than one in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from .catalogue import Catalogue, Choice
+from .engine import Engine
+from .metrics import Metrics
+from .problems import Problem
+from .schemas import ErrorBody, StreamResponse
+from .security import key_of, require_key
+from .settings import Settings
+from .wire import faces_out
+
+__all__ = ["Stream", "refuse"]
+
+_HELLO_SECONDS = 5.0
+_PAUSE_SECONDS = 0.2  # after a 503, so that a stream does not hammer a full queue
+
+# RFC 6455, section 7.4
+_POLICY, _TOO_BIG, _TRY_LATER, _GOING_AWAY = 1008, 1009, 1013, 1001
+
+
+class Stream:
+    """One connection.
+
+    The client sends text ``{"weights", "labels", "key"}``, each optional, at any time; and a picture as one binary
+    message. Every answer names the frame it belongs to. A frame that arrives while another is worked on replaces the
+    one that waits, so a slow service skips frames instead of falling behind.
+    """
+
+    def __init__(self, socket: WebSocket, settings: Settings, catalogue: Catalogue, engine: Engine, metrics: Metrics) -> None:
+        self._socket, self._settings, self._catalogue, self._engine, self._metrics = socket, settings, catalogue, engine, metrics
+        self._choice: Choice = catalogue.default
+        self._allowed = False
+        self._count = 0
+        self._newest: tuple[int, bytes] | None = None
+        self._arrived = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve the connection until either side leaves."""
+        try:
+            require_key(key_of(self._socket.headers), self._settings.api_key)
+            self._allowed = True
+        except Problem:
+            pass  # a browser cannot set headers here; the key may come in the first message
+        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        except WebSocketDisconnect:
+            pass
+        except Problem as problem:
+            await self._close(_POLICY if problem.status == 401 else _TOO_BIG, problem.message)
+        except TimeoutError:
+            await self._close(_GOING_AWAY, "no frame for too long")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self) -> None:
+        while True:
+            seconds = self._settings.idle_seconds if self._allowed else _HELLO_SECONDS
+            try:
+                message = await asyncio.wait_for(self._socket.receive(), seconds)
+            except asyncio.TimeoutError:
+                raise TimeoutError from None
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code") or 1000)
+            if message.get("text") is not None:
+                await self._configure(message["text"])
+            elif not self._allowed:
+                require_key(None, self._settings.api_key)
+            else:
+                self._offer(message.get("bytes") or b"")
+
+    def _offer(self, data: bytes) -> None:
+        if len(data) > self._settings.max_frame_bytes:
+            raise Problem(413, "too_large", f"frames are at most {self._settings.max_frame_bytes} bytes")
+        if self._newest is not None:
+            self._metrics.frames.labels("skipped").inc()
+        self._newest = (self._count, data)
+        self._count += 1
+        self._arrived.set()
+
+    async def _configure(self, text: str) -> None:
+        try:
+            wanted = json.loads(text) if len(text) < 2000 else None
+        except ValueError:
+            wanted = None
+        if not isinstance(wanted, dict) or not all(isinstance(v, (str, type(None))) for v in wanted.values()):
+            if not self._allowed:  # no second try: it would hold a stream open without a key
+                require_key(None, self._settings.api_key)
+            await self._tell_error(Problem(422, "bad_message", 'Expected JSON such as {"weights": null, "labels": "fer2013"}.'))
+            return
+        if not self._allowed:
+            require_key(wanted.get("key"), self._settings.api_key)
+            self._allowed = True
+        try:
+            self._choice = self._catalogue.choose(wanted.get("weights"), wanted.get("labels"))
+        except Problem as problem:
+            await self._tell_error(problem)
+
+    async def _answer(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if self._newest is None:
+                continue
+            number, data = self._newest
+            self._newest = None
+            try:
+                answer = (await self._engine.submit([data], self._choice))[0]
+                if isinstance(answer, Problem):
+                    raise answer
+            except Problem as problem:
+                self._metrics.frames.labels(problem.code).inc()
+                await self._tell_error(problem, number)
+                if problem.status == 503:
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            self._metrics.frames.labels("answered").inc()
+            result = answer.result
+            await self._tell(StreamResponse(frame=number, width=result.width, height=result.height, faces=faces_out(result)))
+
+    async def _tell_error(self, problem: Problem, number: int = -1) -> None:
+        await self._tell(StreamResponse(frame=number, error=ErrorBody(code=problem.code, message=problem.message)))
+
+    async def _tell(self, response: StreamResponse) -> None:
+        await self._socket.send_text(response.model_dump_json())
+
+    async def _close(self, code: int, reason: str) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            await self._socket.close(code, reason[:100])
+
+
+async def refuse(socket: WebSocket) -> None:
+    """Say that there are too many streams. Accepting first lets a browser see the code; of a refused handshake it sees nothing."""
+    await socket.accept()
+    await socket.close(_TRY_LATER, "too many streams; try again later")

@@ -1,0 +1,210 @@
+"""The service as real processes: load, memory, killed workers, nginx in front; and schemathesis."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets", "httpx"):
+    pytest.importorskip(module, reason="needs ferkit[serve] and httpx")
+
+import httpx  # noqa: E402
+from fastapi.testclient import TestClient  # noqa: E402
+from serving import WEIGHTS, Service, answers, encoded, free_port, noise, rss, wait_for  # noqa: E402
+
+from ferkit.serve.app import create_app  # noqa: E402
+from ferkit.serve.settings import Settings  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
+
+DEPLOY = Path(__file__).resolve().parents[1] / "docs" / "deploy"
+
+
+def hammer(url: str, data: bytes, clients: int, seconds: float) -> list[tuple[str, float]]:
+    """Post from several clients; return outcomes and when they came. A refused client waits a little, a cut one comes back."""
+    outcomes: list[tuple[str, float]] = []
+
+    def run() -> None:
+        with httpx.Client(timeout=20) as http:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                try:
+                    outcome = str(http.post(f"{url}/v1/predict", content=data).status_code)
+                except httpx.TimeoutException:
+                    outcome = "timeout"
+                except httpx.TransportError:
+                    outcome = "lost"
+                outcomes.append((outcome, time.monotonic()))
+                if outcome != "200":
+                    time.sleep(0.1)
+
+    threads = [threading.Thread(target=run) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+@pytest.mark.slow
+def test_overload_is_503_and_memory_comes_back(tmp_path: Path) -> None:
+    data = encoded(Image.open(io.BytesIO(noise(640, 480, "JPEG"))))
+    with Service(tmp_path, "--queue", "16", "--max-images", "4") as service:
+        hammer(service.url, data, 4, 2)
+        before = rss(service.process.pid)
+        outcomes = [outcome for outcome, _ in hammer(service.url, data, 40, 5)]
+        assert set(outcomes) == {"200", "503"}
+        time.sleep(1)
+        assert rss(service.process.pid) < before + 30
+        assert answers(f"{service.url}/readyz")
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path) -> None:
+    clients = 8
+    with Service(tmp_path, "--workers", "2", "--detector", "none") as service:
+        deadline = time.monotonic() + 30
+        while len(service.children()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        first = service.children()
+        assert len(first) == 2
+        killed: list[float] = []
+
+        def kill() -> None:
+            time.sleep(2)
+            killed.append(time.monotonic())
+            os.kill(first[0], signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        outcomes = hammer(service.url, noise(), clients, 6)
+        killer.join()
+        counts = {name: sum(outcome == name for outcome, _ in outcomes) for name in ("200", "503", "lost", "timeout")}
+        # Each client has one request under way, so the dead worker held at most one of each.
+        assert counts["lost"] <= clients
+        assert counts["timeout"] == 0
+        assert sum(counts.values()) == len(outcomes)
+        assert sum(outcome == "200" and when > killed[0] + 1 for outcome, when in outcomes) > 50
+        deadline = time.monotonic() + 20
+        while len(service.children()) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        replaced = service.children()
+        assert len(replaced) == 2
+        assert first[0] not in replaced
+        metrics = httpx.get(f"{service.url}/metrics").text
+        total = sum(
+            float(line.split()[-1]) for line in metrics.splitlines() if line.startswith("ferkit_requests_total") and "predict" in line
+        )
+        assert total >= counts["200"]
+
+
+def nginx_in_front(folder: Path, upstream: int) -> tuple[int, Path]:
+    """Write the shipped configuration with this test's ports and folder; return the port and the file."""
+    port = free_port()
+    text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+    for old, new in (("server ferkit:8000", f"server 127.0.0.1:{upstream}"), ("listen 8080", f"listen 127.0.0.1:{port}")):
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "nginx.conf"
+    path.write_text(text, encoding="utf-8")
+    return port, path
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nginx", path="/usr/sbin:/usr/bin") is None, reason="needs nginx")
+def test_behind_nginx(tmp_path: Path) -> None:
+    from websockets.sync.client import connect
+
+    nginx = str(shutil.which("nginx", path="/usr/sbin:/usr/bin"))
+    with Service(tmp_path, "--workers", "2", "--detector", "none") as service:
+        port, configuration = nginx_in_front(tmp_path, service.port)
+        command = [nginx, "-p", str(tmp_path), "-c", str(configuration), "-e", str(tmp_path / "error.log")]
+        subprocess.run([*command, "-t"], check=True, capture_output=True)
+        process = subprocess.Popen([*command, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            (tmp_path / "error.log").touch()
+            wait_for(f"{url}/readyz", process, tmp_path / "error.log")
+            with httpx.Client(base_url=url, timeout=20) as http:
+                assert http.get("/").text.startswith("<!doctype html>")
+                answer = http.post("/v1/predict", files=[("image", (f"{i}.png", noise(seed=i))) for i in range(4)])
+                assert [len(image["faces"]) for image in answer.json()["images"]] == [1] * 4
+                assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+                assert http.post("/v1/predict", content=b"\xff\xd8\xff" + b"\0" * 30_000_000).status_code == 413
+                assert http.get("/metrics").status_code == 404
+            with connect(f"ws://127.0.0.1:{port}/v1/stream", origin=f"http://127.0.0.1:{port}", proxy=None) as socket:
+                socket.send(noise())
+                assert len(json.loads(socket.recv(timeout=20))["faces"]) == 1
+            # One worker dies under load: behind nginx even its own requests are repeated on the other.
+            outcomes: list[tuple[str, float]] = []
+            load = threading.Thread(target=lambda: outcomes.extend(hammer(url, noise(), 6, 4)))
+            load.start()
+            time.sleep(1.5)
+            os.kill(service.children()[0], signal.SIGKILL)
+            load.join()
+            assert {outcome for outcome, _ in outcomes} <= {"200", "503"}
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_no_5xx() -> None:
+    schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
+    hypothesis = pytest.importorskip("hypothesis")
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+    app = create_app(Settings(detector="none"))
+    with TestClient(app):
+        schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+        operations = [result.ok() for result in schema.get_all_operations()]
+        assert {operation.path for operation in operations} >= {"/v1/predict", "/v1/weights", "/healthz", "/readyz", "/metrics"}
+        for operation in operations:
+
+            @hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck), database=None)
+            @hypothesis.given(case=operation.as_strategy())
+            def run(case: Any) -> None:
+                case.call_and_validate(checks=checks)
+
+            run()
+
+
+def test_the_container_is_not_root_and_pins_its_base() -> None:
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split(None, 1) for line in text.splitlines() if line and not line.startswith("#")]
+    names = [name for name, _ in (line for line in lines if len(line) == 2)]
+    assert {"FROM", "COPY", "USER", "HEALTHCHECK", "ENTRYPOINT"} <= set(names)
+    assert "ADD" not in names
+    bases = [rest.split()[0] for name, rest in lines if name == "FROM"]
+    assert all(":" in base and not base.endswith(":latest") for base in bases)
+    users = [rest for name, rest in lines if name == "USER"]
+    assert users[-1].split(":")[0] not in ("0", "root")
+    assert names.index("USER") < names.index("ENTRYPOINT")
+    for _, rest in ((name, rest) for name, rest in lines if name == "COPY" and "--from" not in rest):
+        for source in rest.split()[:-1]:
+            assert (DEPLOY.parents[1] / source).exists(), f"COPY {source} is not there"
+
+
+def test_compose_is_locked_down() -> None:
+    yaml = pytest.importorskip("yaml", reason="needs pyyaml")
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert set(services) == {"ferkit", "nginx"}
+    for service in services.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in service["security_opt"]
+    assert "ports" not in services["ferkit"]
+    assert all(port.startswith("127.0.0.1:") for port in services["nginx"]["ports"])
