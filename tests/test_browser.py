@@ -15,7 +15,7 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
     pytest.importorskip(module, reason="needs ferkit[serve]")
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
-from serving import WEIGHTS, Service, encoded, photo, portrait  # noqa: E402
+from tests.serving import WEIGHTS, Service, encoded, photo, portrait  # noqa: E402
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [

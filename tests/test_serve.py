@@ -25,7 +25,6 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
 
 import httpx  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
-from serving import WEIGHTS, Service, encoded, noise, photo, portrait  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 from ferkit import InputError, Pipeline  # noqa: E402
@@ -33,6 +32,7 @@ from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.middleware import JsonFormatter  # noqa: E402
 from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa: E402
+from tests.serving import WEIGHTS, Service, encoded, noise, photo, portrait  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
 

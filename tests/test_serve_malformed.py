@@ -17,7 +17,8 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
 
 import httpx  # noqa: E402
 import numpy as np  # noqa: E402
-from serving import WEIGHTS, Service, noise, rss  # noqa: E402
+
+from tests.serving import WEIGHTS, Service, noise, rss  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
 

@@ -21,10 +21,10 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
 
 import httpx  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
-from serving import WEIGHTS, Service, answers, encoded, free_port, noise, rss, wait_for  # noqa: E402
 
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
+from tests.serving import WEIGHTS, Service, answers, encoded, free_port, noise, rss, wait_for  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
 
