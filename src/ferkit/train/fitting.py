@@ -48,11 +48,10 @@ class Run:
     out: Path
 
 
-class _Batches(keras.utils.PyDataset):
+class _Batches:
     """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
 
     def __init__(self, faces: Faces, recipe: Recipe, augment: FaceAugmentation, epoch: int) -> None:
-        super().__init__()
         self.faces, self.recipe, self.augment, self.epoch = faces, recipe, augment, epoch
         self.order = np.random.default_rng((recipe.seed, epoch)).permutation(len(faces))
         self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
@@ -273,9 +272,14 @@ def _epochs(
             model.optimizer.weight_decay = recipe.weight_decay_at(epoch)
             model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
         batches = _Batches(data, recipe, augment, epoch)
-        logs = model.fit(batches, epochs=1, shuffle=False, verbose=0).history
+        # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
+        # can wait for a free thread for ever (seen on two cores).
+        model.reset_metrics()
+        logs = {}
+        for step in range(len(batches)):
+            logs = model.train_on_batch(*batches[step], return_dict=True)
         row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
-        row |= {name: round(float(values[-1]), 5) for name, values in logs.items()}
+        row |= {name: round(float(value), 5) for name, value in logs.items()}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         epoch += 1
         if validation is not None and (epoch % every == 0 or epoch == recipe.epochs):
