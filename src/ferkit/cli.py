@@ -319,3 +319,9 @@ def train(recipe: str, data: Path, ferplus: Path | None, out: Path, resume: bool
 
     done = run(recipe, data, out, ferplus=ferplus, resume=resume, max_minutes=max_minutes)
     click.echo(str(done))
+
+
+from ._commands.video import video, webcam  # noqa: E402 - costs no more than click; their own imports are inside
+
+main.add_command(video)
+main.add_command(webcam)
