@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,17 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 WIDTH, HEIGHT, RATE = 640, 480, 25
+AFTER_S = 1.0  # a switch this soon after two people touched belongs to their crossing
 SIDE = 150  # of a photo in the frame, pixels
+Box = tuple[float, float, float, float]
 PERIOD_S = 40.0  # two people apart, then crossing, then apart; every third period one is away for a while
-
-
-@dataclass
-class Truth:
-    """Box of the face and id of the person, for every frame."""
-
-    times: list[float] = field(default_factory=list)
-    boxes: list[list[tuple[int, tuple[float, float, float, float]]]] = field(default_factory=list)
-    crossings: list[tuple[float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -67,55 +59,48 @@ def places(time_s: float) -> list[tuple[float, float] | None]:
     return [a, None if away else b]
 
 
-def pictures(seconds: float, persons: list[Person], seed: int = 0) -> Iterator[tuple[NDArray[np.uint8], float, Truth]]:
-    """Yield every frame with its time; the Truth grows along."""
-    rng = np.random.default_rng(seed)
-    ground = np.asarray(
-        Image.fromarray(rng.integers(60, 170, (12, 16, 3), dtype=np.uint8)).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-    )
-    truth = Truth()
-    crossing: float | None = None
-    for number in range(round(seconds * RATE)):
-        time_s = number / RATE
-        frame = ground.copy()
-        boxes = []
-        spots = places(time_s)
-        for person, (who, spot) in enumerate(zip(persons, spots, strict=True)):
-            if spot is None:
-                continue
+def truth(time_s: float, persons: list[Person]) -> tuple[list[tuple[int, Box]], bool]:
+    """Return the visible faces at a time, each with its person, and whether the two faces touch.
+
+    A face that is covered by more than a third is no longer one that could be found.
+    """
+    boxes = []
+    for number, (who, spot) in enumerate(zip(persons, places(time_s), strict=True)):
+        if spot is not None:
             x, y = round(spot[0]), round(spot[1])
-            frame[y : y + SIDE, x : x + SIDE] = who.photo
-            boxes.append((person, (who.box[0] + x, who.box[1] + y, who.box[2] + x, who.box[3] + y)))
-        if len(boxes) == 2:
-            (_, p), (_, q) = boxes
-            shared = max(0, min(p[2], q[2]) - max(p[0], q[0])) * max(0, min(p[3], q[3]) - max(p[1], q[1]))
-            if shared > 0 and crossing is None:
-                crossing = time_s
-            if shared == 0 and crossing is not None:
-                truth.crossings.append((crossing, time_s))
-                crossing = None
-            if shared > 0.3 * (p[2] - p[0]) * (p[3] - p[1]):
-                boxes = boxes[1:]  # the first is covered by the second
-        truth.times.append(time_s)
-        truth.boxes.append(boxes)
-        yield frame, time_s, truth
+            boxes.append((number, (who.box[0] + x, who.box[1] + y, who.box[2] + x, who.box[3] + y)))
+    if len(boxes) < 2:
+        return boxes, False
+    (_, p), (_, q) = boxes
+    # The second photo lies over the first: what it covers is all of it, not its face alone.
+    x, y = (round(v) for v in places(time_s)[1] or (0, 0))
+    wide = max(0.0, min(p[2], x + SIDE) - max(p[0], x)) * max(0.0, min(p[3], y + SIDE) - max(p[1], y))
+    covered = wide / ((p[2] - p[0]) * (p[3] - p[1]))
+    touch = p[0] < q[2] and q[0] < p[2] and p[1] < q[3] and q[1] < p[3]
+    return (boxes[1:] if covered > 1 / 3 else boxes), touch or covered > 0
 
 
-def write_video(path: Path, seconds: float, persons: list[Person]) -> Truth:
-    """Write the video, without holding it, and return its truth."""
+def write_video(path: Path, seconds: float, persons: list[Person], seed: int = 0) -> None:
+    """Write the video, frame by frame."""
     import av
 
-    truth = Truth()
+    rng = np.random.default_rng(seed)
+    blots = Image.fromarray(rng.integers(60, 170, (12, 16, 3), dtype=np.uint8))
+    ground = np.asarray(blots.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 12800)
-        for pixels, time_s, truth in pictures(seconds, persons):  # noqa: B007 - the last one is the whole
+        for number in range(round(seconds * RATE)):
+            pixels = ground.copy()
+            for who, spot in zip(persons, places(number / RATE), strict=True):
+                if spot is not None:
+                    x, y = round(spot[0]), round(spot[1])
+                    pixels[y : y + SIDE, x : x + SIDE] = who.photo
             picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            picture.pts, picture.time_base = round(time_s * 12800), Fraction(1, 12800)
+            picture.pts, picture.time_base = number * 12800 // RATE, Fraction(1, 12800)
             container.mux(stream.encode(picture))
         container.mux(stream.encode(None))
-    return truth
 
 
 class Score:
@@ -125,14 +110,20 @@ class Score:
         self.pairs: dict[tuple[int, int], int] = {}
         self.truths: dict[int, int] = {}
         self.answers: dict[int, int] = {}
-        self.switches: list[float] = []
+        self.apart: list[float] = []  # times of identity switches
+        self.crossed: list[float] = []
+        self.crossings = 0
         self._last: dict[int, int] = {}
+        self._touched = -1e9
 
-    def add(self, time_s: float, truth: list[tuple[int, tuple[float, ...]]], answers: list[tuple[int, tuple[float, ...]]]) -> None:
+    def add(self, time_s: float, truth: list[tuple[int, Box]], answers: list[tuple[int, Box]], crossing: bool) -> None:
         from scipy.optimize import linear_sum_assignment
 
         from ferkit._geometry import iou
 
+        if crossing:
+            self.crossings += time_s - self._touched > AFTER_S
+            self._touched = time_s
         for person, _ in truth:
             self.truths[person] = self.truths.get(person, 0) + 1
         for number, _ in answers:
@@ -146,7 +137,7 @@ class Score:
             person, number = truth[row][0], answers[column][0]
             self.pairs[person, number] = self.pairs.get((person, number), 0) + 1
             if self._last.get(person, number) != number:
-                self.switches.append(time_s)
+                (self.crossed if time_s - self._touched <= AFTER_S else self.apart).append(time_s)
             self._last[person] = number
 
     def idf1(self) -> float:
@@ -158,3 +149,7 @@ class Score:
         right = int(table[linear_sum_assignment(-table)].sum())
         total = sum(self.truths.values()) + sum(self.answers.values())
         return 2 * right / total if total else 1.0
+
+    def found(self, person: int) -> float:
+        """Return the share of a person's frames in which some track was on the face."""
+        return sum(count for (p, _), count in self.pairs.items() if p == person) / self.truths[person]

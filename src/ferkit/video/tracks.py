@@ -22,8 +22,10 @@ _ALIKE = 0.72  # likeness above which a face that jumped or came back is the sam
 _STILL_THERE = 0.62  # likeness below which a box without a detection no longer shows its face
 _COVERED = 0.3  # IoU with a detected face at which an undetected one counts as hidden behind it
 _COAST_S = 1.2  # how long flow alone may carry a box
-_GAP_S = 2.0  # how long a person who is out of sight keeps the number
-_FADE_S = 0.4  # the speed of somebody out of sight halves in about this time
+_GAP_S = 8.0  # how long a person who is out of sight keeps the number
+_NEAR = 0.55  # likeness that is enough at the very place where somebody was expected back: half covered, turned
+_TOUCH = 0.02  # IoU of two boxes from which a look may be of two people
+_FADE_S = 1.0  # the speed of somebody out of sight halves in about this time
 _NO_PROOF_S = 0.5  # detections further apart than this prove nothing by their absence
 
 
@@ -38,6 +40,7 @@ class Track:
     seen_s: float  # last time the box was known
     detected_s: float
     speed: Float = field(default_factory=lambda: np.zeros(2))
+    free: tuple[float, Float, Float] | None = None  # time, box and speed of the last detection with nobody else near
     number: int | None = None
     hidden: bool = False  # out of sight: has no row, keeps its number for a while
     dead: bool = False
@@ -149,7 +152,7 @@ class Tracker:
         matched = set(taken.values())
         crowd = iou(boxes, boxes) - np.eye(len(boxes))
         for column, row in taken.items():
-            alone = crowd[column].max(initial=0.0) < 0.02
+            alone = crowd[column].max(initial=0.0) < _TOUCH
             self._renew(self._tracks[row], boxes[column], faces[column], looks[column] if alone else None, time_s)
         self._review([t for n, t in enumerate(self._tracks) if n not in matched], boxes, pixels, time_s)
         for column, face in enumerate(faces):
@@ -169,7 +172,8 @@ class Tracker:
                 away = float(np.hypot(*(track.box[:2] + track.box[2:] - box[:2] - box[2:]))) / 2 / size
                 ratio = abs(np.log(max(1.0, box[3] - box[1]) / size))
                 same_place = not track.hidden and shared[n, m] > _SAME_PLACE
-                if not same_place and (away > reach or ratio > 0.6 or alike < _ALIKE):
+                wanted = _NEAR + (_ALIKE + 0.1 - _NEAR) * min(1.0, away / reach) if track.hidden else _ALIKE
+                if not same_place and (away > reach or ratio > 0.6 or alike < wanted):
                     continue
                 place = 1 - shared[n, m]
                 points = faces[m].landmarks
@@ -188,6 +192,8 @@ class Tracker:
         track.landmarks = None if face.landmarks is None else np.array(face.landmarks)
         track.score, track.hidden, track.seen_s, track.detected_s = face.score, False, time_s, time_s
         if seen is not None:
+            if likeness(track.look, seen) > _ALIKE:
+                track.free = (time_s, track.box, track.speed)
             track.look = seen if track.look is None else _unit(0.8 * track.look + 0.2 * seen)
 
     def _review(self, unmatched: Sequence[Track], boxes: Float, pixels: NDArray[np.uint8], time_s: float) -> None:
@@ -208,6 +214,10 @@ class Tracker:
             lost = track.seen_s < time_s or time_s - track.detected_s > _COAST_S
             changed = likeness(track.look, look(pixels, track.box)) < _STILL_THERE
             track.hidden = bool(covered or outside or lost or changed)
+            if track.hidden and track.free is not None:
+                # Flow may have gone along with whoever covers this face: expect it where it was heading before.
+                since, box, speed = track.free
+                track.box, track.speed = box + np.tile(speed, 2) * min(time_s - since, 1.0), speed
 
 
 def _unit(look: Float) -> Float:
