@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--curve", type=float, default=60, help="seconds of video between two readings of the memory")
     parser.add_argument("--out")
     args = parser.parse_args()
 
@@ -91,7 +92,7 @@ def main() -> None:
         maker.join()
         if maker.exitcode:
             raise SystemExit("The video could not be made.")
-        figures = measure(video, args.photos, args.minutes * 60)
+        figures = measure(video, args.photos, args.minutes * 60, args.curve)
     record(args.out, {"minutes": args.minutes, "figures": figures})
 
 

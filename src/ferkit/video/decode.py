@@ -219,8 +219,8 @@ class _opened:  # noqa: N801 - used like a function
     def _pictures(self, container: InputContainer) -> VideoStream:
         streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
         if not streams:
-            other = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
-            raise ImageError(f"{self._name}: no pictures in this file, only {other}; expected a video.")
+            other = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
+            raise ImageError(f"{self._name}: no pictures in this file ({other}); expected a video.")
         if streams[0].codec_context is None:
             raise ImageError(f"{self._name}: this FFmpeg has no decoder for its codec; convert the video to H.264 first.")
         # Threads over slices and frames; one decoder thread of our own feeds them.

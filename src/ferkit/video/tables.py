@@ -123,5 +123,5 @@ def open_table(path: Path, labels: Sequence[str]) -> Table:
     if path.suffix.lower() == ".parquet":
         need("pyarrow", "Writing Parquet")
         return _Parquet(path, labels)
-    file = path.open("w", encoding="utf-8", newline="")
+    file = path.open("w", buffering=1, encoding="utf-8", newline="")  # a line at a time: readable whatever happens
     return _Csv(file, labels) if path.suffix.lower() == ".csv" else JsonLines(file, labels)
