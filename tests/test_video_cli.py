@@ -165,8 +165,11 @@ def test_ctrl_c(astronaut: np.ndarray, tmp_path: Path) -> None:
     assert width(tmp_path / "p.png") == 1400
 
 
-def test_webcam_page(film: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signal to send to a child")
+def test_webcam_page(astronaut: np.ndarray, tmp_path: Path) -> None:
     """A file stands for the camera; the page, one picture of the stream and the rows are read while it runs."""
+    film = tmp_path / "film.mp4"
+    films.write(film, films.portrait(astronaut, 1000), options={"preset": "ultrafast"})
     command = [sys.executable, "-m", "ferkit", "webcam", str(film), "--port", "0", "--table", "t.csv"]
     child = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
@@ -179,7 +182,9 @@ def test_webcam_page(film: Path, tmp_path: Path) -> None:
         assert stream.headers["Content-Type"].startswith("multipart/x-mixed-replace")
         data = b""
         while b"\xff\xd9" not in data:
-            data += stream.read1(4096)
+            piece = stream.read1(4096)
+            assert piece, "the stream ended"
+            data += piece
         jpeg = data[data.find(b"\xff\xd8") : data.find(b"\xff\xd9") + 2]
         picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None
@@ -191,6 +196,7 @@ def test_webcam_page(film: Path, tmp_path: Path) -> None:
     foreign = urllib.request.Request(address[0], headers={"Host": "evil.example"})
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(foreign, timeout=20)
+    child.send_signal(signal.SIGINT)
     assert child.wait(60) == 0
     drain.join()
     child.stderr.close()
