@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--out")
     args = parser.parse_args()
     variable = np.cumsum(np.random.default_rng(1).uniform(0.01, 0.2, 200)) + 0.5
-    steady = np.arange(1500) / 25
+    steady = np.arange(500) / 25
     readers: dict[str, Callable[[Path], tuple[list[float], str]]] = {"pyav": with_av, "opencv": with_cv}
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
