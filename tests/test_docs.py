@@ -23,11 +23,13 @@ import ferkit
 import ferkit.train
 from ferkit.cli import main
 
+from . import _films as films
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 # Commands that are only parsed: they take minutes, or the network, or weights that do not exist.
-PARSED_ONLY = ("ferkit train", "ferkit weights fetch", "hf://", "runs/", "yunet", "KERAS_BACKEND")
+PARSED_ONLY = ("ferkit webcam", "ferkit train", "ferkit weights fetch", "hf://", "runs/", "yunet", "KERAS_BACKEND")
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
@@ -65,6 +67,9 @@ def here(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "photos" / "more").mkdir(parents=True)
     for name in ("photo.jpg", "photos/a.jpg", "photos/more/b.jpg"):
         shutil.copyfile(photo, tmp_path / name)
+    if importlib.util.find_spec("av"):
+        with Image.open(photo) as picture:
+            films.write(tmp_path / "film.mp4", [np.asarray(picture.convert("RGB").resize((360, 360)))] * 40)
     rng = np.random.default_rng(0)
     rows, votes = ["emotion,pixels,Usage"], ["Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
     for split in ("Training", "PublicTest", "PrivateTest"):

@@ -15,6 +15,7 @@ PUBLIC = {
     "Expression",
     "Result",
     "LabelSet",
+    "frames",
     "load_image",
     "list_weights",
     "FerkitError",

@@ -36,7 +36,7 @@ def test_import_loads_nothing_heavy() -> None:
     assert not set(HEAVY) & set(loaded)
 
 
-@pytest.mark.parametrize("name", ["Pipeline", "ExpressionClassifier", "FaceDetector", "Result", "list_weights", "load_image"])
+@pytest.mark.parametrize("name", ["Pipeline", "ExpressionClassifier", "FaceDetector", "Result", "frames", "list_weights", "load_image"])
 def test_inference_names_never_load_training(name: str) -> None:
     loaded = fresh(f"import sys, json, ferkit; ferkit.{name}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))")
     assert isinstance(loaded, list)

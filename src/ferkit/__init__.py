@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .results import Expression as Expression
     from .results import Face as Face
     from .results import Result as Result
+    from .video.decode import frames as frames
     from .weights import list_weights as list_weights
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Result": "results",
     "WeightsError": "errors",
+    "frames": "video.decode",
     "list_weights": "weights",
     "load_image": "_image",
 }

@@ -37,7 +37,8 @@ def draw_faces(pixels: NDArray[np.uint8], faces: Sequence[Face]) -> Image.Image:
             r = max(1.0, face.height / 50)
             pen.ellipse((x - r, y - r, x + r, y + r), fill=(*colour, 255), outline=(255, 255, 255, 255), width=max(1, round(r / 3)))
         if e is not None:
-            _tag(pen, picture.size, f"{e.label or 'unsure'} {e.confidence:.0%}", colour, face.box, occupied, unit)
+            number = "" if face.track_id is None else f"#{face.track_id} "
+            _tag(pen, picture.size, f"{number}{e.label or 'unsure'} {e.confidence:.0%}", colour, face.box, occupied, unit)
             _bars(pen, picture.size, e, face.box, occupied, unit)
     return picture
 

@@ -104,7 +104,7 @@ class ExpressionClassifier:
 
     def predict(self, crops: Crops) -> list[Expression]:
         """Classify face crops: one Expression each. Arguments and errors as in :meth:`predict_proba`."""
-        return [self._expression(row) for row in self.predict_proba(crops)]
+        return [self.expression(row) for row in self.predict_proba(crops)]
 
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
         """Return calibrated class probabilities.
@@ -170,7 +170,8 @@ class ExpressionClassifier:
         seen = centre(faces, int(self.spec.input.get("window", self._size)))
         return np.ascontiguousarray((seen.astype(np.float32)[:, None] / 255.0 - mean) / std, np.float32)
 
-    def _expression(self, row: NDArray[np.float32]) -> Expression:
+    def expression(self, row: NDArray[np.float32]) -> Expression:
+        """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence``."""
         best = int(row.argmax())
         confidence = float(row[best])
         label: str | None = self._labels[best]

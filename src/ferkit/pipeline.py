@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from .classify import ExpressionClassifier
 from .detect import FaceDetector
 from .errors import InputError
 from .results import Face, Result
+
+if TYPE_CHECKING:
+    from .video.decode import Frame
 
 __all__ = ["Pipeline"]
 
@@ -76,6 +79,37 @@ class Pipeline:
         for batch in _chunks(images, batch_size):
             results += self._classified([(image, load_image(image, color=color)) for image in batch], keep_pixels)
         return results
+
+    def video(
+        self,
+        source: str | os.PathLike[str] | int,
+        *,
+        fps: float | None = None,
+        every: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        smooth: float = 0.5,
+        detect_every: int | None = None,
+        live: bool | None = None,
+    ) -> Iterator[tuple[Frame, Result]]:
+        """Follow the people in a video, in constant memory.
+
+        Args:
+            source, fps, every, start, end: As in :func:`ferkit.frames`.
+            smooth: Time constant in seconds of the smoothing of each person's probabilities; 0 is off.
+            detect_every: Search every so many frames, and follow the faces in between; None is by time, about every 0.3 s.
+            live: Drop late frames instead of queueing them; a file is then played at its own speed. None: for cameras only.
+
+        Yields:
+            ``(frame, result)`` for every frame, those without faces too: ``frame.index``, ``frame.time_s`` (the container's
+            seconds) and ``frame.pixels``; the result's faces carry ``track_id``, the same for a person through the video.
+
+        Raises:
+            As :func:`ferkit.frames`. What was computed before an error is yielded before it is raised.
+        """
+        from .video.follow import follow
+
+        return follow(self, source, fps=fps, every=every, start=start, end=end, smooth=smooth, detect_every=detect_every, live=live)
 
     def _classified(self, loaded: list[tuple[ImageLike, NDArray[np.uint8]]], keep_pixels: bool) -> list[Result]:
         found = [self.detector.detect_rgb(pixels) for _, pixels in loaded]

@@ -68,12 +68,14 @@ class Face:
         landmarks: Five (x, y) points in pixels, or None: the subject's right eye, left eye, nose tip, right and left
             mouth corner.
         expression: None until a classifier has looked.
+        track_id: In video, the number of the person; else None.
     """
 
     box: tuple[float, float, float, float]
     score: float = 1.0
     landmarks: tuple[tuple[float, float], ...] | None = None
     expression: Expression | None = None
+    track_id: int | None = None
 
     def __post_init__(self) -> None:
         box = tuple(float(v) for v in self.box)
@@ -102,10 +104,11 @@ class Face:
         return replace(self, expression=expression)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified."""
+        """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified, track_id in video."""
         landmarks = None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
         out: dict[str, Any] = {"box": [round(v, 2) for v in self.box], "score": round(self.score, 6), "landmarks": landmarks}
-        return out if self.expression is None else out | self.expression.to_dict()
+        out |= {} if self.expression is None else self.expression.to_dict()
+        return out if self.track_id is None else out | {"track_id": self.track_id}
 
 
 @dataclass(frozen=True)

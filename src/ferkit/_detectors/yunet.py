@@ -14,6 +14,7 @@ from ..results import Face
 from ..weights import resolve_detector
 
 _MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
+_SMALLEST = 8  # pixels; YuNet's faces begin at about 10
 _SMALL_SIDE = 320  # the second look: YuNet misses, or misplaces the landmarks of, faces over about 300 px
 
 
@@ -62,6 +63,8 @@ class YuNet:
 
         height, width = bgr.shape[:2]
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        if min(size) < _SMALLEST:
+            return np.zeros((0, 15))  # OpenCV 4.14 answers such strips with whatever its buffers held
         shrunk = bgr if size == (width, height) else cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
         with self._lock:
             self._net.setInputSize(size)

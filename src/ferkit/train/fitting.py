@@ -274,12 +274,9 @@ def _epochs(
         batches = _Batches(data, recipe, augment, epoch)
         # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
         # can wait for a free thread for ever (seen on two cores).
-        model.reset_metrics()
-        logs = {}
-        for step in range(len(batches)):
-            logs = model.train_on_batch(*batches[step], return_dict=True)
+        steps = [model.train_on_batch(*batches[step], return_dict=True) for step in range(len(batches))]
         row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
-        row |= {name: round(float(value), 5) for name, value in logs.items()}
+        row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         epoch += 1
         if validation is not None and (epoch % every == 0 or epoch == recipe.epochs):

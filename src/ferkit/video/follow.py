@@ -1,0 +1,151 @@
+"""The assembly: frames in, frames with followed and classified faces out, in constant memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import InputError
+from ..results import Face, Result
+from .decode import Frame, Source, describe, frames, is_live, need
+from .overlap import latest, overlap, paced
+from .smoothing import Smoother
+from .tracks import Track, Tracker
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+
+__all__ = ["follow"]
+
+_DETECT_S = 0.3  # between two looks of the detector; optical flow carries the boxes meanwhile
+_BATCH = 8  # frames whose faces go through the network together
+_HELD = 32  # frames that wait for a face to be confirmed, at most
+_BATCH_BYTES = 64 << 20  # large frames go in smaller batches
+_QUEUE = 3  # frames between two stages
+_SPARSE_S = 0.09  # frames further apart than this are too different for optical flow: each is searched
+
+Followed = list[tuple[Track, Face]]
+
+
+@dataclass
+class _Item:
+    frame: Frame
+    detected: list[Face] | None = None
+    followed: Followed | None = None
+
+
+def follow(
+    pipeline: Pipeline,
+    source: Source,
+    *,
+    fps: float | None = None,
+    every: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    smooth: float = 0.5,
+    detect_every: int | None = None,
+    live: bool | None = None,
+) -> Iterator[tuple[Frame, Result]]:
+    """Do the work of :meth:`ferkit.Pipeline.video`; its arguments, answers and errors are told there."""
+    if not 0 <= smooth < float("inf"):
+        raise InputError(f"smooth={smooth}; expected a time constant in seconds, 0 or more.")
+    if detect_every is not None and detect_every < 1:
+        raise InputError(f"detect_every={detect_every}; expected a number of frames, 1 or more.")
+    need("scipy", "Following people in video")
+    decoded = frames(source, fps=fps, every=every, start=start, end=end)
+    return _run(
+        pipeline, decoded, describe(source), smooth, detect_every, source if live else None, is_live(source) if live is None else live
+    )
+
+
+def _run(
+    pipeline: Pipeline, decoded: Iterator[Frame], name: str, smooth: float, detect_every: int | None, file: Source | None, live: bool
+) -> Iterator[tuple[Frame, Result]]:
+    if live:
+        # Latency first: late frames are dropped before any work, and nothing waits between the stages.
+        recorded = file is not None and not is_live(file) and "://" not in str(file)
+        items = _detect(pipeline, latest(paced(decoded) if recorded else decoded), detect_every)
+        waiting = (_confirmed(item) for item in _track(items))
+        batches: Iterator[list[_Item]] = ([item] for item in waiting)
+        return _classify(pipeline, batches, name, smooth)
+    items = overlap(_detect(pipeline, overlap(decoded, _QUEUE), detect_every), _QUEUE)
+    return overlap(_classify(pipeline, _batches(_settled(overlap(_track(items), _QUEUE))), name, smooth), _QUEUE)
+
+
+def _detect(pipeline: Pipeline, decoded: Iterable[Frame], every: int | None) -> Iterator[_Item]:
+    last = before = float("-inf")
+    for number, frame in enumerate(decoded):
+        now = frame.time_s
+        due = number % every == 0 if every else now - last > _DETECT_S - 1e-3 or now - before > _SPARSE_S
+        last, before = now if due else last, now
+        yield _Item(frame, pipeline.detector.detect_rgb(frame.pixels) if due else None)
+
+
+def _track(items: Iterable[_Item]) -> Iterator[_Item]:
+    tracker = Tracker()
+    try:
+        for item in items:
+            item.followed = tracker.update(item.frame.pixels, item.frame.time_s, item.detected)
+            yield item
+    finally:
+        tracker.finish()
+
+
+def _confirmed(item: _Item) -> _Item:
+    item.followed = [(track, face) for track, face in item.followed or [] if track.number is not None]
+    return item
+
+
+def _settled(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Hold frames back until the next detection has told false alarms from faces."""
+    held: deque[_Item] = deque()
+    error: BaseException | None = None
+    try:
+        for item in items:
+            held.append(item)
+            while held and (len(held) > _HELD or all(track.decided for track, _ in held[0].followed or [])):
+                yield _confirmed(held.popleft())
+    except Exception as broken:  # the video ends in an error: what came before is still delivered
+        error = broken
+    for item in held:
+        yield _confirmed(item)
+    if error is not None:
+        raise error
+
+
+def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
+    batch: list[_Item] = []
+    error: BaseException | None = None
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == _BATCH or sum(i.frame.pixels.nbytes for i in batch) > _BATCH_BYTES:
+                yield batch
+                batch = []
+    except Exception as broken:
+        error = broken
+    if batch:
+        yield batch
+    if error is not None:
+        raise error
+
+
+def _classify(pipeline: Pipeline, batches: Iterable[list[_Item]], name: str, smooth: float) -> Iterator[tuple[Frame, Result]]:
+    smoother = Smoother(smooth)
+    classifier = pipeline.classifier
+    for batch in batches:
+        crops = [pipeline.crop(item.frame.pixels, face) for item in batch for _, face in item.followed or []]
+        rows = iter(classifier.predict_proba(crops) if crops else np.zeros((0, len(classifier.labels)), np.float32))
+        for item in batch:
+            found = []
+            for track, face in item.followed or []:
+                assert track.number is not None
+                row = smoother(track.number, item.frame.time_s, next(rows))
+                found.append(replace(face, expression=classifier.expression(row), track_id=track.number))
+            found.sort(key=lambda face: face.width * face.height, reverse=True)
+            height, width = item.frame.pixels.shape[:2]
+            yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels)
