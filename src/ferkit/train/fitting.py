@@ -159,6 +159,24 @@ def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
     return copy
 
 
+def _settle(model: keras.Model, data: Faces, recipe: Recipe, batch_size: int = 256) -> None:
+    """Estimate the batch normalisation's statistics anew: for the averaged weights, on faces as prediction sees them.
+
+    Those that training leaves behind belong to the weights before averaging and to augmented, partly erased faces.
+    Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2.
+    """
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in layers]
+    order = np.random.default_rng(recipe.seed).permutation(len(data))
+    for number, start in enumerate(range(0, len(order) - batch_size + 1, batch_size) if len(order) >= batch_size else [0]):
+        faces = centre(data.images[order[start : start + batch_size], :, :, None], recipe.window)
+        for layer in layers:
+            layer.momentum = number / (number + 1)  # the running mean of all batches so far
+        model(normalise(faces[:, :, ::-1] if number % 2 else faces, recipe), training=True)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum
+
+
 def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe, batch_size: int = 256) -> dict[str, NDArray[np.float32]]:
     """Run the network on whole faces ``(n, H, W)`` uint8; returns ``{head: float32 (n, k)}``."""
     parts = []
@@ -291,6 +309,8 @@ def _epochs(
             log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
             return Run(recipe, _averaged(model, recipe), history, False, out)
     final = _averaged(model, recipe)
+    if recipe.training.get("settle"):
+        _settle(final, data, recipe)
     partial = out / "model.partial.keras"
     final.save(partial)
     os.replace(partial, out / "model.keras")
