@@ -25,8 +25,8 @@ from PIL import Image
 
 
 def process(arguments: list[str], runs: int) -> dict[str, float]:
-    """Run a command repeatedly; medians of CPU and wall seconds and of its peak memory."""
-    cpu, wall, memory = [], [], []
+    """Run a command repeatedly; medians of CPU and wall seconds."""
+    cpu, wall = [], []
     for number in range(runs + 1):
         begun = time.perf_counter()
         child = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, env=os.environ | {"FERKIT_OFFLINE": "1"})
@@ -37,12 +37,10 @@ def process(arguments: list[str], runs: int) -> dict[str, float]:
         if number:  # the first run fills the disk cache
             cpu.append(usage.ru_utime + usage.ru_stime)
             wall.append(time.perf_counter() - begun)
-            memory.append(usage.ru_maxrss / 1024)
     return {
         "cpu_s": round(statistics.median(cpu), 3),
         "cpu_s_max": round(max(cpu), 3),
         "wall_s": round(statistics.median(wall), 3),
-        "peak_mib": round(statistics.median(memory), 1),
     }
 
 
