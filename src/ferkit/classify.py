@@ -124,8 +124,7 @@ class ExpressionClassifier:
     def logits(self, crops: Crops) -> NDArray[np.float32]:
         """Return the network's raw outputs for every view, float32 ``(views, n, columns)``. Arguments as above."""
         faces = self.prepare(crops)
-        width = 1 + max(c for output in self.spec.outputs for row in output.columns for c in row)
-        out = np.zeros((len(self._views), len(faces), width), np.float32)
+        out = np.zeros((len(self._views), len(faces), self.spec.columns), np.float32)
         for v, view in enumerate(self._views):
             for start in range(0, len(faces), _BATCH):
                 batch = _seen(faces[start : start + _BATCH], view)
@@ -193,8 +192,7 @@ def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) ->
 
 
 def _matrix(spec: WeightsSpec, output: Output, chosen: list[int]) -> NDArray[np.float64]:
-    width = 1 + max(c for o in spec.outputs for row in o.columns for c in row)
-    matrix = np.zeros((width, len(chosen)))
+    matrix = np.zeros((spec.columns, len(chosen)))
     for weight, columns in zip(output.weights, output.columns, strict=True):
         for k, label in enumerate(chosen):
             matrix[columns[label], k] += weight / output.temperature

@@ -103,6 +103,11 @@ class WeightsSpec:
                 raise InputError(f"Spec of {self.name!r} lacks input.{key}; expected size, mean and std.")
         self.output(self.default_output)
 
+    @property
+    def columns(self) -> int:
+        """How many raw outputs the network has, all heads together."""
+        return 1 + max(column for output in self.outputs for row in output.columns for column in row)
+
     def output(self, name: str) -> Output:
         """Return one output by name. Raises InputError for a name that the weights do not have."""
         for output in self.outputs:
