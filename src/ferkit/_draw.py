@@ -64,13 +64,10 @@ def _tag(
     width, height = pen.textlength(text, font=font) + unit * 0.6, unit * 1.35
     x = min(max(0.0, box[0]), size[0] - width)
     inside = box[3] - height if box[3] - box[1] > 3 * height else -height
-    for y in (box[1] - height, box[3], inside):
-        plate = (x, y, x + width, y + height)
-        if _free(plate, size, box, occupied):
-            break
-    else:
+    plate = _reserve([(x, y, x + width, y + height) for y in (box[1] - height, box[3], inside)], size, box, occupied)
+    if plate is None:
         return
-    occupied.append(plate)
+    x, y = plate[:2]
     pen.rectangle(plate, fill=(*colour, 235))
     ink = (0, 0, 0) if sum(w * c for w, c in zip((0.299, 0.587, 0.114), colour, strict=True)) > 140 else (255, 255, 255)
     pen.text((x + unit * 0.3, y + height / 2), text, font=font, fill=ink, anchor="lm")
@@ -89,13 +86,10 @@ def _bars(pen: ImageDraw.ImageDraw, size: tuple[int, int], expression: Expressio
     places = [(box[2] + unit * 0.3, y), (box[0] - width - unit * 0.3, y)]
     if height < (box[3] - box[1]) / 3 and width < (box[2] - box[0]) / 2:
         places.append((min(box[2], size[0]) - width, min(box[3], size[1]) - height))
-    for x, y in places:
-        panel = (x, y, x + width, y + height)
-        if _free(panel, size, box, occupied):
-            break
-    else:
+    panel = _reserve([(x, y, x + width, y + height) for x, y in places], size, box, occupied)
+    if panel is None:
         return
-    occupied.append(panel)
+    x, y = panel[:2]
     pen.rectangle(panel, fill=(20, 20, 20, 175))
     for i, (name, p) in enumerate(expression.probabilities.items()):
         middle = y + unit * 0.25 + row * (i + 0.5)
@@ -104,6 +98,15 @@ def _bars(pen: ImageDraw.ImageDraw, size: tuple[int, int], expression: Expressio
         pen.rectangle((left, top, left + unit * 3.7, bottom), fill=(255, 255, 255, 45))
         if p >= 0.005:
             pen.rectangle((left, top, left + unit * 3.7 * p, bottom), fill=(*colours[name], 255))
+
+
+def _reserve(panels: Sequence[Box], size: tuple[int, int], own: Box, occupied: list[Box]) -> Box | None:
+    """Return the first panel that is free, and keep others off it from now on; None if none is."""
+    for panel in panels:
+        if _free(panel, size, own, occupied):
+            occupied.append(panel)
+            return panel
+    return None
 
 
 def _free(panel: Box, size: tuple[int, int], own: Box, occupied: list[Box]) -> bool:
