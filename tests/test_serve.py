@@ -336,6 +336,23 @@ def test_a_stream_answers_frames_and_goes_on_after_bad_ones(whole: TestClient) -
         assert len(last["faces"][0]["probabilities"]) == 8
 
 
+def test_a_stream_knows_people_again(astronaut: np.ndarray) -> None:
+    """One face that wanders: no number at first sight, then the same one; a reconnected stream counts anew."""
+    pytest.importorskip("scipy", reason="needs ferkit[video]")
+    with running() as client:
+        for _ in range(2):
+            with client.websocket_connect("/v1/stream") as socket:
+                numbers = []
+                for step in range(4):
+                    socket.send_bytes(encoded(Image.fromarray(astronaut[:300, 4 * step : 380 + 4 * step])))
+                    faces = socket.receive_json()["faces"]
+                    assert len(faces) == 1
+                    numbers.append(faces[0]["track_id"])
+                assert numbers[1:] == [1, 1, 1]
+        answer = client.post("/v1/predict", content=encoded(Image.fromarray(astronaut)))
+        assert "track_id" not in answer.json()["images"][0]["faces"][0]
+
+
 def test_a_stream_skips_frames_and_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = Engine._work
     monkeypatch.setattr(Engine, "_work", lambda self, *a: (time.sleep(0.4), slow(self, *a))[1])

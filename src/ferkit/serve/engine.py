@@ -38,6 +38,7 @@ class _Job:
     data: bytes = field(repr=False)
     choice: Choice
     draw: bool
+    keep_pixels: bool
     deadline: float
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
@@ -101,20 +102,23 @@ class Engine:
         """True while every lane runs."""
         return not self._stopping and all(thread.is_alive() for thread in self._threads)
 
-    async def submit(self, images: Sequence[bytes], choice: Choice, *, draw: bool = False) -> list[Answer | Problem]:
+    async def submit(
+        self, images: Sequence[bytes], choice: Choice, *, draw: bool = False, keep_pixels: bool = False
+    ) -> list[Answer | Problem]:
         """Queue the images of one request, all or none, and wait for their answers in order.
 
         Args:
             images: Encoded pictures.
             choice: From Catalogue.choose.
             draw: Also make the annotated pictures.
+            keep_pixels: Leave the decoded pictures in the results.
 
         Raises:
             Problem: 503, the queue has no room for them.
         """
         loop = asyncio.get_running_loop()
         deadline = time.monotonic() + self._settings.queue_seconds
-        jobs = [_Job(data, choice, draw, deadline, loop, loop.create_future()) for data in images]
+        jobs = [_Job(data, choice, draw, keep_pixels, deadline, loop, loop.create_future()) for data in images]
         with self._changed:
             if self._stopping or len(self._waiting) + len(jobs) > self._settings.queue:
                 raise busy(f"{len(self._waiting)} pictures are waiting, of at most {self._settings.queue}.", self.retry_after())
@@ -176,7 +180,7 @@ class Engine:
             return batch
 
     def _work(self, batch: list[_Job], pipelines: dict[Choice, Pipeline]) -> None:
-        groups: dict[tuple[Choice, bool], list[tuple[_Job, NDArray[np.uint8]]]] = {}
+        groups: dict[tuple[Choice, bool, bool], list[tuple[_Job, NDArray[np.uint8]]]] = {}
         for job in batch:
             if job.future.cancelled():
                 continue
@@ -185,16 +189,16 @@ class Engine:
                 continue
             try:
                 pixels = decode(job.data, self._settings.max_pixels)
-                groups.setdefault((job.choice, job.draw), []).append((job, pixels))
+                groups.setdefault((job.choice, job.draw, job.keep_pixels), []).append((job, pixels))
             except Problem as problem:
                 job.finish(problem)
             except Exception as error:
                 self._broken([job], error)
-        for (choice, draw), group in groups.items():
+        for (choice, draw, keep_pixels), group in groups.items():
             jobs = [job for job, _ in group]
             try:
                 pipeline = self._pipeline(pipelines, choice)
-                results = pipeline.predict([pixels for _, pixels in group], len(group), keep_pixels=draw)
+                results = pipeline.predict([pixels for _, pixels in group], len(group), keep_pixels=draw or keep_pixels)
                 for job, result in zip(jobs, results, strict=True):
                     job.finish(_answer(result, draw))
                     self._metrics.faces.inc(len(result))

@@ -18,6 +18,7 @@ __all__ = [
     "ImageOut",
     "LabelsOut",
     "PredictResponse",
+    "StreamFace",
     "StreamResponse",
     "WeightsOut",
     "WeightsResponse",
@@ -56,6 +57,10 @@ class FaceOut(_Wire):
     probabilities: dict[str, Probability] = Field(description="Class name to calibrated probability; they sum to 1")
 
 
+class StreamFace(FaceOut):
+    track_id: int | None = Field(default=None, description="The person's number in this stream, from the second sight on")
+
+
 class ImageOut(_Wire):
     """One picture: either width, height and faces, or an error."""
 
@@ -78,7 +83,7 @@ class StreamResponse(_Versioned):
     frame: int = Field(description="Number of the frame that this answers, counted from 0 as they came")
     width: int | None = None
     height: int | None = None
-    faces: list[FaceOut] = Field(default_factory=list)
+    faces: list[StreamFace] = Field(default_factory=list)
     error: ErrorBody | None = None
 
 

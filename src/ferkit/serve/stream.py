@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from .catalogue import Catalogue, Choice
 from .engine import Engine
 from .metrics import Metrics
+from .people import People
 from .problems import Problem
-from .schemas import ErrorBody, StreamResponse
+from .schemas import ErrorBody, StreamFace, StreamResponse
 from .security import key_of, require_key
 from .settings import Settings
-from .wire import faces_out
 
 __all__ = ["Stream", "refuse"]
 
@@ -39,6 +40,7 @@ class Stream:
         self._allowed = False
         self._count = 0
         self._newest: tuple[int, bytes] | None = None
+        self._people = People()
         self._arrived = asyncio.Event()
 
     async def run(self) -> None:
@@ -116,7 +118,7 @@ class Stream:
             number, data = self._newest
             self._newest = None
             try:
-                answer = (await self._engine.submit([data], self._choice))[0]
+                answer = (await self._engine.submit([data], self._choice, keep_pixels=True))[0]
                 if isinstance(answer, Problem):
                     raise answer
             except Problem as problem:
@@ -126,8 +128,13 @@ class Stream:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 continue
             self._metrics.frames.labels("answered").inc()
-            result = answer.result
-            await self._tell(StreamResponse(frame=number, width=result.width, height=result.height, faces=faces_out(result)))
+            # Optical flow takes milliseconds: not on the loop that moves everybody's bytes.
+            result = await asyncio.to_thread(self._people, answer.result, time.monotonic())
+            await self._tell(
+                StreamResponse(
+                    frame=number, width=result.width, height=result.height, faces=[StreamFace(**face.to_dict()) for face in result.faces]
+                )
+            )
 
     async def _tell_error(self, problem: Problem, number: int = -1) -> None:
         await self._tell(StreamResponse(frame=number, error=ErrorBody(code=problem.code, message=problem.message)))

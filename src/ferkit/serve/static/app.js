@@ -117,7 +117,7 @@ function overlay(width, height, faces, classes, shown, mirrored = false) {
     const rect = { x: left, y: y1, width: x2 - x1, height: y2 - y1, rx: unit };
     group.append(shape("rect", { ...rect, class: "box-halo", "stroke-width": unit * 1.1 }));
     group.append(shape("rect", { ...rect, class: "box", stroke: look.colour, "stroke-width": unit * 0.6 }));
-    const text = `${faces.length > 1 ? `${number + 1}  ` : ""}${face.label ?? "unsure"} ${percent(face.confidence)}`;
+    const text = `${faces.length > 1 ? `${face.track_id ?? number + 1}  ` : ""}${face.label ?? "unsure"} ${percent(face.confidence)}`;
     const plate = { width: (textWidth(text) + 0.7) * size, height: size * 1.4 };
     const x = Math.min(Math.max(0, left), Math.max(0, width - plate.width));
     const y = y1 >= plate.height ? y1 - plate.height : Math.min(y2, height) - plate.height;
@@ -129,9 +129,11 @@ function overlay(width, height, faces, classes, shown, mirrored = false) {
 }
 
 function faceTitle(face, number, count, look) {
+  // In a stream the service knows people again; in a photo faces are counted.
+  const who = face.track_id ? ` person ${face.track_id}` : count > 1 ? ` face ${number + 1} of ${count}` : "";
   return [
     element("span", { className: "emoji", "aria-hidden": "true" }, look?.emoji ?? ""),
-    element("span", {}, face.label ?? "unsure", count > 1 ? element("small", {}, ` face ${number + 1} of ${count}`) : ""),
+    element("span", {}, face.label ?? "unsure", element("small", {}, who)),
     element("span", { className: "confidence" }, percent(face.confidence)),
   ];
 }
@@ -303,8 +305,11 @@ function overlap(a, b) {
 function smoothed(faces, before) {
   const left = [...before];
   return faces.map((face) => {
-    const best = left.reduce((found, old) => (overlap(old.box, face.box) > overlap(found?.box ?? [0, 0, 0, 0], face.box) ? old : found), null);
-    if (!best || overlap(best.box, face.box) < 0.3) return face;
+    const nearest = left.reduce((found, old) => (overlap(old.box, face.box) > overlap(found?.box ?? [0, 0, 0, 0], face.box) ? old : found), null);
+    // The service's number says who it is, even after a jump; a first sight has none yet.
+    const best = left.find((old) => face.track_id && old.track_id === face.track_id) ?? nearest;
+    const stranger = best?.track_id && face.track_id && best.track_id !== face.track_id;
+    if (!best || stranger || (best === nearest && overlap(best.box, face.box) < 0.3)) return face;
     left.splice(left.indexOf(best), 1);
     const blend = (old, now) => KEEP * old + (1 - KEEP) * now;
     const probabilities = Object.fromEntries(Object.entries(face.probabilities).map(([name, p]) => [name, blend(best.probabilities[name] ?? p, p)]));
