@@ -1,89 +1,118 @@
 """Measure where detected faces lie in FER2013's 48x48 frames: the crop geometry of the weights, and Haar's box.
 
-Runs YuNet (and Haar) over FER2013 Training faces, enlarged and padded, and prints JSON: the mean box and landmarks in
-48x48 pixels, the square crop that reproduces the training frames, and how YuNet's box follows from Haar's square.
+Runs the detectors over FER2013 Training faces, enlarged and padded, and prints JSON: the mean box and landmarks in 48x48
+pixels, the square crop that reproduces the training frames, the template for alignment, and how ferkit's box follows from
+Haar's square. --plot draws them over the mean face.
 
-    python benchmarks/crop_geometry.py --data fer2013.csv --yunet face_detection_yunet_2026may.onnx --n 2500
+    python benchmarks/crop_geometry.py --data fer2013.csv --yunet face_detection_yunet_2026may.onnx --plot docs/images/crop_geometry.png --out benchmarks/results/crop_geometry.json
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 import cv2
 import numpy as np
+from _record import record
 
-from ferkit import FaceDetector
+from ferkit import FaceDetector, MissingExtraError
 from ferkit._detectors import haar as haar_module
+from ferkit.detect import BUNDLED_DETECTOR
 from ferkit.train.data import read_csv
 
-ENLARGE, PAD = 3, 48
+ENLARGE, PAD, FRAME = 3, 48, 48.0
 
 
 def framed(face: np.ndarray) -> np.ndarray:
-    """Enlarge a face and give it room: YuNet's boxes are taller than FER2013's frames."""
+    """Enlarge a face and give it room: boxes are taller than FER2013's frames."""
     large = cv2.resize(face, None, fx=ENLARGE, fy=ENLARGE, interpolation=cv2.INTER_CUBIC)
     return np.repeat(cv2.copyMakeBorder(large, PAD, PAD, PAD, PAD, cv2.BORDER_REPLICATE)[:, :, None], 3, axis=2)
+
+
+def measure(detector: FaceDetector, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which faces were found, their boxes xyxy and their five points (NaN without landmarks), in the 48x48 frame."""
+    found, boxes, points = [], [], []
+    for image in images:
+        faces = detector.detect_rgb(framed(image))
+        found.append(bool(faces))
+        if faces:
+            boxes.append((np.array(faces[0].box) - PAD) / ENLARGE)
+            marks = faces[0].landmarks
+            points.append(np.full((5, 2), np.nan) if marks is None else (np.array(marks) - PAD) / ENLARGE)
+    return np.array(found), np.array(boxes), np.array(points)
+
+
+def geometry(found: np.ndarray, boxes: np.ndarray, points: np.ndarray) -> dict[str, Any]:
+    """Derive the square that a box must be given, and the template that landmarks are brought onto."""
+    centre, size = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    height = size[:, 1].mean()
+    eyes = points[:, 1] - points[:, 0]
+    return {
+        "found": round(float(found.mean()), 4),
+        "box_centre": centre.mean(0).round(2).tolist(),
+        "box_size": size.mean(0).round(2).tolist(),
+        "landmarks": points.mean(0).round(2).tolist(),
+        "landmark_spread": points.std(0).round(2).tolist(),
+        "roll_degrees": float(np.degrees(np.arctan2(eyes[:, 1], eyes[:, 0])).std().round(2)),
+        "square_scale": round(FRAME / height, 4),
+        "square_centre": ((FRAME / 2 - centre.mean(0)) / height).round(4).tolist(),
+        "template": (points.mean(0) / FRAME).round(4).tolist(),
+    }
+
+
+def plot(images: np.ndarray, measured: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], out: str) -> None:
+    """Draw the mean face with each detector's mean box, and the points with their spread."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+    from matplotlib.patches import Ellipse, Rectangle
+
+    figure, axes = pyplot.subplots(1, len(measured), figsize=(4.4 * len(measured), 4.9), squeeze=False, layout="constrained")
+    for axis, (name, (found, boxes, points)) in zip(axes[0], measured.items(), strict=True):
+        axis.imshow(images[found].mean(axis=0), cmap="gray", extent=(0, FRAME, FRAME, 0))
+        box = boxes.mean(axis=0)
+        axis.add_patch(Rectangle(box[:2], *(box[2:] - box[:2]), fill=False, color="#ffb000", lw=2))
+        for mean, spread in zip(points.mean(axis=0), points.std(axis=0), strict=True):
+            axis.add_patch(Ellipse(mean, *(2 * spread), fill=False, color="#4cc9f0", lw=1.2))
+            axis.plot(*mean, "o", color="#4cc9f0", ms=4)
+        axis.set(xlim=(-3, FRAME + 3), ylim=(FRAME + 5, -5), aspect="equal", title=f"{name}: {found.mean():.1%} of {len(images):,} found")
+        axis.set_xlabel("pixels of FER2013's frame; ellipses: one standard deviation")
+    figure.savefig(out, dpi=110)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--yunet", required=True)
+    parser.add_argument("--yunet", help="YuNet's file, to be compared")
     parser.add_argument("--n", type=int, default=2500)
+    parser.add_argument("--plot")
     parser.add_argument("--out")
     args = parser.parse_args()
 
     images = read_csv(args.data, "Training").images
     images = images[np.random.default_rng(0).permutation(len(images))[: args.n]]
-    yunet = FaceDetector("yunet", model=args.yunet)
+    measured = {"ferkit": measure(FaceDetector("ferkit"), images)}
+    if args.yunet:
+        measured["yunet"] = measure(FaceDetector("yunet", model=args.yunet), images)
+    report: dict[str, Any] = {"n": len(images), "detector": BUNDLED_DETECTOR} | {name: geometry(*m) for name, m in measured.items()}
+
     haar_module._BOX_FROM_SQUARE = (0.0, 0.0, 1.0, 1.0)  # the raw square
-    haar = FaceDetector("haar")
-
-    boxes, points, pairs = [], [], []
-    for image in images:
-        picture = framed(image)
-        found, squares = yunet.detect(picture), haar.detect(picture)
-        if not found or found[0].landmarks is None:
-            continue
-        box = (np.array(found[0].box) - PAD) / ENLARGE
-        boxes.append(box)
-        points.append((np.array(found[0].landmarks) - PAD) / ENLARGE)
-        if squares:
-            pairs.append((box, (np.array(squares[0].box) - PAD) / ENLARGE))
-
-    b, p = np.array(boxes), np.array(points)
-    centre = (b[:, :2] + b[:, 2:]) / 2
-    size = b[:, 2:] - b[:, :2]
-    height = size[:, 1].mean()
-    frame = 48.0
-    report: dict[str, Any] = {
-        "n": len(images),
-        "found_yunet": len(b) / len(images),
-        "box_centre": centre.mean(0).round(2).tolist(),
-        "box_size": size.mean(0).round(2).tolist(),
-        "landmarks": p.mean(0).round(2).tolist(),
-        "landmark_spread": p.std(0).round(2).tolist(),
-        "roll_degrees": float(np.degrees(np.arctan2(p[:, 1, 1] - p[:, 0, 1], p[:, 1, 0] - p[:, 0, 0])).std().round(2)),
-        "square_scale": round(frame / height, 4),
-        "square_centre": ((frame / 2 - centre.mean(0)) / height).round(4).tolist(),
-        "template": (p.mean(0) / frame).round(4).tolist(),
-        "yunet_version": "2026may",
-    }
-    y, h = np.array([q[0] for q in pairs]), np.array([q[1] for q in pairs])
-    side = (h[:, 2] - h[:, 0])[:, None]
-    offset = ((y[:, :2] + y[:, 2:]) - (h[:, :2] + h[:, 2:])) / 2 / side
-    report["haar"] = {
-        "n": len(pairs),
-        "box_from_square": np.median(np.column_stack([offset, (y[:, 2:] - y[:, :2]) / side]), axis=0).round(3).tolist(),
-    }
-    text = json.dumps(report, indent=1)
-    print(text)
-    if args.out:
-        with open(args.out, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
+    try:
+        both, squares, _ = measure(FaceDetector("haar"), images)
+    except MissingExtraError as error:
+        print(f"haar is left out: {error}")
+    else:
+        found, boxes, _ = measured["ferkit"]
+        ours, theirs = boxes[both[found]], squares[found[both]]
+        side = (theirs[:, 2] - theirs[:, 0])[:, None]
+        offset = ((ours[:, :2] + ours[:, 2:]) - (theirs[:, :2] + theirs[:, 2:])) / 2 / side
+        constants = np.median(np.column_stack([offset, (ours[:, 2:] - ours[:, :2]) / side]), axis=0)
+        report["haar"] = {"n": len(ours), "box_from_square": constants.round(3).tolist()}
+    if args.plot:
+        plot(images, measured, args.plot)
+    record(args.out, report)
 
 
 if __name__ == "__main__":

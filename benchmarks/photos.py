@@ -44,7 +44,9 @@ def main() -> None:
         rows = [(row["file"], ALIASES.get(row["label"], row["label"])) for row in csv.DictReader(file)]
     images = [load_image(args.photos / "images" / name) for name, _ in rows]
     truth = np.array([label for _, label in rows])
-    detectors = {"haar": FaceDetector("haar")} | ({"yunet": FaceDetector("yunet", model=args.yunet)} if args.yunet else {})
+    detectors = {"ferkit": FaceDetector("ferkit"), "haar": FaceDetector("haar")}
+    if args.yunet:
+        detectors["yunet"] = FaceDetector("yunet", model=args.yunet)
     classifiers = {o.name: ExpressionClassifier(args.weights, labels=o.name) for o in ExpressionClassifier(args.weights).spec.outputs}
     any_one = next(iter(classifiers.values()))
 
@@ -56,7 +58,7 @@ def main() -> None:
         found_rate[name] = {"found": int(found.sum()), "n": len(rows), "share": round(float(found.mean()), 4)}
         for crop_name, geometry in crop_geometries(any_one.crop).items():
             if geometry is None:
-                if name != "haar":
+                if name != "ferkit":
                     continue  # no detection: the same whichever detector is not used
                 shown, crops = np.ones(len(rows), bool), images
             else:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ferkit.results import Result
-from ferkit.weights import WeightsSpec
+from ferkit.weights import WeightsSpec, load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -70,8 +70,9 @@ def _measured(rows: dict[str, Any]) -> str:
 
 
 def load_specs() -> list[WeightsSpec]:
-    """Return the spec of every release in weights/, in the order of their names."""
-    return [WeightsSpec.load(path.parent) for path in sorted((ROOT / "weights").glob("*/spec.json"))]
+    """Return the spec of every classifier's release in weights/, in the order of their names."""
+    specs = (load_spec(path.parent) for path in sorted((ROOT / "weights").glob("*/spec.json")))
+    return [spec for spec in specs if isinstance(spec, WeightsSpec)]
 
 
 def write_photo() -> Path:

@@ -15,6 +15,7 @@ FLOORS = {
     "results": 1.5,
     "_image": 1,
     "_geometry": 1,
+    "_specs": 1.5,
     "weights": 2,
     "_runtime": 2,
     "_draw": 2,
@@ -24,7 +25,7 @@ FLOORS = {
     "ensemble": 4,
     "pipeline": 4,
     "video": 5,
-    "serve": 5,
+    "serve": 5.5,
     "batch": 5,
     "_commands": 6,
     "cli": 6.5,
@@ -35,7 +36,7 @@ FLOORS = {
 # Pipeline.video() likewise: a method of the class that users hold, done one floor up.
 ALLOWED = {("results", "_draw"), ("pipeline", "video")}
 # Nothing outside train/ imports train/, a command of the cli excepted; the same holds for the rooms with extras.
-GUARDED = {"train": {"cli"}, "serve": {"cli", "_commands"}, "batch": {"cli"}}
+GUARDED = {"train": {"cli", "_commands"}, "serve": {"cli", "_commands"}, "batch": {"cli"}}
 
 
 def room(path: Path) -> str:

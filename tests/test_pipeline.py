@@ -132,7 +132,7 @@ def test_the_whole_image_as_a_face(photo: Path, crops: np.ndarray) -> None:
 
 
 def test_unknown_detector() -> None:
-    with pytest.raises(InputError, match="haar, yunet, none"):
+    with pytest.raises(InputError, match="ferkit, haar, yunet, none"):
         FaceDetector("mtcnn")
     for options in ({"min_score": 2}, {"min_size": -1}, {"min_size": float("nan")}):
         with pytest.raises(InputError):

@@ -56,8 +56,8 @@ def _classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--format", "format_", type=click.Choice(["json", "jsonl", "csv"]), default="json", show_default=True)
 @click.option("--draw", type=click.Path(path_type=Path), help="Write the annotated picture here; a folder for several images.")
 @_classifier_options
-@click.option("--detector", default=None, help="haar, yunet, or none (each image is a face).  [default: haar]")
-@click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file, instead of the default one.")
+@click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
+@click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), default=None, help="Abstain (label null) below this probability.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images held in memory at once.")
 def predict(
@@ -218,16 +218,18 @@ def weights_group() -> None:
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def weights_list(format_: str) -> None:
     """List the releases that this version knows."""
-    from .weights import DEFAULT_WEIGHTS, WeightsSpec, bundled_folder, list_weights
+    from .detect import BUNDLED_DETECTOR
+    from .weights import DEFAULT_WEIGHTS, SPEC_FILE, bundled_folder, list_weights
 
     rows = []
     for release in list_weights():
         row: dict[str, Any] = {"name": release.name, "kind": release.kind, "licence": release.licence, "summary": release.summary}
-        row |= {"default": release.name == DEFAULT_WEIGHTS, "bundled": release.hub is None}
+        row |= {"default": release.name in (DEFAULT_WEIGHTS, BUNDLED_DETECTOR), "bundled": release.hub is None}
         if release.hub is None:
-            spec = WeightsSpec.load(bundled_folder() / release.name)
-            row |= {"size": sum(int(f["size"]) for f in spec.files.values()), "labels": [o.name for o in spec.outputs]}
-            row["metrics"] = [dict(m) for m in spec.metrics]
+            spec = json.loads((bundled_folder() / release.name / SPEC_FILE).read_text(encoding="utf-8"))
+            row |= {"size": sum(f["size"] for f in spec["files"].values()), "metrics": spec["metrics"]}
+            if release.kind == "classifier":
+                row["labels"] = [output["name"] for output in spec["outputs"]]
         else:
             row |= {"size": release.hub.size, "sha256": release.hub.sha256}
         rows.append(row)
@@ -245,15 +247,14 @@ def weights_verify(weights: str | None) -> None:
     """Check every file of some weights against its SHA-256."""
     from .weights import verify
 
-    spec = verify(weights)
-    for name, entry in spec.files.items():
-        click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {spec.name}/{name}")
+    for name, entry in verify(weights).items():
+        click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {name}")
 
 
 @weights_group.command("path")
 @click.argument("weights", required=False)
 def weights_path(weights: str | None) -> None:
-    """Print the folder (a detector: the file) of some weights."""
+    """Print the folder of some weights, or the file of a detector that was fetched."""
     click.echo(_locate(weights, force=False))
 
 
@@ -322,9 +323,11 @@ def train(recipe: str, data: Path, ferplus: Path | None, out: Path, resume: bool
     click.echo(str(done))
 
 
-from ._commands.serve import serve  # noqa: E402 - these cost no more than click; their own imports are inside
+from ._commands.detector import train_detector  # noqa: E402 - these cost no more than click; their own imports are inside
+from ._commands.serve import serve  # noqa: E402
 from ._commands.video import video, webcam  # noqa: E402
 
 main.add_command(serve)
+main.add_command(train_detector)
 main.add_command(video)
 main.add_command(webcam)

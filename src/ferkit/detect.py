@@ -14,15 +14,16 @@ from ._image import ImageLike, load_image
 from .errors import InputError
 from .results import Face
 
-__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector"]
+__all__ = ["BACKENDS", "BUNDLED_DETECTOR", "DEFAULT_DETECTOR", "FaceDetector"]
 
-DEFAULT_DETECTOR = "haar"
+DEFAULT_DETECTOR = "ferkit"
+BUNDLED_DETECTOR = "ferkit-face-v1"  # the release behind it
 
-BACKENDS = {"haar": ("haar", "Haar"), "yunet": ("yunet", "YuNet"), "none": ("whole", "Whole")}
+BACKENDS = {"ferkit": ("own", "Own"), "haar": ("haar", "Haar"), "yunet": ("yunet", "YuNet"), "none": ("whole", "Whole")}
 
 
 class _Backend(Protocol):
-    default_score: float
+    default_score: float | None
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]: ...
 
@@ -31,11 +32,11 @@ class FaceDetector:
     """Finds faces.
 
     Args:
-        name: ``"haar"`` (comes with OpenCV 4: upright frontal faces, no landmarks), ``"yunet"`` (five landmarks, turned
-            and small faces; fetched once by its pinned hash, or given as ``model``), or ``"none"`` (the whole image is
-            the face). None is the default, ``"haar"``. A backend that cannot be opened is an error: there is never a
-            silent fallback to another one.
-        model: The backend's file, instead of the bundled or fetched one.
+        name: ``"ferkit"`` (comes with the package: five landmarks, turned, small and close-up faces), ``"yunet"`` (five
+            landmarks; fetched once by its pinned hash, or given as ``model``), ``"haar"`` (comes with OpenCV 4: upright
+            frontal faces, no landmarks), or ``"none"`` (the whole image is the face). None is the default, ``"ferkit"``.
+            A backend that cannot be opened is an error: there is never a silent fallback to another one.
+        model: The backend's file (``"ferkit"``: a folder written by ``ferkit train-detector``), instead of the default one.
         min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.
         min_size: Faces whose longer side is below this many pixels are dropped.
 

@@ -1,28 +1,29 @@
-"""Weights as immutable values: specs, the table of releases, finding, fetching and verifying them."""
+"""Weights as immutable values: the table of releases, finding, fetching and verifying them. Their specs: _specs.py."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ._geometry import CropGeometry
-from .errors import InputError, WeightsError
-from .labels import LabelSet
+from ._specs import SPEC_FILE, DetectorSpec, Output, WeightsSpec, load_spec
+from .errors import WeightsError
 
 __all__ = [
     "DEFAULT_WEIGHTS",
+    "SPEC_FILE",
     "TABLE",
+    "DetectorSpec",
     "HubFile",
     "Output",
     "Release",
     "WeightsSpec",
     "is_offline",
     "list_weights",
+    "load_spec",
     "read_verified",
     "resolve",
     "resolve_detector",
@@ -31,118 +32,6 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "fer2013-s-v1"
-SPEC_FILE = "spec.json"
-SPEC_SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Output:
-    """One label set that a network can answer in.
-
-    A network has one vector of raw outputs, its heads side by side. An output takes a weighted sum of some of its
-    columns and a softmax: one head alone, or a product of several heads' distributions.
-
-    Attributes:
-        name: For example ``"fer2013"``.
-        labels: Class names, in order.
-        columns: For each head that takes part, its raw column for every class.
-        weights: For each head that takes part, its exponent.
-        temperature: Divides the sum before the softmax (Guo et al., "On Calibration of Modern Neural Networks", 2017).
-    """
-
-    name: str
-    labels: tuple[str, ...]
-    columns: tuple[tuple[int, ...], ...]
-    weights: tuple[float, ...] = (1.0,)
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", tuple(self.labels))
-        object.__setattr__(self, "columns", tuple(tuple(int(c) for c in row) for row in self.columns))
-        object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
-        if len(self.columns) != len(self.weights) or any(len(row) != len(self.labels) for row in self.columns):
-            raise InputError(f"Output {self.name!r}: every head needs one weight and {len(self.labels)} columns, one a label.")
-        if not self.temperature > 0:
-            raise InputError(f"Output {self.name!r}: temperature {self.temperature}; expected a positive number.")
-
-    @property
-    def label_set(self) -> LabelSet:
-        return LabelSet(self.name, self.labels)
-
-
-@dataclass(frozen=True)
-class WeightsSpec:
-    """Everything about a release that is not a tensor. See ``docs/weights.md`` for the fields.
-
-    Raises:
-        InputError: A field is missing or contradicts another.
-    """
-
-    name: str
-    files: Mapping[str, Mapping[str, Any]]
-    input: Mapping[str, Any]
-    crop: CropGeometry
-    outputs: tuple[Output, ...]
-    default_output: str
-    training: Mapping[str, Any]
-    selection: str
-    metrics: tuple[Mapping[str, Any], ...]
-    licence: str
-    architecture: Mapping[str, Any] = field(default_factory=dict)
-    schema: int = SPEC_SCHEMA
-
-    def __post_init__(self) -> None:
-        if self.schema != SPEC_SCHEMA:
-            raise InputError(
-                f"Spec of {self.name!r} has schema {self.schema}; this ferkit reads {SPEC_SCHEMA}. Type: pip install -U ferkit"
-            )
-        if "model.onnx" not in self.files:
-            raise InputError(f"Spec of {self.name!r} lists no model.onnx; it has {', '.join(self.files) or 'no files'}.")
-        for key in ("size", "mean", "std"):
-            if key not in self.input:
-                raise InputError(f"Spec of {self.name!r} lacks input.{key}; expected size, mean and std.")
-        self.output(self.default_output)
-
-    @property
-    def columns(self) -> int:
-        """How many raw outputs the network has, all heads together."""
-        return 1 + max(column for output in self.outputs for row in output.columns for column in row)
-
-    def output(self, name: str) -> Output:
-        """Return one output by name. Raises InputError for a name that the weights do not have."""
-        for output in self.outputs:
-            if output.name == name:
-                return output
-        raise InputError(f"Weights {self.name!r} have no labels {name!r}; expected one of {', '.join(o.name for o in self.outputs)}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "crop": self.crop.to_dict()}
-
-    @staticmethod
-    def from_dict(table: Mapping[str, Any]) -> WeightsSpec:
-        missing = {"name", "files", "input", "crop", "outputs", "default_output", "training", "selection", "metrics", "licence"} - set(
-            table
-        )
-        if missing:
-            raise InputError(f"Spec lacks {', '.join(sorted(missing))}.")
-        known = {f.name for f in fields(WeightsSpec)}
-        values = {key: value for key, value in table.items() if key in known}
-        values["crop"] = CropGeometry(**table["crop"])
-        values["outputs"] = tuple(Output(**output) for output in table["outputs"])
-        values["metrics"] = tuple(table["metrics"])
-        return WeightsSpec(**values)
-
-    @staticmethod
-    def load(folder: Path) -> WeightsSpec:
-        """Read ``folder/spec.json``. Raises WeightsError if it is not there or not a spec."""
-        path = folder / SPEC_FILE
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-            return WeightsSpec.from_dict(table)
-        except FileNotFoundError:
-            raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None
-        except (ValueError, TypeError, AttributeError, OSError) as error:
-            raise WeightsError(f"{path} is not a spec of ferkit weights: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -171,6 +60,7 @@ TABLE: dict[str, Release] = {
     release.name: release
     for release in (
         Release("fer2013-s-v1", "classifier", "MIT", "1.1 M parameters, FER2013 and FER+ labels; comes with the package"),
+        Release("ferkit-face-v1", "detector", "MIT", "0.25 M parameters, faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
             "detector",
@@ -233,26 +123,28 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
         )
     if release.hub is not None:
         return _fetch_bundle(f"hf://{release.hub.repo}@{release.hub.revision}", force)
-    bundled = bundled_folder() / name
-    if not bundled.is_dir():
-        raise WeightsError(
-            f"{name!r} should have come with the package but is not in {bundled}; type: pip install --force-reinstall ferkit"
-        )
-    return bundled
+    return _bundled(name)
+
+
+def _bundled(name: str) -> Path:
+    folder = bundled_folder() / name
+    if not folder.is_dir():
+        raise WeightsError(f"{name!r} should have come with the package but is not in {folder}; type: pip install --force-reinstall ferkit")
+    return folder
 
 
 def resolve_detector(name: str, *, force: bool = False) -> Path:
-    """Return the path of a detector's file, fetching it by its pinned hash if it is not cached. Raises WeightsError."""
+    """Return a bundled detector's folder, or the file of one that is fetched, by its pinned hash. Raises WeightsError."""
     release = TABLE[name]
     if release.hub is None:
-        return bundled_folder() / name / "model.onnx"
+        return _bundled(name)
     hub = release.hub
     path = _fetch_file(hub.repo, hub.revision, hub.filename, force)
     _check(path, path.read_bytes(), hub.sha256, hub.size, f"ferkit weights fetch {name} --force, or give the file with --detector-model")
     return path
 
 
-def read_verified(folder: Path, spec: WeightsSpec, filename: str = "model.onnx") -> bytes:
+def read_verified(folder: Path, spec: WeightsSpec | DetectorSpec, filename: str = "model.onnx") -> bytes:
     """Read one file of a release and check it against the spec before anyone uses it.
 
     Raises:
@@ -267,13 +159,23 @@ def read_verified(folder: Path, spec: WeightsSpec, filename: str = "model.onnx")
     return data
 
 
-def verify(weights: str | os.PathLike[str] | None = None) -> WeightsSpec:
-    """Check every file of some weights against its hash. Raises WeightsError at the first that differs."""
-    folder = resolve(weights)
-    spec = WeightsSpec.load(folder)
-    for filename in spec.files:
-        read_verified(folder, spec, filename)
-    return spec
+def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, Mapping[str, Any]]:
+    """Check every file of a classifier's or detector's weights against its hash.
+
+    Returns:
+        ``{"name/file": {"sha256": 64 hex digits, "size": bytes}}``, for each file that was checked.
+
+    Raises:
+        WeightsError: At the first file that differs, or if the weights cannot be found.
+    """
+    name = os.fspath(weights) if weights is not None else DEFAULT_WEIGHTS
+    release = TABLE.get(name)
+    if release is not None and release.kind == "detector" and release.hub is not None:
+        resolve_detector(name)  # which checks the hash
+        return {f"{name}/{release.hub.filename}": {"sha256": release.hub.sha256, "size": release.hub.size}}
+    folder = _bundled(name) if release is not None and release.kind == "detector" else resolve(weights)
+    spec = load_spec(folder)
+    return {f"{spec.name}/{file}": entry for file, entry in spec.files.items() if read_verified(folder, spec, file)}
 
 
 def bundled_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Write the golden vectors of a release, once, when it is made: python -m tests.golden.make fer2013-s-v1"""
+"""Write the golden vectors of a release, once, when it is made: python -m tests.golden.make fer2013-s-v1 ferkit-face-v1"""
 
 from __future__ import annotations
 
@@ -7,10 +7,23 @@ from pathlib import Path
 
 import numpy as np
 from tests.conftest import patterns
+from tests.test_detector import as_rows, resized
 
-from ferkit import ExpressionClassifier
+from ferkit import ExpressionClassifier, FaceDetector
+from ferkit.weights import TABLE
+
+
+def classifier(name: str) -> dict[str, np.ndarray]:
+    outputs = [output.name for output in ExpressionClassifier(name).spec.outputs]
+    return {output: ExpressionClassifier(name, labels=output).predict_proba(patterns()) for output in outputs}
+
+
+def detector() -> dict[str, np.ndarray]:
+    from skimage import data
+
+    return {str(scale): as_rows(FaceDetector("ferkit").detect(resized(data.astronaut(), scale))) for scale in (0.25, 1, 2)}
+
 
 for name in sys.argv[1:]:
-    outputs = [output.name for output in ExpressionClassifier(name).spec.outputs]
-    answers = {output: ExpressionClassifier(name, labels=output).predict_proba(patterns()) for output in outputs}
+    answers = classifier(name) if TABLE[name].kind == "classifier" else detector()
     np.savez_compressed(Path(__file__).with_name(f"{name}.npz"), **answers)  # type: ignore[arg-type]

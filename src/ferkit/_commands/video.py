@@ -33,8 +33,10 @@ class _Sink(Protocol):
 def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
     path = click.Path(path_type=Path, dir_okay=False)
     for option in (
-        click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file, instead of the default one."),
-        click.option("--detector", default=None, help="haar, yunet, or none.  [default: haar]"),
+        click.option(
+            "--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one."
+        ),
+        click.option("--detector", default=None, help="ferkit, yunet, haar, or none.  [default: ferkit]"),
         click.option("--min-confidence", type=click.FloatRange(0, 1), help="Abstain (no label) below this probability."),
         click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
         click.option("--tta", default=None, help="Test-time augmentation: flip, or a number of views."),

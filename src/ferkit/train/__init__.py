@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from .detector.release import train_detector as train_detector
     from .evaluation import evaluate as evaluate
     from .fitting import Run as Run
     from .fitting import fit as fit
@@ -27,6 +28,7 @@ _HOMES = {
     "list_recipes": "recipe",
     "load_recipe": "recipe",
     "train": "release",
+    "train_detector": "detector.release",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list

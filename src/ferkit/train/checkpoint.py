@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 from keras import ops
 
 from ..errors import InputError
-from .recipe import Recipe
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
+
+
+class _Recipe(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def _state(model: keras.Model) -> list[Any]:
@@ -22,7 +25,7 @@ def _state(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def save_checkpoint(path: Path, model: keras.Model, recipe: Recipe, epoch: int, history: list[dict[str, Any]]) -> None:
+def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, Any]]) -> None:
     """Write a checkpoint beside the last one and then replace it, so that a full disk or a kill leaves a good one."""
     meta = json.dumps({"epoch": epoch, "history": history, "recipe": recipe.to_dict()})
     arrays = {"meta": np.array(meta)} | {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(_state(model))}
@@ -38,7 +41,7 @@ def save_checkpoint(path: Path, model: keras.Model, recipe: Recipe, epoch: int, 
         raise
 
 
-def load_checkpoint(path: Path, model: keras.Model, recipe: Recipe) -> tuple[int, list[dict[str, Any]]]:
+def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, Any]]]:
     """Restore a checkpoint into a compiled model; returns the epochs done and the history.
 
     Raises:

@@ -16,7 +16,7 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - the same parser under its earlier name
     import tomli as tomllib
 
-__all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe"]
+__all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe", "tomllib"]
 
 
 @dataclass(frozen=True)

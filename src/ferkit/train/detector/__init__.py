@@ -1,0 +1,1 @@
+"""Training, measuring and releasing the face detector."""

@@ -1,0 +1,235 @@
+"""The detector's training loop: a recipe and photos in, a resumable run out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from numpy.typing import NDArray
+
+from ...errors import DataError, InputError
+from ..checkpoint import load_checkpoint, save_checkpoint
+from ..fitting import CosineCycles, _to_stderr, write_json
+from ..recipe import tomllib
+from .evaluation import AnnotatedPhoto, average_precision
+from .export import to_onnx
+from .model import build_detector
+from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
+from .targets import cell_targets, detection_loss
+
+__all__ = ["DetectorRecipe", "fit_detector", "load_detector_recipe"]
+
+_RECIPE = Path(__file__).with_name("ferkit-face.toml")
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """All choices of a detector's training run.
+
+    Attributes:
+        name, seed: As in a classifier's recipe.
+        model: Options of :func:`build_detector`.
+        augment: See :class:`Augmentation`.
+        epochs, pictures, batch_size, size: Epochs of so many pictures of ``size`` x ``size`` pixels.
+        learning_rate, warmup_epochs, weight_decay, ema: AdamW under one cosine.
+        precision: Keras dtype policy.
+        validate_every: Epochs between measurements.
+    """
+
+    name: str
+    seed: int
+    epochs: int
+    pictures: int
+    batch_size: int
+    size: int
+    learning_rate: float
+    warmup_epochs: float
+    weight_decay: float
+    ema: float
+    precision: str = "float32"
+    validate_every: int = 5
+    model: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.size % 32:
+            raise InputError(f"Recipe {self.name!r}: size {self.size}; expected a multiple of 32.")
+        if min(self.epochs, self.pictures // self.batch_size) < 1:
+            raise InputError(f"Recipe {self.name!r}: {self.epochs} epochs of {self.pictures} pictures are not one batch.")
+
+    @property
+    def steps(self) -> int:
+        return self.pictures // self.batch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
+    """Read a recipe; None is ferkit's own. Raises InputError for keys that are unknown or missing."""
+    path = Path(path) if path is not None else _RECIPE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a recipe: {error}.") from error
+    known = {f.name for f in fields(DetectorRecipe)}
+    if unknown := sorted(set(table) - known):
+        raise InputError(f"{path}: unknown keys {', '.join(unknown)}; expected {', '.join(sorted(known))}.")
+    try:
+        recipe = DetectorRecipe(**table)
+        Augmentation(**recipe.augment)
+    except TypeError as error:
+        raise InputError(f"{path} is no recipe for a detector: {error}.") from error
+    return recipe
+
+
+def _with_flat_output(detector: keras.Model) -> keras.Model:
+    flat = [layers.Reshape((-1, 15), dtype="float32")(level) for level in reversed(detector.output.values())]
+    return keras.Model(detector.input, layers.Concatenate(axis=1, dtype="float32")(flat))
+
+
+def _batch(
+    photos: PhotoPool, negatives: list[LabelledPhoto], recipe: DetectorRecipe, epoch: int, step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A pure function of (seed, epoch, step), so that a run can resume exactly."""
+    augmentation = Augmentation(**recipe.augment)
+    rng = np.random.default_rng((recipe.seed, epoch, step))
+    pictures = [sample(photos, negatives, recipe.size, augmentation, rng) for _ in range(recipe.batch_size)]
+    pixels = (np.stack([p.pixels for p in pictures]).astype(np.float32) - 127.5) / 128.0
+    return pixels, np.stack([cell_targets(p, recipe.size) for p in pictures])
+
+
+def _batches(
+    photos: PhotoPool, negatives: list[LabelledPhoto], recipe: DetectorRecipe, epoch: int, steps: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Make the next batch while the last one is learnt from."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(_batch, photos, negatives, recipe, epoch, 0)
+        for step in range(steps):
+            batch = following.result()
+            if step + 1 < steps:
+                following = pool.submit(_batch, photos, negatives, recipe, epoch, step + 1)
+            yield batch
+
+
+def _compiled(recipe: DetectorRecipe) -> keras.Model:
+    model = _with_flat_output(build_detector(**recipe.model))
+    total = recipe.epochs * recipe.steps
+    schedule = CosineCycles([(total, total, recipe.learning_rate)], int(recipe.warmup_epochs * recipe.steps))
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.ema, global_clipnorm=10.0
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(optimizer=optimizer, loss=detection_loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    return model
+
+
+def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, negatives: list[LabelledPhoto], steps: int) -> keras.Model:
+    """Return a float32 detector with the averaged weights and the batch statistics that belong to them.
+
+    Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        detector = build_detector(**recipe.model)
+        copy = _with_flat_output(detector)  # the variables in the same order as the model's
+    finally:
+        keras.config.set_dtype_policy(policy)
+    for target, source in zip(copy.variables, model.variables, strict=True):
+        target.assign(ops.convert_to_numpy(source))
+    for target, source in zip(copy.trainable_variables, model.optimizer._model_variables_moving_average, strict=True):
+        target.assign(ops.convert_to_numpy(source))
+    normalisations = [layer for layer in detector.layers if isinstance(layer, layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in normalisations]
+    for number, (pixels, _) in enumerate(_batches(photos, negatives, recipe, recipe.epochs, steps)):
+        for layer in normalisations:
+            layer.momentum = number / (number + 1)  # the running mean of all batches so far
+        detector(pixels, training=True)
+    for layer, momentum in zip(normalisations, momenta, strict=True):
+        layer.momentum = momentum
+    return detector
+
+
+def fit_detector(
+    photos: list[LabelledPhoto],
+    negatives: list[LabelledPhoto],
+    out: str | Path,
+    *,
+    recipe: DetectorRecipe | None = None,
+    validation: list[AnnotatedPhoto] | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    log: Callable[[str], None] = _to_stderr,
+) -> bool:
+    """Train a face detector.
+
+    Every epoch ends with a checkpoint that is replaced atomically; a resumed run computes what an uninterrupted one does.
+
+    Args:
+        photos, negatives: As :func:`read_photos` returns them.
+        out: Folder for ``checkpoint.npz``, ``history.json`` and, at the end, ``model.keras`` and ``model.onnx``.
+        recipe: None is ferkit's own.
+        validation: Pictures with all faces marked, measured every ``validate_every`` epochs.
+        resume: Continue from ``out/checkpoint.npz`` if it is there.
+        max_minutes: Stop cleanly after the epoch that passes this many minutes.
+        log: Called with one line per epoch.
+
+    Returns:
+        True if the run has reached its end.
+
+    Raises:
+        InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
+        DataError: No photo with a face.
+    """
+    recipe = recipe or load_detector_recipe()
+    out = Path(out)
+    checkpoint = out / "checkpoint.npz"
+    if not any((~photo.ignore).any() for photo in photos):
+        raise DataError(f'None of {len(photos)} photos has a face to learn from; expected labels with "use": "pos".')
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(recipe.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        pool = PhotoPool(photos)
+        model = _compiled(recipe)
+        epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
+        begun = time.monotonic()
+        while epoch < recipe.epochs:
+            started = time.monotonic()
+            losses = [model.train_on_batch(*batch) for batch in _batches(pool, negatives, recipe, epoch, recipe.steps)]
+            epoch += 1
+            row: dict[str, Any] = {"epoch": epoch, "loss": round(float(np.mean(losses[-recipe.steps :])), 5)}
+            row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+            if validation and (epoch % recipe.validate_every == 0 or epoch == recipe.epochs):
+                onnx = to_onnx(_averaged(model, recipe, pool, negatives, min(20, recipe.steps)))
+                row["val_ap50"] = round(average_precision(onnx, validation), 5)
+            row["seconds"] = round(time.monotonic() - started, 1)
+            history.append(row)
+            save_checkpoint(checkpoint, model, recipe, epoch, history)
+            write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
+            minutes = (time.monotonic() - begun) / 60
+            shown = f"  AP50 {row['val_ap50']:.4f}" if "val_ap50" in row else ""
+            log(f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.4f}{shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)")
+            if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
+                log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
+                return False
+        final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
+        final.save(out / "model.partial.keras")
+        os.replace(out / "model.partial.keras", out / "model.keras")
+        (out / "model.onnx").write_bytes(to_onnx(final))
+        return True
+    finally:
+        keras.config.set_dtype_policy(policy)

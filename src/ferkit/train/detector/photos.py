@@ -1,0 +1,230 @@
+"""Photos with face boxes, and augmented batches of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+
+__all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
+
+_MIRRORED = [1, 0, 2, 4, 3]  # the five points after left and right have changed places
+_PADDING = 114  # grey beyond a picture's edge
+_SMALLEST = 7.0  # px: a smaller face says too little about itself to be learnt from
+_LEAST_VISIBLE = 0.45  # of a face's box; what is cut off further neither counts nor is punished
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A picture and its faces.
+
+    Attributes:
+        pixels: RGB uint8 ``(H, W, 3)``.
+        boxes: float32 ``(n, 4)``, xyxy pixels.
+        landmarks: float32 ``(n, 5, 2)``, pixels; NaN where unknown.
+        ignore: bool ``(n,)``: regions that are neither faces nor background.
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    ignore: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are made.
+
+    Attributes:
+        mosaic: Probability that a picture is put together from four (Bochkovskiy et al., "YOLOv4", 2020).
+        negatives: Share of pictures without faces.
+        face: The range, log-uniform, of the size in pixels that one chosen face of each picture is brought to
+            (data-anchor sampling; Tang et al., "PyramidBox", ECCV 2018).
+        enlarge: The largest magnification.
+        rotation: Standard deviation in degrees, of the share ``rotated`` of the pictures.
+        rotated: That share.
+        brightness, contrast, colour: Standard deviations, relative to the full range, to 1 and to 1.
+        grey, blur, jpeg: Probabilities.
+    """
+
+    mosaic: float = 0.5
+    negatives: float = 0.12
+    face: tuple[float, float] = (9.0, 300.0)
+    enlarge: float = 3.0
+    rotation: float = 12.0
+    rotated: float = 0.4
+    brightness: float = 0.12
+    contrast: float = 0.2
+    colour: float = 0.08
+    grey: float = 0.15
+    blur: float = 0.1
+    jpeg: float = 0.15
+
+
+def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:
+    """Read ``train/labels.json`` with its pictures, and ``negatives/``.
+
+    ``labels.json`` is a list of ``{"file": path below train/, "faces": [{"box": [x1, y1, x2, y2], "use": "pos" | "ignore",
+    "landmarks": five points or absent}]}``.
+
+    Returns:
+        Pictures with faces, and pictures without; all in memory.
+
+    Raises:
+        DataError: A file is missing, is no picture, or a label lacks a field.
+    """
+    import cv2
+
+    folder = Path(folder)
+
+    def pixels(path: Path) -> NDArray[np.uint8]:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise DataError(f"{path} is missing or is no picture that OpenCV can read.")
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+    path = folder / "train" / "labels.json"
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+        photos = [_labelled(pixels(folder / "train" / record["file"]), record["faces"]) for record in records]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} is no list of labelled photos ({error!r}); docs/training.md shows one.") from error
+    empty = [_labelled(pixels(p), []) for p in sorted((folder / "negatives").glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
+    return photos, empty
+
+
+def _labelled(pixels: NDArray[np.uint8], faces: list[dict[str, Any]]) -> LabelledPhoto:
+    unknown = np.full((5, 2), np.nan)
+    return LabelledPhoto(
+        pixels,
+        np.array([face["box"] for face in faces], np.float32).reshape(-1, 4),
+        np.array([face.get("landmarks") or unknown for face in faces], np.float32).reshape(-1, 5, 2),
+        np.array([face["use"] != "pos" for face in faces], bool),
+    )
+
+
+class PhotoPool:
+    """Photos, drawn the more often the more faces they have (by the square root: crowds are few, portraits many)."""
+
+    def __init__(self, photos: list[LabelledPhoto]) -> None:
+        self.photos = photos
+        self._cumulative = np.cumsum([np.sqrt(max(1, int((~photo.ignore).sum()))) for photo in photos])
+
+    def draw(self, rng: np.random.Generator) -> LabelledPhoto:
+        return self.photos[int(np.searchsorted(self._cumulative, rng.uniform(0, self._cumulative[-1]), side="right"))]
+
+
+def sample(
+    photos: PhotoPool, negatives: list[LabelledPhoto], size: int, augmentation: Augmentation, rng: np.random.Generator
+) -> LabelledPhoto:
+    """Make one training picture of ``size`` x ``size`` pixels; a pure function of its arguments."""
+    if rng.random() >= augmentation.mosaic:
+        return _recoloured(_tile(photos, negatives, size, size, augmentation, rng), augmentation, rng)
+    x, y = (rng.uniform(0.35, 0.65, 2) * size).astype(int)
+    canvas = np.empty((size, size, 3), np.uint8)
+    parts = []
+    for left, top, right, bottom in ((0, 0, x, y), (x, 0, size, y), (0, y, x, size), (x, y, size, size)):
+        tile = _tile(photos, negatives, int(right - left), int(bottom - top), augmentation, rng)
+        canvas[top:bottom, left:right] = tile.pixels
+        shift = np.array([left, top], np.float32)
+        parts.append((tile.boxes + np.tile(shift, 2), tile.landmarks + shift, tile.ignore))
+    boxes, landmarks, ignore = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _recoloured(LabelledPhoto(canvas, boxes, landmarks, ignore), augmentation, rng)
+
+
+def _tile(
+    photos: PhotoPool,
+    negatives: list[LabelledPhoto],
+    width: int,
+    height: int,
+    augmentation: Augmentation,
+    rng: np.random.Generator,
+) -> LabelledPhoto:
+    """Cut a random view of a random photo, most often around one of its faces."""
+    import cv2
+
+    empty = bool(negatives) and rng.random() < augmentation.negatives
+    photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
+    h, w = photo.pixels.shape[:2]
+    least = 0.8 * min(width / w, height / h)  # less would leave the tile mostly grey
+    wanted = np.flatnonzero(~photo.ignore)
+    if len(wanted):
+        box = photo.boxes[rng.choice(wanted)]
+        side = np.sqrt(np.prod(box[2:] - box[:2]))
+        low, high = np.log(augmentation.face[0]), np.log(min(augmentation.face[1], 0.95 * min(width, height)))
+        scale = float(np.exp(rng.uniform(low, high)) / side)
+        anchor = (box[:2] + box[2:]) / 2
+    else:
+        scale = float(np.exp(rng.uniform(np.log(least), np.log(max(least, 2.0)))))
+        anchor = rng.uniform(0, [w, h])
+    scale = min(max(scale, least), augmentation.enlarge)
+    angle = np.radians(np.clip(rng.normal(0, augmentation.rotation), -35, 35)) if rng.random() < augmentation.rotated else 0.0
+    mirror = rng.random() < 0.5
+    to = rng.uniform(0.15, 0.85, 2) * [width, height]
+
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * scale
+    if mirror:
+        turn = turn @ np.diag([-1.0, 1.0])
+    # The chosen face goes to a random place, as far as that leaves no more of the tile bare than the picture's size does.
+    middle, half = np.array([w / 2, h / 2]), np.array([w, h]) * scale / 2
+    centre = np.array([width / 2, height / 2])
+    slack = np.abs(half - centre)
+    shown = np.clip(turn @ (middle - anchor) + to, centre - slack, centre + slack)
+    matrix = np.column_stack([turn, shown - turn @ middle])
+
+    source, first = photo.pixels, 1.0
+    if scale < 0.7:  # warping alone would skip pixels
+        first = scale
+        source = cv2.resize(source, (max(1, round(w * first)), max(1, round(h * first))), interpolation=cv2.INTER_AREA)
+    pixels = cv2.warpAffine(
+        source,
+        np.column_stack([matrix[:, :2] / first, matrix[:, 2]]),
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(_PADDING, _PADDING, _PADDING),
+    )
+    return _moved(photo, pixels, matrix, scale, mirror)
+
+
+def _moved(photo: LabelledPhoto, pixels: NDArray[Any], matrix: NDArray[np.float64], scale: float, mirror: bool) -> LabelledPhoto:
+    """Carry the labels along. A turned face keeps its box's width and height: a face is nearer to an ellipse than to a box."""
+    height, width = pixels.shape[:2]
+    centres = (photo.boxes[:, :2] + photo.boxes[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2]
+    half = (photo.boxes[:, 2:] - photo.boxes[:, :2]) * scale / 2
+    boxes = np.concatenate([centres - half, centres + half], axis=1)
+    landmarks = photo.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    if mirror:
+        landmarks = landmarks[:, _MIRRORED]
+    shown = np.clip(boxes, 0, [width, height, width, height])
+    sides = shown[:, 2:] - shown[:, :2]
+    visible = sides.prod(axis=1) / np.maximum((2 * half).prod(axis=1), 1e-6)
+    inside = (centres >= 0).all(axis=1) & (centres < [width, height]).all(axis=1)
+    ignore = photo.ignore | (visible < _LEAST_VISIBLE) | ~inside | (np.sqrt((2 * half).prod(axis=1)) < _SMALLEST)
+    keep = visible > 0
+    # A neighbouring tile must not be masked by what lies outside this one.
+    boxes = np.where(ignore[:, None], shown, boxes)
+    return LabelledPhoto(pixels, boxes[keep].astype(np.float32), landmarks[keep].astype(np.float32), ignore[keep])
+
+
+def _recoloured(photo: LabelledPhoto, augmentation: Augmentation, rng: np.random.Generator) -> LabelledPhoto:
+    import cv2
+
+    gain = (1 + rng.normal(0, augmentation.contrast)) * (1 + rng.normal(0, augmentation.colour, 3))
+    shift = 127.5 + 255 * rng.normal(0, augmentation.brightness)
+    table = np.clip((np.arange(256)[:, None] - 127.5) * np.clip(gain, 0.3, 2.0) + shift, 0, 255).astype(np.uint8)
+    pixels = cv2.LUT(photo.pixels, table[None])
+    if rng.random() < augmentation.grey:
+        pixels = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < augmentation.blur:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 1.5)))
+    if rng.random() < augmentation.jpeg:
+        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return LabelledPhoto(np.asarray(pixels, np.uint8), photo.boxes, photo.landmarks, photo.ignore)

@@ -1,0 +1,158 @@
+"""From photos with boxes to a face detector that every command accepts: training, threshold, metrics, spec and card."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+from ..._detectors.own import Own
+from ..._specs import DetectorSpec
+from ...weights import sha256_of
+from ..fitting import write_json
+from .evaluation import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
+from .fitting import DetectorRecipe, fit_detector, load_detector_recipe
+from .photos import read_photos
+
+__all__ = ["train_detector", "write_detector"]
+
+
+def train_detector(
+    data: str | Path,
+    out: str | Path,
+    *,
+    recipe: str | Path | DetectorRecipe | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    licence: str = "not stated",
+) -> Path:
+    """Train a face detector and, once it has finished, write its weights into the run's folder.
+
+    Args:
+        data: Folder with ``train/labels.json`` and its pictures, ``negatives/`` (pictures without faces) and, to be measured
+            on, ``dev/gt.json`` with ``dev/images``; see docs/training.md.
+        out: The run's folder; its name becomes the detector's.
+        recipe: TOML path or DetectorRecipe; None is ferkit's own.
+        resume, max_minutes: As in :func:`ferkit.train.fit`.
+        licence: Of the weights, for their card: an SPDX name.
+
+    Returns:
+        ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
+
+    Raises:
+        DataError, InputError: As the readers and fit_detector.
+    """
+    recipe = recipe if isinstance(recipe, DetectorRecipe) else load_detector_recipe(recipe)
+    data, out = Path(data), Path(out)
+    photos, negatives = read_photos(data)
+    dev = read_annotated(data / "dev") if (data / "dev").is_dir() else None
+    if fit_detector(photos, negatives, out, recipe=recipe, validation=dev, resume=resume, max_minutes=max_minutes):
+        about = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
+        about["faces"] = int(sum((~photo.ignore).sum() for photo in photos))
+        write_detector(out, recipe, dev, about, licence)
+    return out
+
+
+def write_detector(
+    out: Path, recipe: DetectorRecipe, dev: list[AnnotatedPhoto] | None, about: dict[str, Any], licence: str
+) -> DetectorSpec:
+    """Write ``spec.json`` and ``card.md`` beside ``model.onnx`` and ``model.keras`` of a finished run.
+
+    The threshold is the score at which one picture in ten of the development part holds a false positive; 0.5 without one.
+    """
+    onnx = (out / "model.onnx").read_bytes()
+    network = keras.saving.load_model(out / "model.keras", compile=False)
+    metrics: list[dict[str, Any]] = []
+    threshold = 0.5
+    if dev:
+        detector = Own.from_bytes(onnx, LEAST_SCORE)
+        found = [detector.detect(photo.pixels) for photo in dev]
+        for smallest, largest in ((16.0, np.inf), (16.0, 32.0), (32.0, 96.0), (96.0, np.inf)):
+            scores = score_detections(found, dev, smallest=smallest, largest=largest)
+            metrics.append(
+                {
+                    "smallest": smallest,
+                    "largest": None if np.isinf(largest) else largest,
+                    "pictures": scores.pictures,
+                    "faces": scores.faces,
+                    "ap50": round(scores.ap50, 4),
+                    "recall_at_1_fppi": round(scores.recall, 4),
+                    "recall_at_0.1_fppi": round(scores.recall_strict, 4),
+                }
+            )
+            if len(metrics) == 1 and scores.threshold is not None:
+                threshold = round(scores.threshold, 3)
+    spec = DetectorSpec(
+        name=out.resolve().name,
+        files={"model.onnx": {"sha256": sha256_of(onnx), "size": len(onnx)}},
+        min_score=threshold,
+        training={
+            **about,
+            "recipe": recipe.to_dict(),
+            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Keras {keras.__version__} on {keras.backend.backend()}",
+        },
+        selection="dev" if dev else "none",
+        metrics=tuple(metrics),
+        licence=licence,
+        architecture={"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)},
+    )
+    write_json(out / "spec.json", spec.to_dict())
+    (out / "card.md").write_text("\n".join(_card(spec)) + "\n", encoding="utf-8")
+    return spec
+
+
+def multiply_adds(network: keras.Model, size: int) -> int:
+    """Count the multiply-adds of one ``size`` x ``size`` picture's convolutions."""
+    fixed = keras.models.clone_model(network, input_tensors=keras.Input((size, size, 3)))
+    total = 0
+    for layer in fixed.layers:
+        if isinstance(layer, layers.DepthwiseConv2D):
+            total += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:2]))
+        elif isinstance(layer, layers.Conv2D):
+            total += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:3]))
+    return total
+
+
+def _card(spec: DetectorSpec) -> list[str]:
+    training, net = spec.training, spec.architecture
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"A face detector of ferkit: {net['parameters']:,} parameters, {net['macs_320'] / 1e6:.0f} M multiply-adds at 320x320. It "
+        "answers boxes from the forehead to the chin and five landmarks: the subject's right eye, left eye, nose, right and left mouth corner.",
+        "",
+        f"Faces below a score of {spec.min_score} are dropped unless you ask otherwise (`min_score`).",
+        "",
+        "## Measured",
+        "",
+    ]
+    if spec.metrics:
+        lines += [
+            "On pictures whose faces people marked, none of them used for training; the threshold was chosen on them too.",
+            "",
+            "| shorter side of the face | pictures | faces | AP at IoU 0.5 | recall at 1 false positive a picture | at 0.1 |",
+            "|---|---|---|---|---|---|",
+            *(
+                f"| {m['smallest']:.0f} px {'and more' if m['largest'] is None else f'''to {m['largest']:.0f} px'''} | {m['pictures']} | {m['faces']} "
+                f"| {m['ap50']:.3f} | {m['recall_at_1_fppi']:.3f} | {m['recall_at_0.1_fppi']:.3f} |"
+                for m in spec.metrics
+            ),
+            "",
+        ]
+    else:
+        lines += ["Not measured: the data had no development part.", ""]
+    return [
+        *lines,
+        "## Trained",
+        "",
+        f"- Data: {training['photos']:,} photos with {training['faces']:,} faces and {training['negatives']:,} without. Most boxes and all "
+        "landmarks come from a teacher (YuNet, MIT), a part of the boxes from people.",
+        f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {training['recipe']['epochs']} epochs of "
+        f"{training['recipe']['pictures']:,} pictures, on {training['machine']}.",
+        f"- Licence: {spec.licence}.",
+    ]

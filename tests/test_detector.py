@@ -1,0 +1,199 @@
+"""ferkit's own face detector as users run it: any picture in, faces with landmarks out."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferkit import Face, FaceDetector, InputError, WeightsError
+from ferkit._geometry import iou
+from ferkit._specs import DetectorSpec
+from ferkit.weights import resolve, resolve_detector, verify
+
+NAME = "ferkit-face-v1"
+FACE = (176, 62, 272, 190)  # of the astronaut, marked by hand: forehead to chin
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector("ferkit")
+
+
+def resized(image: np.ndarray, scale: float) -> np.ndarray:
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC))
+
+
+def as_rows(faces: list[Face]) -> np.ndarray:
+    """Boxes, scores and points ``(n, 15)``."""
+    return np.array([[*face.box, face.score, *np.ravel(face.landmarks)] for face in faces])
+
+
+def test_it_is_the_default() -> None:
+    assert FaceDetector().name == "ferkit"
+    assert not FaceDetector().whole
+
+
+@pytest.mark.parametrize("scale", [0.15, 0.25, 0.5, 1, 2, 4])
+def test_faces_of_any_size(detector: FaceDetector, astronaut: np.ndarray, scale: float) -> None:
+    """From 15 to 500 pixels; the same place, and the points where they belong."""
+    faces = detector.detect(resized(astronaut, scale))
+    assert len(faces) == 1
+    face = faces[0]
+    assert iou([np.array(face.box) / scale], [FACE])[0, 0] > 0.6
+    right_eye, left_eye, nose, right_mouth, left_mouth = np.array(face.landmarks)
+    assert right_eye[0] < nose[0] < left_eye[0]  # the subject's right is left in the picture
+    assert max(right_eye[1], left_eye[1]) < nose[1] < min(right_mouth[1], left_mouth[1])
+    assert right_mouth[0] < left_mouth[0]
+    points = np.array(face.landmarks)
+    assert (points > face.box[:2]).all()
+    assert (points < face.box[2:]).all()
+
+
+def test_a_close_up(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    x1, y1, x2, y2 = FACE
+    close = resized(astronaut[y1 - 20 : y2 + 20, x1 - 20 : x2 + 20], 8)
+    faces = detector.detect(close)
+    assert len(faces) == 1
+    assert faces[0].height > 0.6 * len(close)
+
+
+@pytest.mark.parametrize("angle", [-25, 25])
+def test_a_turned_head(detector: FaceDetector, astronaut: np.ndarray, angle: int) -> None:
+    turned = np.asarray(Image.fromarray(astronaut).rotate(angle, Image.Resampling.BILINEAR, fillcolor=(120, 120, 120)))
+    faces = detector.detect(turned)
+    assert len(faces) == 1
+    eyes = np.array(faces[0].landmarks)[:2]
+    roll = np.degrees(np.arctan2(*(eyes[1] - eyes[0])[::-1]))
+    assert roll == pytest.approx(-angle, abs=12)
+
+
+def test_grey_and_mirrored(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    box = np.array(detector.detect(astronaut)[0].box)
+    grey = detector.detect(astronaut.mean(axis=2).astype(np.uint8))[0].box
+    assert np.abs(box - grey).max() < 12
+    mirrored = np.array(detector.detect(np.ascontiguousarray(astronaut[:, ::-1]))[0].box)
+    assert np.abs(box - [512 - mirrored[2], mirrored[1], 512 - mirrored[0], mirrored[3]]).max() < 12
+
+
+def test_a_hundred_faces(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    head = resized(astronaut[20:220, 120:320], 0.5)
+    faces = detector.detect(np.tile(head, (10, 10, 1)))
+    assert 95 <= len(faces) <= 105
+    cells = {(int((f.box[0] + f.box[2]) // 200), int((f.box[1] + f.box[3]) // 200)) for f in faces}
+    assert len(cells) >= 95
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 2, 3), (1, 4000, 3), (4000, 1, 3), (31, 33, 3), (480, 640, 3), (37, 5000, 3)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_nothing_to_see(detector: FaceDetector, shape: tuple[int, int, int], value: int) -> None:
+    assert detector.detect(np.full(shape, value, np.uint8)) == []
+
+
+def test_an_empty_image(detector: FaceDetector) -> None:
+    with pytest.raises(InputError):
+        detector.detect(np.zeros((0, 10, 3), np.uint8))
+
+
+def test_a_large_picture_is_bounded(detector: FaceDetector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8,000 px: the network never gets more than 1,280, and the face is found where it is."""
+    import cv2
+
+    sides: list[int] = []
+    blob = cv2.dnn.blobFromImage
+    monkeypatch.setattr(cv2.dnn, "blobFromImage", lambda image, *args: sides.append(max(image.shape)) or blob(image, *args))
+    picture = np.zeros((6000, 8000, 3), np.uint8)
+    picture[2000 : 2000 + 1024, 5000 : 5000 + 1024] = resized(astronaut, 2)
+    faces = detector.detect(picture)
+    assert sides
+    assert max(sides) <= 1280
+    assert len(faces) == 1
+    assert iou([(np.array(faces[0].box) - [5000, 2000, 5000, 2000]) / 2], [FACE])[0, 0] > 0.6
+
+
+def test_the_picture_is_left_alone(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    before = astronaut.copy()
+    detector.detect(astronaut)
+    assert np.array_equal(astronaut, before)
+
+
+def test_threads(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    pictures = [resized(astronaut, scale) for scale in (0.3, 0.4, 0.5, 0.6)]
+    expected = [detector.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda i: detector.detect(pictures[i % 4]) == expected[i % 4], range(64))) == [True] * 64
+
+
+def test_scores_and_thresholds(astronaut: np.ndarray) -> None:
+    score = FaceDetector("ferkit").detect(astronaut)[0].score
+    assert 0.5 < score <= 1
+    assert FaceDetector("ferkit", min_score=min(1.0, score + 0.01)).detect(astronaut) == []
+    for extreme in (0.0, 1.0):
+        FaceDetector("ferkit", min_score=extreme).detect(resized(astronaut, 0.3))
+    assert FaceDetector("ferkit", min_size=2000).detect(astronaut) == []
+
+
+def test_golden(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    """Every OpenCV answers what the one answered that the release was measured with."""
+    with np.load(Path(__file__).parent / "golden" / f"{NAME}.npz") as golden:
+        for key in golden.files:
+            scale = float(key)
+            found = as_rows(detector.detect(resized(astronaut, scale)))
+            assert found.shape == golden[key].shape
+            assert np.abs(found - golden[key]).max() < 0.05 * max(1.0, scale)
+
+
+def test_the_release_is_whole(tmp_path: Path) -> None:
+    folder = resolve_detector(NAME)
+    spec = DetectorSpec.load(folder)
+    assert spec.name == NAME
+    assert {p.name for p in folder.iterdir()} == {*spec.files, "spec.json", "card.md"}
+    assert sum(p.stat().st_size for p in folder.iterdir()) < 1.5e6
+    assert spec.architecture["parameters"] < 0.3e6
+    assert spec.architecture["macs_320"] < 250e6
+    assert spec.licence == "MIT"
+    assert spec.metrics[0]["faces"] > 500
+    assert set(verify(NAME)) == {f"{NAME}/model.onnx"}
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    assert f"{spec.metrics[0]['ap50']:.3f}" in card
+    assert DetectorSpec.from_dict(spec.to_dict()) == spec
+
+
+def test_wrong_files(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"no spec\.json"):
+        FaceDetector("ferkit", model=tmp_path)
+    with pytest.raises(WeightsError, match="face detector's folder"):
+        FaceDetector("ferkit", model=resolve())
+    file = resolve_detector(NAME) / "model.onnx"
+    with pytest.raises(WeightsError, match="is a file"):
+        FaceDetector("ferkit", model=file)
+    copy = Path(shutil.copytree(resolve_detector(NAME), tmp_path / "copy"))
+    assert FaceDetector("ferkit", model=copy).name == "ferkit"
+    (copy / "model.onnx").write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="damaged"):
+        FaceDetector("ferkit", model=copy)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_faces_are_found_in_the_photos(detector: FaceDetector, shared: Path) -> None:
+    with (shared / "photos" / "labels.csv").open() as file:
+        names = [row["file"] for row in csv.DictReader(file)]
+    found = sum(bool(detector.detect(shared / "photos" / "images" / name)) for name in names)
+    assert found / len(names) >= 0.97
+
+
+@pytest.mark.shared
+def test_it_agrees_with_yunet_on_boxes(detector: FaceDetector, yunet_file: Path, astronaut: np.ndarray) -> None:
+    """One convention of boxes: crop geometry is a property of the weights, whichever detector found the face."""
+    yunet = FaceDetector("yunet", model=yunet_file).detect(astronaut)[0]
+    ours = detector.detect(astronaut)[0]
+    assert iou([ours.box], [yunet.box])[0, 0] > 0.8
+    eyes = np.linalg.norm(np.subtract(*yunet.landmarks[:2]))
+    assert np.linalg.norm(np.array(ours.landmarks) - yunet.landmarks, axis=1).mean() < 0.08 * eyes
