@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferkit import DataError, ExpressionClassifier, FerkitError, InputError
+from ferkit import DataError, ExpressionClassifier, FerkitError, InputError, WeightsError
 from ferkit.train.evaluation import expected_calibration_error, score, wilson
 from ferkit.train.recipe import list_recipes, load_recipe
 from tests.conftest import write_fer_csv
@@ -214,7 +214,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(WeightsError, match=r"No space.*--resume"):
         save_checkpoint(path, model, tiny, 2, [])
     assert load_checkpoint(path, model, tiny) == (1, [{"epoch": 1}])
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
@@ -239,7 +239,7 @@ def test_learning_rate() -> None:
     import keras
     from keras import ops
 
-    from ferkit.train.fitting import CosineCycles
+    from ferkit.train.optimizer import CosineCycles
 
     known = keras.optimizers.schedules.CosineDecay(0.1 / 20, 180, warmup_target=0.1, warmup_steps=20)
     ours = CosineCycles([(200, 200, 0.1), (50, 50, 0.02)], 20)

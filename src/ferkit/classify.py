@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,33 @@ def _view_count(tta: str | int | None) -> int:
         return int(tta)
     except (TypeError, ValueError):
         raise InputError(f"tta={tta!r}; expected None, 'flip', or a number of views from 1 to 100.") from None
+
+
+def resized(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a grey face ``(H, W)`` as ``(side, side)``: areas are averaged when shrinking, where a bilinear sample would alias."""
+    import cv2
+
+    if grey.shape == (side, side):
+        return grey
+    how = cv2.INTER_AREA if min(grey.shape) > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(grey, (side, side), interpolation=how), np.uint8)
+
+
+def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Map pixel values 0-255 ``(n, ...)`` to a network's input scale, float32.
+
+    Args:
+        pixels: Faces.
+        settings: ``mean`` and ``std`` of pixels / 255; with ``standardise`` every face is first centred on its own mean and
+            scaled to unit variance.
+    """
+    values = np.asarray(pixels, np.float32) / 255.0
+    if settings.get("standardise"):
+        axes = tuple(range(1, values.ndim))
+        values = values - values.mean(axis=axes, keepdims=True)
+        # One grey level more than nothing: a face of a single colour is all zeros, not noise blown up.
+        values = values / np.maximum(values.std(axis=axes, keepdims=True), 1 / 255)
+    return np.asarray((values - settings["mean"]) / settings["std"], np.float32)
 
 
 class ExpressionClassifier:
@@ -143,8 +171,6 @@ class ExpressionClassifier:
         return np.stack(list(self._prepared(crops))) if len(crops) else np.zeros((0, self._size, self._size), np.uint8)
 
     def _prepared(self, crops: Crops) -> Iterator[NDArray[np.uint8]]:
-        import cv2
-
         if isinstance(crops, np.ndarray) and crops.ndim not in (3, 4):
             raise InputError(f"Crops of shape {crops.shape}; expected (n, H, W) or (n, H, W, 3). For one crop type: crop[None].")
         for number, given in enumerate(crops):
@@ -157,17 +183,11 @@ class ExpressionClassifier:
                 crop = crop[:, :, 0]
             if crop.ndim not in (2, 3) or (crop.ndim == 3 and crop.shape[2] != 3) or 0 in crop.shape:
                 raise InputError(f"Crop {number} has shape {crop.shape}; expected (H, W) or (H, W, 3), at least one pixel.")
-            grey = to_grey(crop)
-            if grey.shape != (self._size, self._size):
-                # Averaging areas when shrinking; a bilinear sample would alias.
-                how = cv2.INTER_AREA if min(grey.shape) > self._size else cv2.INTER_LINEAR
-                grey = np.asarray(cv2.resize(grey, (self._size, self._size), interpolation=how), np.uint8)
-            yield grey
+            yield resized(to_grey(crop), self._size)
 
     def _normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        mean, std = float(self.spec.input["mean"]), float(self.spec.input["std"])
         seen = centre(faces, int(self.spec.input.get("window", self._size)))
-        return np.ascontiguousarray((seen.astype(np.float32)[:, None] / 255.0 - mean) / std, np.float32)
+        return np.ascontiguousarray(normalised(seen[:, None], self.spec.input))
 
     def expression(self, row: NDArray[np.float32]) -> Expression:
         """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence``."""
