@@ -202,6 +202,7 @@ def test_every_public_method_is_documented() -> None:
         ferkit.Pipeline,
         ferkit.FaceDetector,
         ferkit.ExpressionClassifier,
+        ferkit.Ensemble,
         ferkit.Result,
         ferkit.Face,
         ferkit.Expression,

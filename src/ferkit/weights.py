@@ -16,11 +16,13 @@ from .labels import LabelSet
 
 __all__ = [
     "DEFAULT_WEIGHTS",
+    "SPEC_FILE",
     "TABLE",
     "HubFile",
     "Output",
     "Release",
     "WeightsSpec",
+    "ensemble_table",
     "is_offline",
     "list_weights",
     "read_verified",
@@ -136,6 +138,8 @@ class WeightsSpec:
     def load(folder: Path) -> WeightsSpec:
         """Read ``folder/spec.json``. Raises WeightsError if it is not there or not a spec."""
         path = folder / SPEC_FILE
+        if ensemble_table(folder) is not None:
+            raise WeightsError(f"{folder} is an ensemble, not one classifier; open it with Ensemble.from_pretrained({str(folder)!r}).")
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
             return WeightsSpec.from_dict(table)
@@ -143,6 +147,15 @@ class WeightsSpec:
             raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None
         except (ValueError, TypeError, AttributeError, OSError) as error:
             raise WeightsError(f"{path} is not a spec of ferkit weights: {error}") from error
+
+
+def ensemble_table(folder: Path) -> dict[str, Any] | None:
+    """Return ``folder/spec.json`` if it describes an ensemble, else None."""
+    try:
+        table = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return table if isinstance(table, dict) and table.get("kind") == "ensemble" else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from .ensembling import fit_ensemble as fit_ensemble
+    from .ensembling import snapshot_weights as snapshot_weights
     from .evaluation import evaluate as evaluate
     from .fitting import Run as Run
     from .fitting import fit as fit
@@ -24,8 +26,10 @@ _HOMES = {
     "build_model": "models",
     "evaluate": "evaluation",
     "fit": "fitting",
+    "fit_ensemble": "ensembling",
     "list_recipes": "recipe",
     "load_recipe": "recipe",
+    "snapshot_weights": "ensembling",
     "train": "release",
 }
 

@@ -198,6 +198,11 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @staticmethod
+    def from_dict(table: dict[str, Any], source: str = "a recipe") -> Recipe:
+        """Return the recipe that :meth:`to_dict` gave. Raises InputError, which names ``source``."""
+        return _from_dict(table, source)
+
 
 def _known(where: str, given: Iterable[str], entries: Iterable[str]) -> None:
     unknown = [key for key in given if key not in set(entries)]
