@@ -212,6 +212,9 @@ def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
     for layer in fixed.layers:
         if isinstance(layer, keras.layers.Conv2D):
             macs += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:3]))
+        elif isinstance(layer, keras.layers.SeparableConv2D):
+            kernels = np.prod(layer.depthwise_kernel.shape) + np.prod(layer.pointwise_kernel.shape)
+            macs += int(np.prod(layer.output.shape[1:3]) * kernels)
         elif isinstance(layer, keras.layers.Dense):
             macs += int(np.prod(layer.kernel.shape))
     return {"name": model.name, "parameters": int(model.count_params()), "macs": macs}
