@@ -417,3 +417,34 @@ def test_shear_gain_and_fill() -> None:
     assert np.asarray(ops.convert_to_numpy(shifted(border, seed=1)))[0, :, :8, 0].min() > 150  # the border is repeated
     with pytest.raises(InputError, match="Unknown fill 'wrap'"):
         FaceAugmentation(fill="wrap")
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [
+        'base = "conv3"\n[data]\nstandardise = true\n',
+        'base = "mini-xception"\n',
+    ],
+    ids=["standardised", "enlarged"],
+)
+def test_what_users_run_sees_what_training_saw(changes: str, tmp_path: Path) -> None:
+    """Per-face standardisation, and an input larger than 48 pixels, are in the weights: both paths give the same logits."""
+    import keras
+
+    from ferkit import ExpressionClassifier
+    from ferkit.train import train
+    from ferkit.train.fitting import predict_logits
+    from tests.conftest import write_fer_csv
+
+    path = tmp_path / "r.toml"
+    side = load_recipe(changes.split('"')[1]).size
+    path.write_text(f"{changes}[training]\nbatch_size = 8\n[early_stopping]\npatience = 1\n[[stages]]\nepochs = 1\nsize = {side}\n")
+    run = train(path, write_fer_csv(tmp_path / "fer2013.csv", 24, 14), tmp_path / "run")
+    classifier = ExpressionClassifier(run)
+    assert classifier.spec.input["size"] == side
+    assert classifier.spec.input.get("standardise", False) is ("standardise" in changes)
+    images = np.random.default_rng(0).integers(0, 256, (5, 48, 48)).astype(np.uint8)
+    expected = predict_logits(keras.models.load_model(run / "model.keras"), images, load_recipe(path))["fer2013"]
+    assert np.abs(classifier.logits(images)[0] - expected).max() < 1e-3
