@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .._geometry import centre
 from ..classify import normalised, resized
-from ..errors import DataError, InputError
+from ..errors import DataError, InputError, WeightsError
 from ..labels import FERPLUS8
 from .augment import FaceAugmentation
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
@@ -315,6 +315,7 @@ def _epochs(
     if watch.get("restore_best", bool(watch)) and best.exists():
         load_weights(best, final)
         log(f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}.")
+    write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
     if recipe.training.get("settle"):
         _settle(final, data, recipe)
     partial = out / "model.partial.keras"
@@ -348,7 +349,13 @@ def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a crash leaves either the old file or the new one."""
+    """Write JSON so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
     partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is kept. Free some space and type --resume."
+        ) from error

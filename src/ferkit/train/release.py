@@ -23,7 +23,7 @@ from .calibrate import calibrated_outputs
 from .card import write_card
 from .data import Faces, read_faces
 from .evaluation import evaluate
-from .export import export_onnx, keras_outputs
+from .export import difference, export_onnx, keras_outputs
 from .fitting import fit, matching, normalise, prepare, write_json
 from .recipe import Recipe, load_recipe
 
@@ -128,7 +128,7 @@ def write_release(
     if validation is not None:
         batch = normalise(prepare(validation.images, recipe)[:, None], recipe)
         logits = _run_batches(OpenCVRuntime((out / "model.onnx").read_bytes()), batch)
-        worst = float(np.abs(keras_outputs(model, recipe, batch[:256]) - logits[:256]).max())
+        worst = difference(logits[:256], keras_outputs(model, recipe, batch[:256]))
         if not worst < 1e-4:
             raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {min(256, len(batch))} faces; at most 1e-4 is allowed.")
     outputs, wanted = calibrated_outputs(recipe, logits, validation), recipe.release.get("default_output")
