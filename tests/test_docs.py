@@ -172,6 +172,11 @@ def test_weights_table_is_up_to_date() -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_zoo_tables_are_up_to_date() -> None:
+    run = subprocess.run([sys.executable, str(ROOT / "docs" / "zoo.py"), "--check"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -202,6 +207,7 @@ def test_every_public_method_is_documented() -> None:
         ferkit.Pipeline,
         ferkit.FaceDetector,
         ferkit.ExpressionClassifier,
+        ferkit.Ensemble,
         ferkit.Result,
         ferkit.Face,
         ferkit.Expression,

@@ -10,6 +10,7 @@ from ferkit import errors
 PUBLIC = {
     "FaceDetector",
     "ExpressionClassifier",
+    "Ensemble",
     "Pipeline",
     "Face",
     "Expression",

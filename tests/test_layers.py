@@ -23,7 +23,7 @@ FLOORS = {
     "detect": 3,
     "classify": 3,
     "ensemble": 4,
-    "pipeline": 4,
+    "pipeline": 4.5,
     "video": 5,
     "serve": 5.5,
     "batch": 5,

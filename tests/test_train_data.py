@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,36 @@ def test_bad_files(tmp_path: Path) -> None:
 
 def votes(path: Path, *rows: tuple[int, ...], usage: str = "Training") -> Path:
     return lines(path, *(f"{usage},x.png,{','.join(map(str, r))}" for r in rows), header="Usage,Image name," + ",".join(VOTE_COLUMNS))
+
+
+def test_an_open_quote_does_not_swallow_the_file(tmp_path: Path) -> None:
+    path = lines(tmp_path / "f.csv", f'0,"{GOOD},Training', *[f"1,{GOOD},Training"] * 60)
+    with pytest.raises(DataError, match=r"f\.csv, line \d+: not a row of csv \(field larger"):
+        read_csv(path)
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Rows of other splits cost nothing, and those of this one their pixels: measured, on a csv of 6 MB."""
+    path = tmp_path / "f.csv"
+    row = " ".join(["128"] * 2304)
+    with path.open("w") as file:
+        file.write("emotion,pixels,Usage\n")
+        for number in range(660):
+            file.write(f"{number % 7},{row},{'PublicTest' if number % 11 == 0 else 'Training'}\n")
+    assert path.stat().st_size > 6e6
+    read_csv(lines(tmp_path / "small.csv", f"0,{GOOD},Training"))  # imports are not the file's
+    tracemalloc.start()
+    try:
+        public = read_csv(path, "PublicTest")
+        peak = tracemalloc.get_traced_memory()[1]
+        assert len(public) == 60
+        assert peak < 60 * 2304 + 1e6
+        tracemalloc.reset_peak()
+        del public
+        training = read_csv(path)
+        assert tracemalloc.get_traced_memory()[1] < 1.3 * training.images.nbytes + 1e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_votes(tmp_path: Path) -> None:

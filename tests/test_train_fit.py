@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferkit import DataError, ExpressionClassifier, FerkitError, InputError
+from ferkit import DataError, ExpressionClassifier, FerkitError, InputError, WeightsError
 from ferkit.train.evaluation import expected_calibration_error, score, wilson
 from ferkit.train.recipe import list_recipes, load_recipe
 from tests.conftest import write_fer_csv
@@ -214,24 +214,45 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(WeightsError, match=r"No space.*--resume"):
         save_checkpoint(path, model, tiny, 2, [])
     assert load_checkpoint(path, model, tiny) == (1, [{"epoch": 1}])
     assert [p.name for p in tmp_path.iterdir() if "partial" in p.name] == []
 
 
 @needs_keras
-def test_architectures() -> None:
-    from ferkit.train import build_model
-
-    model = build_model("ferkit-s", classes=7)
-    assert model.output_shape == (None, 7)
-    assert model.count_params() == 1_106_537
-    heads = build_model("ferkit-s", {"fer2013": 7, "ferplus": 8})
-    assert heads.count_params() == 1_107_825
-    assert {name: tensor.shape for name, tensor in heads.output.items()} == {"fer2013": (None, 7), "ferplus": (None, 8)}
-    with pytest.raises(InputError, match="ferkit-s"):
-        build_model("resnet9000")
+def test_a_disk_that_fills_in_mid_checkpoint(tmp_path: Path, recipe: Path) -> None:
+    """The kernel itself cuts the write short, in the middle of the file; the run's last checkpoint still resumes."""
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from ferkit import WeightsError
+from ferkit.train.checkpoint import load_checkpoint, save_checkpoint
+from ferkit.train.fitting import _build, _compile
+from ferkit.train.recipe import load_recipe
+tiny, path = load_recipe(sys.argv[1]), Path(sys.argv[2])
+model = _build(tiny)
+_compile(model, tiny, 2)
+save_checkpoint(path, model, tiny, 1, [{"epoch": 1}])
+good = path.read_bytes()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, resource.RLIM_INFINITY))
+model.variables[0].assign(model.variables[0] + 1)
+try:
+    save_checkpoint(path, model, tiny, 2, [])
+except WeightsError as error:
+    print(error)
+assert path.read_bytes() == good
+assert load_checkpoint(path, model, tiny) == (1, [{"epoch": 1}])
+assert [p.name for p in path.parent.iterdir()] == [path.name], "the partial file takes up the little space that there is"
+"""
+    (tmp_path / "run").mkdir()
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    arguments = [sys.executable, "-c", code, str(recipe), str(tmp_path / "run" / "checkpoint.npz")]
+    done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint.npz cannot be written (File too large)" in done.stdout
+    assert "--resume" in done.stdout
 
 
 @needs_keras
@@ -239,7 +260,7 @@ def test_learning_rate() -> None:
     import keras
     from keras import ops
 
-    from ferkit.train.fitting import CosineCycles
+    from ferkit.train.optimizer import CosineCycles
 
     known = keras.optimizers.schedules.CosineDecay(0.1 / 20, 180, warmup_target=0.1, warmup_steps=20)
     ours = CosineCycles([(200, 200, 0.1), (50, 50, 0.02)], 20)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ._image import load_image as load_image
     from .classify import ExpressionClassifier as ExpressionClassifier
     from .detect import FaceDetector as FaceDetector
+    from .ensemble import Ensemble as Ensemble
     from .errors import DataError as DataError
     from .errors import FerkitError as FerkitError
     from .errors import ImageError as ImageError
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "DataError": "errors",
+    "Ensemble": "ensemble",
     "Expression": "results",
     "ExpressionClassifier": "classify",
     "Face": "results",

@@ -12,7 +12,7 @@ from ._geometry import CropGeometry
 from .errors import InputError, WeightsError
 from .labels import LabelSet
 
-__all__ = ["SPEC_FILE", "SPEC_SCHEMA", "DetectorSpec", "Output", "WeightsSpec", "load_spec"]
+__all__ = ["SPEC_FILE", "SPEC_SCHEMA", "DetectorSpec", "Output", "WeightsSpec", "ensemble_table", "load_spec"]
 
 SPEC_FILE = "spec.json"
 SPEC_SCHEMA = 1
@@ -179,6 +179,8 @@ def _known(cls: type, table: Mapping[str, Any]) -> dict[str, Any]:
 def load_spec(folder: Path) -> WeightsSpec | DetectorSpec:
     """Read ``folder/spec.json`` of either kind. Raises WeightsError if it is not there or not a spec."""
     path = folder / SPEC_FILE
+    if ensemble_table(folder) is not None:
+        raise WeightsError(f"{folder} is an ensemble, not one classifier; open it with Ensemble.from_pretrained({str(folder)!r}).")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
         return DetectorSpec.from_dict(table) if table.get("kind") == "detector" else WeightsSpec.from_dict(table)
@@ -186,3 +188,12 @@ def load_spec(folder: Path) -> WeightsSpec | DetectorSpec:
         raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise WeightsError(f"{path} is not a spec of ferkit weights: {error}") from error
+
+
+def ensemble_table(folder: Path) -> dict[str, Any] | None:
+    """Return ``folder/spec.json`` if it describes an ensemble, else None."""
+    try:
+        table = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return table if isinstance(table, dict) and table.get("kind") == "ensemble" else None

@@ -43,7 +43,7 @@ def main() -> None:
 def _classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
-        click.option("--tta", default=None, help="Test-time augmentation: flip, or a number of views (10 = ten-crop)."),
+        click.option("--tta", default=None, help="Test-time augmentation: flip, ten-crop, a number of views, or random:N."),
         click.option("--labels", default=None, help="Which of the weights' label sets to answer in (for example ferplus)."),
         click.option("--weights", default=None, help="A name, hf://org/repo@revision, or a folder.  [default: bundled]"),
     ):
@@ -78,15 +78,15 @@ def predict(
     IMAGE is a file, a folder (searched through), a quoted glob, or - for an image on standard input. An image that
     cannot be read is reported on stderr and skipped; the exit code is then 1.
     """
-    from .classify import ExpressionClassifier
     from .detect import FaceDetector
+    from .ensemble import open_classifier
     from .pipeline import Pipeline
 
     failures: list[str] = []
     paths = list(_expand(inputs, failures))
     pipeline = Pipeline(
         FaceDetector(detector, model=detector_model),
-        ExpressionClassifier(weights, labels=labels, runtime=runtime, tta=tta, min_confidence=min_confidence),
+        open_classifier(weights, labels=labels, runtime=runtime, tta=tta, min_confidence=min_confidence),
     )
     _check_draw(draw, paths)
     write = _Writer(format_, list(pipeline.classifier.labels))
@@ -293,11 +293,11 @@ def evaluate(
     limit: int | None,
 ) -> None:
     """Measure weights on labelled faces: accuracy with its 95 % interval, macro-F1, calibration, confusion matrix."""
-    from .classify import ExpressionClassifier
+    from .ensemble import open_classifier
     from .train.evaluation import evaluate as measure
     from .train.evaluation import format_report
 
-    classifier = ExpressionClassifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
+    classifier = open_classifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
     report = measure(classifier, data, split=split, ferplus=ferplus, limit=limit)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
     for _, reason in report["skipped"]:
@@ -324,9 +324,11 @@ def train(recipe: str, data: Path, ferplus: Path | None, out: Path, resume: bool
 
 
 from ._commands.detector import train_detector  # noqa: E402 - these cost no more than click; their own imports are inside
+from ._commands.ensemble import ensemble  # noqa: E402
 from ._commands.serve import serve  # noqa: E402
 from ._commands.video import video, webcam  # noqa: E402
 
+main.add_command(ensemble)
 main.add_command(serve)
 main.add_command(train_detector)
 main.add_command(video)

@@ -14,6 +14,7 @@ from ._geometry import crop_face
 from ._image import ImageLike, load_image
 from .classify import ExpressionClassifier
 from .detect import FaceDetector
+from .ensemble import Ensemble
 from .errors import InputError
 from .results import Face, Result
 
@@ -31,7 +32,7 @@ class Pipeline:
         classifier: None is the bundled default.
     """
 
-    def __init__(self, detector: FaceDetector | None = None, classifier: ExpressionClassifier | None = None) -> None:
+    def __init__(self, detector: FaceDetector | None = None, classifier: ExpressionClassifier | Ensemble | None = None) -> None:
         if isinstance(detector, str) or isinstance(classifier, str):
             raise InputError(
                 "Pipeline takes a FaceDetector and an ExpressionClassifier; type FaceDetector(name), ExpressionClassifier(name)."

@@ -33,12 +33,14 @@ class Expression:
         confidence: Calibrated probability of the most probable class, 0-1.
         probabilities: Class name -> probability; they sum to 1.
         reason: Why the classifier abstained; None if it did not.
+        disagreement: Of an ensemble's members, nats, 0 where all say the same; None from a single classifier.
     """
 
     label: str | None
     confidence: float
     probabilities: Mapping[str, float]
     reason: str | None = None
+    disagreement: float | None = None
 
     def __post_init__(self) -> None:
         total = sum(self.probabilities.values())
@@ -49,13 +51,14 @@ class Expression:
         object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
 
     def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
-        return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason)
+        return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason, self.disagreement)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, probabilities to six decimals; ``reason`` only where the classifier abstained."""
+        """Return plain JSON values, to six decimals; ``reason`` only where the classifier abstained, ``disagreement`` from ensembles."""
         probabilities = {name: round(p, 6) for name, p in self.probabilities.items()}
         out: dict[str, Any] = {"label": self.label, "confidence": round(self.confidence, 6), "probabilities": probabilities}
-        return out if self.reason is None else out | {"reason": self.reason}
+        out |= {} if self.reason is None else {"reason": self.reason}
+        return out if self.disagreement is None else out | {"disagreement": round(self.disagreement, 6)}
 
 
 @dataclass(frozen=True)

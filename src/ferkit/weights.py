@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ._specs import SPEC_FILE, DetectorSpec, Output, WeightsSpec, load_spec
+from ._specs import SPEC_FILE, DetectorSpec, Output, WeightsSpec, ensemble_table, load_spec
 from .errors import WeightsError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Output",
     "Release",
     "WeightsSpec",
+    "ensemble_table",
     "is_offline",
     "list_weights",
     "load_spec",

@@ -112,12 +112,12 @@ def webcam(source: str, port: int, **options: Any) -> None:
 
 
 def _pipeline(options: dict[str, Any]) -> Pipeline:
-    from ..classify import ExpressionClassifier
     from ..detect import FaceDetector
+    from ..ensemble import open_classifier
     from ..pipeline import Pipeline
 
     chosen = {name: options[name] for name in ("labels", "runtime", "tta", "min_confidence")}
-    classifier = ExpressionClassifier(options["weights"], **chosen)
+    classifier = open_classifier(options["weights"], **chosen)
     return Pipeline(FaceDetector(options["detector"], model=options["detector_model"]), classifier)
 
 

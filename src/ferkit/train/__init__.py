@@ -9,6 +9,8 @@ from ..errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from .detector.release import train_detector as train_detector
+    from .ensembling import fit_ensemble as fit_ensemble
+    from .ensembling import snapshot_weights as snapshot_weights
     from .evaluation import evaluate as evaluate
     from .fitting import Run as Run
     from .fitting import fit as fit
@@ -25,8 +27,10 @@ _HOMES = {
     "build_model": "models",
     "evaluate": "evaluation",
     "fit": "fitting",
+    "fit_ensemble": "ensembling",
     "list_recipes": "recipe",
     "load_recipe": "recipe",
+    "snapshot_weights": "ensembling",
     "train": "release",
     "train_detector": "detector.release",
 }

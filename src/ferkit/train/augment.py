@@ -7,15 +7,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..errors import InputError
+
 __all__ = ["FaceAugmentation"]
 
 
 @keras.saving.register_keras_serializable(package="ferkit")
 class FaceAugmentation(keras.layers.Layer):
-    """Random similarity transform, flip, brightness, contrast and erasing, in a single resampling.
+    """Random affine transform, flip, brightness, contrast and erasing, in a single resampling.
 
-    The face is read once, bilinearly, with reflected borders, so that no augmentation invents black pixels and no
-    two interpolations blur in turn.
+    The face is read once, bilinearly, with reflected or repeated borders, so that no augmentation invents black pixels
+    and no two interpolations blur in turn.
 
     Args:
         crop: Side of the source window in pixels; the window is centred before the random shift.
@@ -28,6 +30,9 @@ class FaceAugmentation(keras.layers.Layer):
         erase: Probability of covering one random box, filled with the image's mean
             (Zhong et al., "Random Erasing Data Augmentation", AAAI 2020).
         erase_area: Range of the box's share of the area.
+        shear: Largest shear angle either way, radians.
+        gain: Range of a factor on all pixel values.
+        fill: What lies outside the face: ``"reflect"``, or ``"nearest"``, which repeats the border.
         seed: Used when ``call`` is given no seed.
     """
 
@@ -42,17 +47,37 @@ class FaceAugmentation(keras.layers.Layer):
         contrast: float = 0.2,
         erase: float = 0.4,
         erase_area: tuple[float, float] = (0.02, 0.2),
+        shear: float = 0.0,
+        gain: tuple[float, float] = (1.0, 1.0),
+        fill: str = "reflect",
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
+        if fill not in _FILLS:
+            raise InputError(f"Unknown fill {fill!r} of the augmentation; expected one of {', '.join(_FILLS)}.")
         super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
         self.crop, self.rotation, self.scale, self.shift, self.flip = crop, rotation, tuple(scale), shift, flip
         self.brightness, self.contrast, self.erase, self.erase_area = brightness, contrast, erase, tuple(erase_area)
+        self.shear, self.gain, self.fill = shear, tuple(gain), fill
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("crop", "rotation", "scale", "shift", "flip", "brightness", "contrast", "erase", "erase_area", "seed")
+        names = (
+            "crop",
+            "rotation",
+            "scale",
+            "shift",
+            "flip",
+            "brightness",
+            "contrast",
+            "erase",
+            "erase_area",
+            "shear",
+            "gain",
+            "fill",
+            "seed",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -89,12 +114,20 @@ class FaceAugmentation(keras.layers.Layer):
         axis = (ops.arange(size, dtype="float32") + 0.5) * (self.crop / size) - self.crop / 2
         y = ops.reshape(ops.repeat(axis, size), (1, -1))
         x = ops.reshape(ops.tile(axis, (size,)), (1, -1))
-        source_x = mirror * (cos * x - sin * y) + (width - 1) / 2 + self.shift * signed(3)
-        source_y = sin * x + cos * y + (height - 1) / 2 + self.shift * signed(4)
-        out = _bilinear(flat, source_x, source_y, height, width)
+        sheared, factor = x, 1.0
+        if self.shear or self.gain != (1.0, 1.0):
+            # Drawn apart, so that recipes without these keep the random numbers that they were trained with.
+            more = keras.random.uniform((n, 2), seed=self.seed_generator if seed is None else seed ^ 1)
+            sheared = x + y * ops.tan(self.shear * (2.0 * more[:, 0, None] - 1.0))
+            factor = self.gain[0] + (self.gain[1] - self.gain[0]) * more[:, 1, None]
+        source_x = mirror * (cos * sheared - sin * y) + (width - 1) / 2 + self.shift * signed(3)
+        source_y = sin * sheared + cos * y + (height - 1) / 2 + self.shift * signed(4)
+        fill = _FILLS[self.fill]
+        out = _bilinear(flat, fill(source_x, width), fill(source_y, height), height, width)
 
         mean = ops.mean(out, axis=1, keepdims=True)
         out = mean + (out - mean) * (1.0 + self.contrast * signed(5)) + 255.0 * self.brightness * signed(6)
+        out = out * factor
 
         area = between(8, *self.erase_area)
         aspect = ops.exp(signed(9))  # from 1/e to e
@@ -111,9 +144,15 @@ def _reflect(coordinate: Any, length: int) -> Any:
     return ops.clip(last - ops.abs(last - ops.abs(coordinate)), 0.0, last)
 
 
+def _nearest(coordinate: Any, length: int) -> Any:
+    return ops.clip(coordinate, 0.0, float(length - 1))
+
+
+_FILLS = {"reflect": _reflect, "nearest": _nearest}
+
+
 def _bilinear(flat: Any, x: Any, y: Any, height: int, width: int) -> Any:
-    """Sample ``flat`` (n, H*W) at pixel coordinates ``x, y`` (n, m); pixel centres are whole numbers."""
-    x, y = _reflect(x, width), _reflect(y, height)
+    """Sample ``flat`` (n, H*W) at pixel coordinates ``x, y`` (n, m) inside it; pixel centres are whole numbers."""
     x0, y0 = ops.floor(x), ops.floor(y)
     fx, fy = x - x0, y - y0
     x0, y0 = ops.cast(x0, "int32"), ops.cast(y0, "int32")

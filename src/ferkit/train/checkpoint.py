@@ -1,4 +1,4 @@
-"""Checkpoints: all state of a run in one npz file, replaced atomically."""
+"""Checkpoints: all state of a run in one npz file, replaced atomically; and weights alone, the same way."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..errors import InputError
+from ..errors import InputError, WeightsError
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
 
 
 class _Recipe(Protocol):
@@ -26,9 +26,33 @@ def _state(model: keras.Model) -> list[Any]:
 
 
 def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, Any]]) -> None:
-    """Write a checkpoint beside the last one and then replace it, so that a full disk or a kill leaves a good one."""
+    """Write a checkpoint beside the last one and then replace it, so that a full disk or a kill leaves a good one.
+
+    Raises:
+        WeightsError: It cannot be written; the last one is as it was.
+    """
     meta = json.dumps({"epoch": epoch, "history": history, "recipe": recipe.to_dict()})
-    arrays = {"meta": np.array(meta)} | {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(_state(model))}
+    _write(path, {"meta": np.array(meta)} | _arrays(_state(model)))
+
+
+def save_weights(path: Path, model: keras.Model) -> None:
+    """Write a model's variables alone, float32 as they are, without the optimiser's. Raises WeightsError as above."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, _arrays(model.variables))
+
+
+def load_weights(path: Path, model: keras.Model) -> None:
+    """Read what :func:`save_weights` wrote into a model of the same architecture."""
+    with np.load(path) as stored:
+        for i, variable in enumerate(model.variables):
+            variable.assign(stored[f"v{i}"])
+
+
+def _arrays(variables: list[Any]) -> dict[str, Any]:
+    return {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
@@ -36,9 +60,11 @@ def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int,
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
-        raise
+        raise WeightsError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is kept. Free some space and type --resume."
+        ) from error
 
 
 def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, Any]]]:
@@ -51,10 +77,12 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
         meta = json.loads(str(stored["meta"]))
         wanted = json.loads(json.dumps(recipe.to_dict()))
         if meta["recipe"] != wanted:
-            changed = [key for key in wanted if wanted[key] != meta["recipe"].get(key)]
-            raise InputError(
-                f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."
-            )
+            # A table that the recipes of an earlier ferkit did not have yet is an empty one.
+            changed = [key for key in wanted if wanted[key] != meta["recipe"].get(key, {})]
+            if changed:
+                raise InputError(
+                    f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."
+                )
         for i, variable in enumerate(_state(model)):
             variable.assign(stored[f"v{i}"])
     return int(meta["epoch"]), list(meta["history"])

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._image import IMAGE_SUFFIXES, load_image, to_grey
+from ..classify import resized
 from ..errors import DataError, ImageError
 from ..labels import FER7, FERPLUS8, LabelSet
 
@@ -56,6 +57,20 @@ class Faces:
         k = len(self.label_set)
         return np.eye(k, dtype=np.float32)[self.labels] * (1.0 - smoothing) + smoothing / k
 
+    def restricted(self, labels: LabelSet) -> Faces:
+        """Return the faces whose label is in ``labels``, renumbered; the others are dropped.
+
+        Raises:
+            DataError: No face is left.
+        """
+        column = {self.label_set.index(name): k for k, name in enumerate(labels) if name in self.label_set.classes}
+        keep = np.isin(self.labels, list(column))
+        if not keep.any():
+            raise DataError(f"No face has a label of {labels.name!r}; expected some of {', '.join(labels)}.")
+        renumbered = np.array([column[int(label)] for label in self.labels[keep]], np.int64)
+        votes = None if self.votes is None else self.votes[keep]
+        return Faces(self.images[keep], renumbered, labels, votes, self.skipped)
+
     def majority(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return which faces have a FER+ majority label (unknown and not-face removed), and the label of each face.
 
@@ -91,8 +106,11 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[
                 raise DataError(
                     f"{path} lacks the column(s) {', '.join(missing)}; expected {','.join(columns)}; it has {','.join(names) or 'none'}."
                 )
-            for row in reader:
-                yield reader.line_num, row
+            try:
+                for row in reader:
+                    yield reader.line_num, row
+            except csv.Error as error:  # for example a quote that nobody closed: the rest of the file would be one field
+                raise DataError(f"{path}, line {reader.line_num}: not a row of csv ({error}).") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; expected Kaggle's fer2013.csv ({','.join(columns)}).") from None
     except UnicodeDecodeError as error:
@@ -111,7 +129,7 @@ def read_csv(path: str | Path, split: str = "Training") -> Faces:
     """
     path = Path(path)
     _check_split(split)
-    images, labels = [], []
+    pixels_read, labels = bytearray(), []  # grows in place: at no time are there two copies of the images
     for line, row in _csv_rows(path, ("emotion", "pixels", "Usage")):
         if (row["Usage"] or "").strip() != split:
             continue
@@ -126,11 +144,11 @@ def read_csv(path: str | Path, split: str = "Training") -> Faces:
             raise DataError(f"{path}, line {line}: pixel values {pixels.min()} to {pixels.max()}; expected 0 to 255.")
         if not 0 <= label < len(FER7):
             raise DataError(f"{path}, line {line}: label {label}; expected 0 to {len(FER7) - 1} ({', '.join(FER7)}).")
-        images.append(pixels.astype(np.uint8).reshape(SIZE, SIZE))
+        pixels_read += pixels.astype(np.uint8).tobytes()
         labels.append(label)
-    if not images:
+    if not labels:
         raise DataError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
-    return Faces(np.stack(images), np.array(labels, np.int64))
+    return Faces(np.frombuffer(pixels_read, np.uint8).reshape(-1, SIZE, SIZE), np.array(labels, np.int64))
 
 
 def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float32]:
@@ -198,7 +216,7 @@ def read_folder(path: str | Path, split: str | None = None, labels: LabelSet | N
             except ImageError as error:
                 skipped.append((str(file), str(error)))
                 continue
-            images.append(_resize(grey))
+            images.append(resized(grey, SIZE))
             targets.append(labels.index(folder.name))
     if not images:
         raise DataError(f"{root} has no readable image in its label folders; {len(skipped)} file(s) could not be read.")
@@ -224,12 +242,3 @@ def read_faces(path: str | Path, split: str = "Training", ferplus: str | Path | 
 def _check_split(split: str) -> None:
     if split not in SPLITS:
         raise DataError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
-
-
-def _resize(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
-
-    if grey.shape == (SIZE, SIZE):
-        return grey
-    shrinking = min(grey.shape) > SIZE
-    return np.asarray(cv2.resize(grey, (SIZE, SIZE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR), np.uint8)

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classify import ExpressionClassifier
+from ..ensemble import Ensemble
 from ..errors import DataError
-from ..labels import FERPLUS8
+from ..labels import FER6, FER7, FERPLUS8
 from .data import Faces, read_faces
 
 __all__ = ["evaluate", "expected_calibration_error", "format_report", "score", "wilson"]
 
 
 def evaluate(
-    classifier: ExpressionClassifier,
+    classifier: ExpressionClassifier | Ensemble,
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
@@ -43,6 +44,8 @@ def evaluate(
         DataError: The data cannot be read, or has a label that the classifier does not answer.
     """
     faces = data if isinstance(data, Faces) else read_faces(data, split, ferplus)
+    if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
+        faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
     classes = list(classifier.labels)
     keep = np.ones(len(faces), bool)
     if faces.votes is not None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,15 +17,17 @@ from keras import ops
 from numpy.typing import NDArray
 
 from .._geometry import centre
-from ..errors import DataError, InputError
+from ..classify import normalised, resized
+from ..errors import DataError, InputError, WeightsError
 from ..labels import FERPLUS8
 from .augment import FaceAugmentation
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from .data import Faces
 from .models import build_model
+from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .recipe import Recipe, load_recipe
 
-__all__ = ["Run", "fit"]
+__all__ = ["Run", "fit", "matching", "normalise", "predict_logits", "prepare"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,11 @@ class _Batches:
 
     def __init__(self, faces: Faces, recipe: Recipe, augment: FaceAugmentation, epoch: int) -> None:
         self.faces, self.recipe, self.augment, self.epoch = faces, recipe, augment, epoch
-        self.order = np.random.default_rng((recipe.seed, epoch)).permutation(len(faces))
+        copies = np.ones(len(faces), int)
+        for label, count in recipe.balance.items():
+            copies[faces.labels == faces.label_set.index(label)] = count
+        rows = np.repeat(np.arange(len(faces)), copies)
+        self.order = rows[np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))]
         self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
 
     def __len__(self) -> int:
@@ -70,56 +75,12 @@ class _Batches:
 
 def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
     """Map pixel values 0-255 to the network's input scale."""
-    return ((np.asarray(pixels, np.float32) / 255.0 - recipe.data["mean"]) / recipe.data["std"]).astype(np.float32)
+    return normalised(pixels, recipe.data)
 
 
-@keras.saving.register_keras_serializable(package="ferkit")
-class CosineCycles(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then cosine cycles to zero, one after another.
-
-    Args:
-        cycles: ``(steps, steps to reach zero, rate at the start)`` of each; the warm-up is part of the first.
-        warmup: Steps.
-    """
-
-    def __init__(self, cycles: Sequence[tuple[int, int, float]], warmup: int = 0) -> None:
-        self.cycles, self.warmup = [(int(steps), int(horizon), float(rate)) for steps, horizon, rate in cycles], warmup
-
-    def __call__(self, step: Any) -> Any:
-        step = ops.cast(step, "float32")
-        start, warmup, value = 0, self.warmup, ops.zeros_like(step)
-        for steps, horizon, rate in self.cycles:
-            done = ops.clip((step - start - warmup) / max(1, horizon - warmup), 0.0, 1.0)
-            cosine = rate * 0.5 * (1.0 + ops.cos(math.pi * done))
-            if warmup:
-                first = rate / warmup
-                cosine = ops.where(step < warmup, first + (rate - first) * step / warmup, cosine)
-            value = ops.where(step >= start, cosine, value)
-            start, warmup = start + steps, 0
-        return value
-
-    def get_config(self) -> dict[str, Any]:
-        return {"cycles": self.cycles, "warmup": self.warmup}
-
-
-def _optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    settings = recipe.optimizer
-    if settings.get("name", "sgd") != "sgd":
-        raise InputError(f"Unknown optimiser {settings['name']!r} in recipe {recipe.name!r}; expected 'sgd'.")
-    warmup = int(settings.get("warmup_epochs", 0) * steps_per_epoch)
-    schedule = CosineCycles([(e * steps_per_epoch, h * steps_per_epoch, rate) for e, h, rate in recipe.cycles()], warmup)
-    ema = settings.get("ema")
-    optimizer = keras.optimizers.SGD(
-        schedule,
-        momentum=settings.get("momentum", 0.9),
-        nesterov=settings.get("nesterov", True),
-        weight_decay=settings.get("weight_decay"),
-        use_ema=ema is not None,
-        ema_momentum=ema if ema is not None else 0.99,
-    )
-    if settings.get("weight_decay"):
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+def prepare(images: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    """Return faces ``(n, 48, 48)`` as the trained network sees them, ``(n, window, window)``."""
+    return centre(np.stack([resized(image, recipe.size) for image in images]), recipe.window)
 
 
 def _soft_cross_entropy(target: Any, logits: Any) -> Any:
@@ -129,7 +90,7 @@ def _soft_cross_entropy(target: Any, logits: Any) -> Any:
 
 def _compile(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
     model.compile(
-        optimizer=_optimizer(recipe, steps_per_epoch),
+        optimizer=make_optimizer(recipe, steps_per_epoch),
         loss={head.labels: _soft_cross_entropy for head in recipe.heads},
         loss_weights={head.labels: head.weight for head in recipe.heads},
         metrics={head.labels: [keras.metrics.CategoricalAccuracy(name="accuracy")] for head in recipe.heads},
@@ -140,7 +101,14 @@ def _compile(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
 
 def _build(recipe: Recipe) -> keras.Model:
     options = {key: value for key, value in recipe.model.items() if key != "name"}
-    return build_model(recipe.model["name"], {h.labels: len(h.label_set) for h in recipe.heads}, **options)
+    model = build_model(recipe.model["name"], {h.labels: len(h.label_set) for h in recipe.heads}, size=recipe.window, **options)
+    side = model.input_shape[1]
+    if side is not None and any(stage.size != side for stage in recipe.stages):
+        raise InputError(
+            f"Recipe {recipe.name!r}: architecture {recipe.model['name']!r} has a fixed input of {side} pixels, the window; "
+            f"its stages train at {', '.join(str(stage.size) for stage in recipe.stages)}."
+        )
+    return model
 
 
 def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
@@ -169,7 +137,7 @@ def _settle(model: keras.Model, data: Faces, recipe: Recipe, batch_size: int = 2
     momenta = [layer.momentum for layer in layers]
     order = np.random.default_rng(recipe.seed).permutation(len(data))
     for number, start in enumerate(range(0, len(order) - batch_size + 1, batch_size) if len(order) >= batch_size else [0]):
-        faces = centre(data.images[order[start : start + batch_size], :, :, None], recipe.window)
+        faces = prepare(data.images[order[start : start + batch_size]], recipe)[..., None]
         for layer in layers:
             layer.momentum = number / (number + 1)  # the running mean of all batches so far
         model(normalise(faces[:, :, ::-1] if number % 2 else faces, recipe), training=True)
@@ -181,22 +149,42 @@ def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe
     """Run the network on whole faces ``(n, H, W)`` uint8; returns ``{head: float32 (n, k)}``."""
     parts = []
     for start in range(0, len(images), batch_size):
-        x = normalise(centre(images[start : start + batch_size, :, :, None], recipe.window), recipe)
+        x = normalise(prepare(images[start : start + batch_size], recipe)[..., None], recipe)
         parts.append({name: ops.convert_to_numpy(value) for name, value in model(x, training=False).items()})
     return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
 
 
 def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, float]:
-    scores = {}
-    for name, logits in predict_logits(_averaged(model, recipe), faces.images, recipe).items():
-        if name == "ferplus" and faces.label_set.name != "ferplus":
+    """Measure an averaged model: ``val_loss``, cross-entropy alone on hard labels or votes, and each head's accuracy."""
+    scores, loss = {}, 0.0
+    logits = predict_logits(model, faces.images, recipe)
+    for head in recipe.heads:
+        name, own = head.labels, logits[head.labels].astype(np.float64)
+        if name == FERPLUS8.name and faces.label_set.name != FERPLUS8.name:
             if faces.votes is None:
                 continue
             keep, truth = faces.majority()
         else:
             keep, truth = np.ones(len(faces), bool), faces.labels
-        scores[f"val_{name}_accuracy"] = float((logits[keep].argmax(1) == truth[keep]).mean())
-    return scores
+        scores[f"val_{name}_accuracy"] = float((own[keep].argmax(1) == truth[keep]).mean())
+        own -= own.max(axis=1, keepdims=True)
+        target = faces.targets(name)
+        cost = -(target * (own - np.log(np.exp(own).sum(axis=1, keepdims=True)))).sum(axis=1)
+        loss += head.weight * float(cost.sum() / max(1.0, target.sum()))
+    return {"val_loss": loss, **scores}
+
+
+def matching(faces: Faces, recipe: Recipe) -> Faces:
+    """Return the faces that a recipe for fewer labels trains on: those whose label one of its heads has.
+
+    A recipe that has a head for all of the data's labels gets them unchanged.
+    """
+    if faces.label_set.name in [head.labels for head in recipe.heads]:
+        return faces
+    for labels in (head.label_set for head in recipe.heads):
+        if set(labels) < set(faces.label_set):
+            return faces.restricted(labels)
+    return faces
 
 
 def fit(
@@ -217,18 +205,28 @@ def fit(
     Args:
         recipe: Name, TOML path or Recipe.
         data: The Training split.
-        out: Folder for ``checkpoint.npz``, ``history.json`` and, at the end, ``model.keras``.
+        out: Folder for ``checkpoint.npz``, ``history.json``, the ``snapshots`` that the recipe keeps and, at the end, ``model.keras``.
         validation: PublicTest, measured every ``training.validate_every`` epochs with the averaged weights.
         resume: Continue from ``out/checkpoint.npz`` if it is there.
         max_minutes: Stop cleanly after the epoch that passes this many minutes.
         log: Called with one line per epoch; standard error by default.
 
     Raises:
-        InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
-        DataError: Fewer faces than one batch, or labels that no head of the recipe has.
+        InputError: ``out`` already holds a run and ``resume`` is False, the checkpoint is of another recipe, or the recipe
+            asks for what its architecture lacks.
+        DataError: Fewer faces than one batch, labels that no head of the recipe has, or a recipe that watches a figure
+            of the validation where there is none.
+        WeightsError: A file cannot be written, for example on a full disk. The last checkpoint is kept.
     """
     log = log or _to_stderr
-    recipe = _trainable(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), data, log)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
+    recipe = _trainable(recipe, data, log)
+    for watch in (recipe.early_stopping, recipe.plateau):
+        if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
+            raise DataError(
+                f"Recipe {recipe.name!r} watches {watch.get('monitor', 'val_loss')!r}; that needs validation data (PublicTest)."
+            )
     out = Path(out)
     checkpoint = out / "checkpoint.npz"
     if len(data) < recipe.batch_size:
@@ -282,33 +280,42 @@ def _epochs(
     max_minutes: float | None,
     log: Callable[[str], None],
 ) -> Run:
-    every = int(recipe.training.get("validate_every", 1))
+    every, watch = int(recipe.training.get("validate_every", 1)), recipe.early_stopping
+    best = out / "best.npz"
     begun = time.monotonic()
-    while epoch < recipe.epochs:
+    while epoch < recipe.epochs and not stops(history, watch):
         started = time.monotonic()
         if model.optimizer.weight_decay != recipe.weight_decay_at(epoch):
             model.optimizer.weight_decay = recipe.weight_decay_at(epoch)
             model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
-        batches = _Batches(data, recipe, augment, epoch)
-        # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
-        # can wait for a free thread for ever (seen on two cores).
-        steps = [model.train_on_batch(*batches[step], return_dict=True) for step in range(len(batches))]
+        if recipe.schedule == "constant":
+            model.optimizer.learning_rate = learning_rate_after(history, recipe)
+        steps = _train_epoch(model, recipe, _Batches(data, recipe, augment, epoch), out)
         row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
         row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         epoch += 1
+        averaged = None
         if validation is not None and (epoch % every == 0 or epoch == recipe.epochs):
-            row |= {name: round(value, 5) for name, value in _validate(model, validation, recipe).items()}
+            averaged = _averaged(model, recipe)
+            row |= {name: round(value, 5) for name, value in _validate(averaged, validation, recipe).items()}
         row["seconds"] = round(time.monotonic() - started, 1)
         history.append(row)
+        # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
+        if watch.get("restore_best", bool(watch)) and best_epoch(history, watch) == epoch:
+            save_weights(best, averaged if averaged is not None else _averaged(model, recipe))
         save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
         write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
         minutes = (time.monotonic() - begun) / 60
         log(_line(row, recipe.epochs, minutes))
-        if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
+        if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs and not stops(history, watch):
             log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
             return Run(recipe, _averaged(model, recipe), history, False, out)
     final = _averaged(model, recipe)
+    if watch.get("restore_best", bool(watch)) and best.exists():
+        load_weights(best, final)
+        log(f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}.")
+    write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
     if recipe.training.get("settle"):
         _settle(final, data, recipe)
     partial = out / "model.partial.keras"
@@ -317,13 +324,38 @@ def _epochs(
     return Run(recipe, final, history, True, out)
 
 
+def _train_epoch(model: keras.Model, recipe: Recipe, batches: _Batches, out: Path) -> list[dict[str, Any]]:
+    """Step through one epoch, keeping the recipe's snapshots on the way; returns the metrics of every step."""
+    # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
+    # can wait for a free thread for ever (seen on two cores).
+    kept = set(snapshot_steps(recipe, len(batches)))
+    logs = []
+    for step in range(len(batches)):
+        logs.append(model.train_on_batch(*batches[step], return_dict=True))
+        done = batches.epoch * len(batches) + step + 1
+        if done in kept:
+            save_weights(snapshot_path(out, done), _averaged(model, recipe))
+    return logs
+
+
+def snapshot_path(out: Path, step: int) -> Path:
+    """Return where a run's weights after a number of steps are kept."""
+    return out / "snapshots" / f"{step:07d}.npz"
+
+
 def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
     shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith("accuracy"))
     return f"epoch {row['epoch']}/{epochs}  {row['size']} px  {shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)"
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a crash leaves either the old file or the new one."""
+    """Write JSON so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
     partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is kept. Free some space and type --resume."
+        ) from error

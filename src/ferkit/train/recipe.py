@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .._geometry import CropGeometry
 from ..errors import InputError
 from ..labels import LabelSet, label_set
 
@@ -17,6 +19,30 @@ else:  # pragma: no cover - the same parser under its earlier name
     import tomli as tomllib
 
 __all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe", "tomllib"]
+
+# What each optimiser takes beside learning_rate, weight_decay and ema; an option that would be ignored is refused.
+OPTIMIZERS: dict[str, tuple[str, ...]] = {
+    "sgd": ("momentum", "nesterov"),
+    "adam": ("beta_1", "beta_2", "epsilon"),
+    "rmsprop": ("rho", "momentum", "epsilon"),
+}
+SCHEDULES = ("cosine", "constant")
+_WATCH = ("monitor", "patience", "min_delta")
+# The entries of each table; [model] is checked by the architecture, [balance] against the labels.
+_ENTRIES: dict[str, tuple[str, ...]] = {
+    "data": ("mean", "std", "size", "window", "standardise"),
+    "crop": tuple(f.name for f in fields(CropGeometry)),
+    "augment": (
+        *("crop", "rotation", "shear", "scale", "shift", "fill", "flip"),
+        *("brightness", "gain", "contrast", "erase", "erase_area"),
+    ),
+    "training": ("batch_size", "precision", "validate_every", "settle"),
+    "early_stopping": (*_WATCH, "restore_best"),
+    "plateau": (*_WATCH, "factor", "min_learning_rate"),
+    "snapshots": ("every", "keep"),
+    "release": ("default_output",),
+}
+_OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema")
 
 
 @dataclass(frozen=True)
@@ -61,12 +87,58 @@ class Recipe:
     optimizer: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     release: dict[str, Any] = field(default_factory=dict)
+    balance: dict[str, int] = field(default_factory=dict)
+    early_stopping: dict[str, Any] = field(default_factory=dict)
+    plateau: dict[str, Any] = field(default_factory=dict)
+    snapshots: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._check_entries()
+        self._check_training()
         if not self.heads or not self.stages:
             raise InputError(f"Recipe {self.name!r} needs at least one [[heads]] and one [[stages]] entry.")
         if any(stage.epochs < 0 or stage.size < 8 for stage in self.stages) or self.epochs < 1:
             raise InputError(f"Recipe {self.name!r} needs stages of at least one epoch in all and 8 pixels; got {self.stages}.")
+
+    def _check_entries(self) -> None:
+        for table, entries in _ENTRIES.items():
+            _known(f"[{table}] of recipe {self.name!r}", getattr(self, table), entries)
+        name = self.optimizer.get("name", "sgd")
+        if name not in OPTIMIZERS:
+            raise InputError(f"Unknown optimiser {name!r} in recipe {self.name!r}; expected one of {', '.join(OPTIMIZERS)}.")
+        _known(f"[optimizer] of recipe {self.name!r} ({name})", self.optimizer, (*_OPTIMIZER, *OPTIMIZERS[name]))
+        if "learning_rate" not in self.optimizer:
+            raise InputError(f"Recipe {self.name!r} needs learning_rate in [optimizer].")
+        if "mean" not in self.data or "std" not in self.data:
+            raise InputError(f"Recipe {self.name!r} needs mean and std of pixels / 255 in [data]; 0 and 1 leave them as they are.")
+
+    def _check_training(self) -> None:
+        """Refuse combinations of which one part would be ignored."""
+        if self.schedule not in SCHEDULES:
+            raise InputError(f"Unknown schedule {self.schedule!r} in recipe {self.name!r}; expected one of {', '.join(SCHEDULES)}.")
+        if self.schedule != "cosine":
+            cosine = [key for key in ("cycles", "warmup_epochs", "decay_epochs") if key in self.optimizer]
+            if cosine or any(stage.learning_rate is not None for stage in self.stages):
+                named = ", ".join(cosine) or "a stage's learning_rate"
+                raise InputError(f'Recipe {self.name!r}: {named} needs schedule = "cosine" in [optimizer].')
+        elif self.plateau:
+            raise InputError(f'Recipe {self.name!r}: [plateau] needs schedule = "constant" in [optimizer]; a cosine has its own fall.')
+        if "cycles" in self.optimizer and (
+            {"warmup_epochs", "decay_epochs"} & set(self.optimizer) or any(stage.learning_rate is not None for stage in self.stages)
+        ):
+            raise InputError(
+                f"Recipe {self.name!r}: cycles are equal cosines; warmup_epochs, decay_epochs and stages' rates contradict them."
+            )
+        for table in (self.early_stopping, self.plateau):
+            if table and int(table.get("patience", 0)) < 1:
+                raise InputError(f"Recipe {self.name!r}: a patience of {table.get('patience')}; expected epochs, at least 1.")
+        if self.plateau and not 0 < float(self.plateau.get("factor", 0)) < 1:
+            raise InputError(f"Recipe {self.name!r}: a plateau factor of {self.plateau.get('factor')}; expected more than 0, less than 1.")
+        every = self.snapshots.get("every")
+        if self.snapshots and not (every == "cycle" or (isinstance(every, int) and every > 0)):
+            raise InputError(f'Recipe {self.name!r}: snapshots every {every!r}; expected a number of iterations, or "cycle".')
+        if every == "cycle" and "cycles" not in self.optimizer:
+            raise InputError(f'Recipe {self.name!r}: snapshots every "cycle" need cycles in [optimizer].')
 
     @property
     def epochs(self) -> int:
@@ -78,8 +150,18 @@ class Recipe:
 
     @property
     def window(self) -> int:
-        """Side of the centre of a 48x48 face that the network sees once it is trained, pixels."""
-        return int(self.data.get("window", 48))
+        """Side of the centre of a face that the network sees once it is trained, pixels."""
+        return int(self.data.get("window", self.size))
+
+    @property
+    def size(self) -> int:
+        """Side of a face as prediction prepares it, pixels; training faces are 48x48 and are resized."""
+        return int(self.data.get("size", 48))
+
+    @property
+    def schedule(self) -> str:
+        """``"cosine"`` or ``"constant"``."""
+        return str(self.optimizer.get("schedule", "cosine"))
 
     def size_at(self, epoch: int) -> int:
         """Return the input size of an epoch, counted from 0."""
@@ -116,13 +198,34 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @staticmethod
+    def from_dict(table: dict[str, Any], source: str = "a recipe") -> Recipe:
+        """Return the recipe that :meth:`to_dict` gave. Raises InputError, which names ``source``."""
+        return _from_dict(table, source)
+
+
+def _known(where: str, given: Iterable[str], entries: Iterable[str]) -> None:
+    unknown = [key for key in given if key not in set(entries)]
+    if unknown:
+        raise InputError(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(entries)}.")
+
 
 def _from_dict(table: dict[str, Any], source: str) -> Recipe:
+    _known(source, table, [f.name for f in fields(Recipe)])
+    missing = [key for key in ("name", "seed", "model", "data", "heads", "stages", "optimizer") if key not in table]
+    if missing or "name" not in table["model"]:
+        raise InputError(
+            f"{source} is not a complete recipe: it lacks {', '.join(missing) or 'the name in [model]'}. "
+            f"Compare it with one of {', '.join(list_recipes())}."
+        )
+    for name, kind in (("heads", Head), ("stages", Stage)):
+        for entry in table[name]:
+            _known(f"[[{name}]] of {source}", entry, [f.name for f in fields(kind)])
     try:
         heads = tuple(Head(**head) for head in table["heads"])
         stages = tuple(Stage(**stage) for stage in table["stages"])
         return Recipe(**{**table, "heads": heads, "stages": stages})
-    except (KeyError, TypeError) as error:
+    except TypeError as error:
         raise InputError(f"{source} is not a complete recipe: {error}. Compare it with one of {', '.join(list_recipes())}.") from None
 
 
@@ -135,9 +238,19 @@ def list_recipes() -> list[str]:
 def load_recipe(name: str | Path) -> Recipe:
     """Load a recipe by its name, or from a TOML file of one's own.
 
+    A file with ``base = "NAME"`` starts from that recipe: its tables are merged entry by entry, its lists replaced.
+
     Raises:
-        InputError: Unknown name, or a malformed file.
+        InputError: Unknown name, or a malformed file; an entry that no recipe has is named, and those that it could be.
     """
+    table, source = _read(name)
+    return _from_dict(table, source)
+
+
+def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """Return a recipe's merged table and what to call it in messages."""
+    if str(name) in derived:
+        raise InputError(f"Recipe {name} is based on itself, by way of {', '.join(derived)}.")
     if str(name).endswith(".toml"):
         try:
             text, source = Path(name).read_text(encoding="utf-8"), str(name)
@@ -150,6 +263,17 @@ def load_recipe(name: str | Path) -> Recipe:
     else:
         raise InputError(f"Unknown recipe {str(name)!r}; expected one of {', '.join(list_recipes())}, or a path ending in .toml.")
     try:
-        return _from_dict(tomllib.loads(text), source)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source} is not valid TOML: {error}.") from None
+    base = table.pop("base", None)
+    return (table, source) if base is None else (_merged(_read(base, (*derived, str(name)))[0], table), source)
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``base`` with ``changes``, tables entry by entry."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

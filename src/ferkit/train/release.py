@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._geometry import CropGeometry, centre
+from .._geometry import CropGeometry
 from .._runtime import OpenCVRuntime
 from ..classify import ExpressionClassifier
 from ..errors import DataError, FerkitError
@@ -21,10 +21,10 @@ from ..labels import FERPLUS8
 from ..weights import WeightsSpec, sha256_of
 from .calibrate import calibrated_outputs
 from .card import write_card
-from .data import SIZE, Faces, read_faces
+from .data import Faces, read_faces
 from .evaluation import evaluate
-from .export import export_onnx, keras_outputs
-from .fitting import fit, normalise, write_json
+from .export import difference, export_onnx, keras_outputs
+from .fitting import fit, matching, normalise, prepare, write_json
 from .recipe import Recipe, load_recipe
 
 __all__ = ["train", "write_release"]
@@ -58,10 +58,11 @@ def train(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
-    training = read_faces(data, "Training", ferplus)
+    training = matching(read_faces(data, "Training", ferplus), recipe)
     for _, reason in training.skipped:
         print(f"Skipped {reason}", file=sys.stderr)
     validation = _validation(data, ferplus)
+    validation = None if validation is None else matching(validation, recipe)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes)
     if run.finished:
         source = Path(data).resolve().name
@@ -125,9 +126,9 @@ def write_release(
 
     logits = None
     if validation is not None:
-        batch = normalise(centre(validation.images, size)[:, None], recipe)
+        batch = normalise(prepare(validation.images, recipe)[:, None], recipe)
         logits = _run_batches(OpenCVRuntime((out / "model.onnx").read_bytes()), batch)
-        worst = float(np.abs(keras_outputs(model, recipe, batch[:256]) - logits[:256]).max())
+        worst = difference(logits[:256], keras_outputs(model, recipe, batch[:256]))
         if not worst < 1e-4:
             raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {min(256, len(batch))} faces; at most 1e-4 is allowed.")
     outputs, wanted = calibrated_outputs(recipe, logits, validation), recipe.release.get("default_output")
@@ -135,14 +136,15 @@ def write_release(
         name=name,
         files={file: _entry(out / file) for file in ("model.onnx", "model.keras")},
         input={
-            "size": SIZE,
+            "size": recipe.size,
             "window": size,
             "channels": 1,
             "layout": "nchw",
             "mean": recipe.data["mean"],
             "std": recipe.data["std"],
             "interpolation": "area",
-        },
+        }
+        | ({"standardise": True} if recipe.data.get("standardise") else {}),
         crop=CropGeometry(**recipe.crop),
         outputs=outputs,
         default_output=wanted if wanted in {output.name for output in outputs} else recipe.heads[0].labels,
@@ -210,6 +212,9 @@ def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
     for layer in fixed.layers:
         if isinstance(layer, keras.layers.Conv2D):
             macs += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:3]))
+        elif isinstance(layer, keras.layers.SeparableConv2D):
+            kernels = np.prod(layer.depthwise_kernel.shape) + np.prod(layer.pointwise_kernel.shape)
+            macs += int(np.prod(layer.output.shape[1:3]) * kernels)
         elif isinstance(layer, keras.layers.Dense):
             macs += int(np.prod(layer.kernel.shape))
     return {"name": model.name, "parameters": int(model.count_params()), "macs": macs}

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, InputError
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..fitting import CosineCycles, _to_stderr, write_json
+from ..fitting import _to_stderr, write_json
+from ..optimizer import CosineCycles
 from ..recipe import tomllib
 from .evaluation import AnnotatedPhoto, average_precision
 from .export import to_onnx

@@ -1,0 +1,149 @@
+"""Regenerate the tables of docs/zoo.md from docs/zoo/*.json, so that no figure is typed by hand.
+
+python docs/zoo.py                        # writes docs/zoo.md
+python docs/zoo.py --check                # writes nothing; exit code 1 if a table is stale
+python docs/zoo.py --nets                 # counts parameters and multiply-adds anew (needs the train extra)
+python docs/zoo.py --add runs/shallow     # keeps a finished run's history and metrics in docs/zoo/<recipe>.json
+python docs/zoo.py --add runs/shallow --ensemble report.json   # and what `ferkit evaluate --format json` said of its ensemble
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "zoo.md"
+KEPT = ROOT / "docs" / "zoo"
+
+# What the systems said of themselves. "-" where they gave no figure; none of these was measured here.
+SYSTEMS: dict[str, tuple[str, str]] = {
+    "conv3": ("A", "-"),
+    "shallow": ("B", "-"),
+    "shallow-6": ("B", "about 62 %; snapshot ensemble 63.7 %"),
+    "wide": ("B", "-"),
+    "wide-6": ("B", "63.6 %; snapshot ensemble 65.9 %"),
+    "resnet34": ("B", "-"),
+    "resnet34-6": ("B", "-"),
+    "conv4": ("C", "-"),
+    "vgg8": ("D", "65 % on train and validation"),
+    "vgg16": ("E", "66.83 % on the test split, ten random views"),
+    "mini-xception": ("Arriaga et al.", "66 %"),
+}
+HISTORY = ("epoch", "loss", "val_loss", "learning_rate", "seconds")
+
+
+def load(name: str) -> Any:
+    path = KEPT / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def percent(row: dict[str, Any]) -> str:
+    low, high = row["ci95"]
+    return f"{row['accuracy']:.2%} ({low:.1%} to {high:.1%})"
+
+
+def systems_table() -> str:
+    """Return the table of nets: size, claim, and our figures or that there are none yet."""
+    nets = load("nets")
+    lines = [
+        "| recipe | system | labels | parameters | multiply-adds | claimed | measured on PublicTest, 1 view (95 % interval) | 10 views | snapshot ensemble |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, (system, claimed) in SYSTEMS.items():
+        net, run = nets[name], load(name)
+        size = f"{net['labels']} | {net['parameters']:,} | {net['macs'] / 1e6:.1f} M"
+        if run is None:
+            measured = "not trained yet | - | -"
+        else:
+            rows = {str(row["tta"]): row for row in run["metrics"]}
+            ensemble = percent(run["ensemble"]) if "ensemble" in run else "-"
+            measured = f"{percent(rows['none'])}, n = {rows['none']['n']:,} | {rows['10']['accuracy']:.2%} | {ensemble}"
+        lines.append(f"| [{name}](../src/ferkit/train/recipes/{name}.toml) | {system} | {size} | {claimed} | {measured} |")
+    return "\n".join(lines) + "\n"
+
+
+def runs_table() -> str:
+    """Return one line per kept run: epochs, hours, machine."""
+    runs = [(name, load(name)) for name in SYSTEMS if load(name) is not None]
+    if not runs:
+        return "No run is kept yet.\n"
+    lines = ["| recipe | epochs | best val_loss | hours | machine |", "|---|---|---|---|---|"]
+    for name, run in runs:
+        losses = [row["val_loss"] for row in run["history"] if "val_loss" in row]
+        best = f"{min(losses):.4f}, epoch {1 + losses.index(min(losses))}" if losses else "-"
+        lines.append(f"| {name} | {run['epochs']} | {best} | {run['hours']} | {run['machine']} |")
+    return "\n".join(lines) + "\n"
+
+
+def page(text: str) -> str:
+    """Return the page with both tables replaced."""
+    for marker, table in (("systems", systems_table()), ("runs", runs_table())):
+        start, end = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
+        before, rest = text.split(start)
+        text = before + start + table + end + rest.split(end)[1]
+    return text
+
+
+def count_nets() -> None:
+    """Write docs/zoo/nets.json: parameters and multiply-adds of every net, from the code."""
+    from ferkit.train.fitting import _build
+    from ferkit.train.recipe import load_recipe
+    from ferkit.train.release import _architecture
+
+    nets = {}
+    for name in SYSTEMS:
+        recipe = load_recipe(name)
+        net = _architecture(_build(recipe), recipe.window)
+        nets[name] = {"labels": sum(len(h.label_set) for h in recipe.heads), "parameters": net["parameters"], "macs": net["macs"]}
+    write("nets", nets)
+
+
+def add(run: Path, ensemble: Path | None) -> None:
+    """Keep what a finished run measured."""
+    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+    history = json.loads((run / "history.json").read_text(encoding="utf-8"))["epochs"]
+    training = spec["training"]
+    name = training["recipe"]["name"]
+    if name not in SYSTEMS:
+        raise SystemExit(f"{run} is a run of {name!r}; expected one of {', '.join(SYSTEMS)}.")
+    keys = ("labels", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "ece")
+    kept = {
+        **{key: training[key] for key in ("epochs", "hours", "machine", "data", "seed")},
+        "metrics": [{key: row[key] for key in keys} for row in spec["metrics"]],
+        "history": [{key: value for key, value in row.items() if key in HISTORY or key.endswith("accuracy")} for row in history],
+    }
+    if ensemble is not None:
+        report = json.loads(ensemble.read_text(encoding="utf-8"))
+        kept["ensemble"] = {key: report[key] for key in ("weights", *keys)}
+    write(name, kept)
+
+
+def write(name: str, value: Any) -> None:
+    KEPT.mkdir(exist_ok=True)
+    (KEPT / f"{name}.json").write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only compare the tables")
+    parser.add_argument("--nets", action="store_true", help="count the nets anew")
+    parser.add_argument("--add", type=Path, metavar="RUN", help="keep a finished run")
+    parser.add_argument("--ensemble", type=Path, metavar="REPORT", help="with --add: the report of its snapshot ensemble")
+    args = parser.parse_args()
+    if args.nets:
+        count_nets()
+    if args.add:
+        add(args.add, args.ensemble)
+    text = PAGE.read_text(encoding="utf-8")
+    if args.check:
+        if page(text) != text:
+            raise SystemExit("docs/zoo.md: a table is stale; type: python docs/zoo.py")
+        return
+    PAGE.write_text(page(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

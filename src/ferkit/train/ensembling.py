@@ -1,0 +1,106 @@
+"""Ensembles made here: weights fitted on PublicTest, and the snapshots of one run as members. Fitting needs no Keras."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..ensemble import Ensemble, combined
+from ..errors import DataError, WeightsError
+from ..weights import WeightsSpec
+from .calibrate import fit_temperature
+from .data import Faces
+from .recipe import Recipe
+
+__all__ = ["fit_ensemble", "fit_weights", "snapshot_weights"]
+
+
+def fit_ensemble(ensemble: Ensemble, faces: Faces, *, weights: bool = True) -> Ensemble:
+    """Return the ensemble with weights and temperature that fit labelled faces.
+
+    Args:
+        ensemble: Its members are taken as they are.
+        faces: PublicTest; the faces whose label the ensemble does not answer are left out.
+        weights: False keeps the weights and fits the temperature alone.
+
+    Raises:
+        DataError: No face has one of the ensemble's labels.
+    """
+    if faces.label_set.classes != ensemble.labels.classes:
+        if not set(ensemble.labels) & set(faces.label_set):
+            raise DataError(f"The faces' labels are {', '.join(faces.label_set)}; {ensemble.name} answers {', '.join(ensemble.labels)}.")
+        faces = faces.restricted(ensemble.labels)
+    p = ensemble.member_probabilities(ensemble.logits(faces.images))
+    counts = fit_weights(p, faces.labels, ensemble.combine) if weights else ensemble.weights
+    scores = np.log(np.maximum(combined(p, counts, ensemble.combine), 1e-30)).astype(np.float64)
+    temperature = round(fit_temperature(scores, faces.labels), 4)
+    return Ensemble(ensemble.members, weights=counts.tolist(), combine=ensemble.combine, temperature=temperature, name=ensemble.name)
+
+
+def fit_weights(p: NDArray[np.float64], truth: NDArray[np.int64], combine: str = "probability", steps: int = 300) -> NDArray[np.float64]:
+    """Return the members' weights, 0 or more and 1 in all, that minimise the negative log-likelihood.
+
+    Both problems are convex, and both updates stay on the simplex by themselves, so that no solver is needed: expectation
+    maximisation for the mixture (Dempster, Laird and Rubin, 1977), exponentiated gradient for the product (Kivinen and
+    Warmuth, "Exponentiated gradient versus gradient descent for linear predictors", 1997).
+
+    Args:
+        p: Members' probabilities ``(members, n, k)``.
+        truth: True columns ``(n,)``.
+        combine: ``"probability"`` or ``"logit"``.
+        steps: Updates.
+    """
+    log = np.log(np.maximum(p, 1e-30))
+    right = log[:, np.arange(len(truth)), truth]
+    weights = np.full(len(p), 1 / len(p))
+    for _ in range(steps):
+        if combine == "probability":
+            share = weights[:, None] * np.exp(right)
+            weights = (share / np.maximum(share.sum(axis=0), 1e-300)).mean(axis=1)
+        else:
+            own = combined(p, weights, combine).astype(np.float64)
+            gradient = (np.einsum("mnk,nk->mn", log, own) - right).mean(axis=1)
+            weights = weights * np.exp(-(gradient - gradient.min()))
+        weights = weights / weights.sum()
+    return weights
+
+
+def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
+    """Turn the snapshots of a finished run into weights, each calibrated and measured on PublicTest.
+
+    Args:
+        run: The folder of a run whose recipe has ``[snapshots]``.
+        validation: PublicTest.
+
+    Returns:
+        Folders of weights ``run/snapshots/<run>-<step>``, in the order of the steps; those that are there already are kept.
+
+    Raises:
+        WeightsError: The run has not finished, or kept no snapshots.
+    """
+    from .checkpoint import load_weights
+    from .fitting import _build, matching
+    from .release import write_release
+
+    run = Path(run)
+    spec = WeightsSpec.load(run)
+    files = sorted((run / "snapshots").glob("*.npz"))
+    if not files:
+        raise WeightsError(f"{run} has no snapshots; expected a run of a recipe with [snapshots], for example shallow.")
+    stored = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    recipe = Recipe.from_dict(stored["recipe"], str(run))
+    told = {key: str(value) for key, value in (("source", spec.training["source"]), ("description", spec.training["data"]))}
+    faces, folders = matching(validation, recipe), []
+    for file in files:
+        folder = file.with_name(f"{run.resolve().name}-{file.stem}")
+        if not (folder / "card.md").exists():
+            model = _build(recipe)
+            load_weights(file, model)
+            write_release(
+                model, recipe, folder, folder.name, faces, stored["epochs"], int(spec.training["faces"]), licence=spec.licence, **told
+            )
+        folders.append(folder)
+    return folders
