@@ -35,7 +35,7 @@ FLOORS = {
 # Pipeline.video() likewise: a method of the class that users hold, done one floor up.
 ALLOWED = {("results", "_draw"), ("pipeline", "video")}
 # Nothing outside train/ imports train/, a command of the cli excepted; the same holds for the rooms with extras.
-GUARDED = {"train": {"cli"}, "serve": {"cli", "_commands"}, "batch": {"cli"}}
+GUARDED = {"train": {"cli", "_commands"}, "serve": {"cli", "_commands"}, "batch": {"cli"}}
 
 
 def room(path: Path) -> str:

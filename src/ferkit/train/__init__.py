@@ -9,6 +9,7 @@ from ..errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from .evaluation import evaluate as evaluate
+    from .finetuning import finetune as finetune
     from .fitting import Run as Run
     from .fitting import fit as fit
     from .models import build_model as build_model
@@ -23,6 +24,7 @@ _HOMES = {
     "Run": "fitting",
     "build_model": "models",
     "evaluate": "evaluation",
+    "finetune": "finetuning",
     "fit": "fitting",
     "list_recipes": "recipe",
     "load_recipe": "recipe",
@@ -38,7 +40,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli"):
+        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli", "scipy"):
             raise MissingExtraError(str(error.name), "train", f"ferkit.train.{name}") from error
         raise
     except ValueError as error:
