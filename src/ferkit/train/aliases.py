@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["canonical", "columns_of"]
+from ..labels import FER7
+
+__all__ = ["canonical", "columns_of", "label_order"]
 
 _ALIASES = {
     "anger": "angry",
@@ -22,6 +24,12 @@ def canonical(label: str) -> str:
     """Return FER2013's name for a label if there is one (``Happiness`` is ``happy``), else the label in lower case."""
     name = label.strip().lower()
     return _ALIASES.get(name, name)
+
+
+def label_order(label: str) -> tuple[int, str]:
+    """Sort key: FER2013's labels in their own order, whatever they are called, then the others by name."""
+    name = canonical(label)
+    return (FER7.classes.index(name) if name in FER7.classes else len(FER7), label)
 
 
 def columns_of(wanted: Sequence[str], labels: Sequence[str]) -> list[int] | None:

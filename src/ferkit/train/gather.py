@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..classify import ExpressionClassifier
 from ..detect import FaceDetector
 from ..errors import DataError
-from ..labels import FER7, LabelSet
-from .aliases import canonical
+from ..labels import LabelSet
+from .aliases import label_order
 from .data import Faces
 from .folders import read_photos, split_folders
 from .head import hold_out
@@ -64,7 +64,7 @@ def gather(data: Path, classifier: ExpressionClassifier, detector: FaceDetector,
 
     labels: list[str] = []
     left_out: list[str] = []
-    for name in sorted(set(names), key=_order):
+    for name in sorted(set(names), key=label_order):
         own = names == name
         enough = len(set(group[own])) >= 2 and not given[own].all()
         (labels if enough else left_out).append(name)
@@ -92,12 +92,6 @@ def gather(data: Path, classifier: ExpressionClassifier, detector: FaceDetector,
         return Faces(images[rows], truth[rows], label_set)
 
     return Table(part(keep & ~held), part(keep & held), group[keep & ~held], tuple(skipped))
-
-
-def _order(label: str) -> tuple[int, str]:
-    """FER2013's labels in their own order, the others after them by name."""
-    name = canonical(label)
-    return (FER7.classes.index(name) if name in FER7.classes else len(FER7), label)
 
 
 def _shuffled(images: NDArray[np.uint8], seed: int) -> NDArray[np.int64]:

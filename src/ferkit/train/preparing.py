@@ -18,6 +18,7 @@ from .._image import load_image
 from ..classify import ExpressionClassifier
 from ..detect import FaceDetector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
+from .aliases import label_order
 from .copies import copies, format_copies
 from .data import _FOLDER_SPLITS, SPLITS, read_csv
 from .folders import cut, label_files, split_folders
@@ -90,7 +91,7 @@ def prepare(
         rows[split] = [row for row in found if "skipped" not in row]
         _write_tables(out / split, rows[split])
 
-    labels = list(dict.fromkeys(item.label for item in items))
+    labels = sorted({item.label for item in items}, key=label_order)
     counts = {split: {label: sum(row["label"] == label for row in own) for label in labels} for split, own in rows.items()}
     faces = {split: _stack([out / row["path"] for row in own], size) for split, own in rows.items()}
     found_copies = copies(
