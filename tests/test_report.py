@@ -249,3 +249,28 @@ def test_evaluate_finds_faces_in_photos(tmp_path: Path, photo: Path) -> None:
     (tmp_path / "happy" / "a.jpg").write_bytes(photo.read_bytes())
     report = evaluate(ExpressionClassifier(), tmp_path, detector=FaceDetector("haar"))
     assert (report["n"], report["accuracy"]) == (1, 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(any(importlib.util.find_spec(n) is None for n in ("tensorflow", "ai_edge_litert")), reason="needs the train extra")
+def test_bare_keras_and_tflite_files_agree(tmp_path: Path, crops: np.ndarray) -> None:
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 32, 3))
+    hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(7, activation="softmax")(hidden))
+    model.save(tmp_path / "m.keras")
+    model.export(str(tmp_path / "saved"), verbose=False)
+    (tmp_path / "m.tflite").write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
+    first, second = (PeerClassifier(tmp_path / name).predict_proba(crops) for name in ("m.keras", "m.tflite"))
+    assert first.shape == (len(crops), 7)
+    assert np.abs(first - second).max() < 1e-4
+    small = PeerClassifier(tmp_path / "m.keras").prepare(crops)
+    grey = np.repeat(small[:4].mean(axis=-1, keepdims=True), 3, axis=-1).astype(np.float32)
+    assert np.abs(keras.ops.convert_to_numpy(model(grey / 255)) - first[:4]).max() < 1e-3  # a grey face is repeated thrice
+    data = write_fer_csv(tmp_path / "fer2013.csv", 7, 7)
+    done = CliRunner().invoke(main, ["evaluate", "--data", str(data), "--weights", str(tmp_path / "m.tflite"), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["weights"] == "m.tflite"
