@@ -275,38 +275,6 @@ def _locate(weights: str | None, force: bool) -> Path:
 
 
 @main.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
-@click.option("--split", default="PublicTest", show_default=True, help="Training, PublicTest or PrivateTest.")
-@click.option("--ferplus", type=click.Path(path_type=Path), help="fer2013new.csv: score against the FER+ majority instead.")
-@_classifier_options
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option("--limit", type=click.IntRange(1), help="Only the first faces of the split.")
-def evaluate(
-    data: Path,
-    split: str,
-    ferplus: Path | None,
-    weights: str | None,
-    labels: str | None,
-    tta: str | None,
-    runtime: str,
-    format_: str,
-    limit: int | None,
-) -> None:
-    """Measure weights on labelled faces: accuracy with its 95 % interval, macro-F1, calibration, confusion matrix."""
-    from .ensemble import open_classifier
-    from .train.evaluation import evaluate as measure
-    from .train.evaluation import format_report
-
-    classifier = open_classifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
-    report = measure(classifier, data, split=split, ferplus=ferplus, limit=limit)
-    click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
-    for _, reason in report["skipped"]:
-        click.echo(f"ferkit: {reason}", err=True)
-    if report["skipped"]:
-        sys.exit(1)
-
-
-@main.command()
 @click.option("--recipe", required=True, help="A recipe's name, or a TOML file.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
 @click.option("--ferplus", type=click.Path(path_type=Path), help="FER+ votes, fer2013new.csv.")
@@ -325,11 +293,13 @@ def train(recipe: str, data: Path, ferplus: Path | None, out: Path, resume: bool
 
 from ._commands.detector import train_detector  # noqa: E402 - these cost no more than click; their own imports are inside
 from ._commands.ensemble import ensemble  # noqa: E402
+from ._commands.evaluate import evaluate  # noqa: E402
+from ._commands.export import export  # noqa: E402
+from ._commands.finetune import finetune  # noqa: E402
+from ._commands.prepare import prepare  # noqa: E402
+from ._commands.push import push  # noqa: E402
 from ._commands.serve import serve  # noqa: E402
 from ._commands.video import video, webcam  # noqa: E402
 
-main.add_command(ensemble)
-main.add_command(serve)
-main.add_command(train_detector)
-main.add_command(video)
-main.add_command(webcam)
+for command in (ensemble, evaluate, export, finetune, prepare, push, serve, train_detector, video, webcam):
+    main.add_command(command)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .ensembling import fit_ensemble as fit_ensemble
     from .ensembling import snapshot_weights as snapshot_weights
     from .evaluation import evaluate as evaluate
+    from .finetuning import finetune as finetune
     from .fitting import Run as Run
     from .fitting import fit as fit
     from .models import build_model as build_model
@@ -26,6 +27,7 @@ _HOMES = {
     "Run": "fitting",
     "build_model": "models",
     "evaluate": "evaluation",
+    "finetune": "finetuning",
     "fit": "fitting",
     "fit_ensemble": "ensembling",
     "list_recipes": "recipe",
@@ -44,7 +46,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli"):
+        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli", "scipy"):
             raise MissingExtraError(str(error.name), "train", f"ferkit.train.{name}") from error
         raise
     except ValueError as error:

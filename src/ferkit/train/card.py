@@ -36,7 +36,9 @@ def _lines(spec: WeightsSpec) -> list[str]:
     if any(len(o.columns) > 1 for o in spec.outputs):
         lines += ["`mixed` multiplies the distributions of the heads over the FER2013 labels; its exponents are in `spec.json`.", ""]
     lines += ["## Measured", ""]
-    if spec.metrics:
+    if "base" in training:
+        lines += _finetuned(spec)
+    elif spec.metrics:
         lines += [
             f"On {spec.selection}, which also served to fit the temperatures (one number a label set) and to choose among recipes; "
             "PrivateTest was not used.",
@@ -64,11 +66,35 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"- Data: {training['data']}, {training['faces']:,} faces. FER+ votes are annotation beyond FER2013's own labels."
         if "FER+" in training["data"]
         else f"- Data: {training['data']}, {training['faces']:,} faces.",
-        f"- Recipe: `{training['recipe']['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}.",
+        _recipe(spec),
         f"- Crop of a detected face: {_crop(spec)}",
         f"- Licence: {spec.licence}.",
     ]
     return lines
+
+
+def _finetuned(spec: WeightsSpec) -> list[str]:
+    lines = ["On the held-out part of the data, which shares no picture and no near copy with the part that was learnt from:", ""]
+    for m in spec.metrics:
+        low, high = m["ci95"]
+        lines += [f"- accuracy {m['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {m['n']:,}), ECE {m['ece']:.3f}."]
+        lines += [f"- Recall per label: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}."]
+        for title, paired in (("the same faces", m.get("before")), ("FER2013's PublicTest", m.get("publictest"))):
+            if paired:
+                low, high = paired["ci95"]
+                lines += [
+                    f"- The base, labels `{paired['against']}`, on {title}: {paired['before']:.1%}; these weights {paired['after']:.1%}. "
+                    f"Difference {100 * paired['difference']:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, n = {paired['n']:,}."
+                ]
+    return [*lines, ""]
+
+
+def _recipe(spec: WeightsSpec) -> str:
+    training = spec.training
+    if "base" in training:
+        base = training["base"]
+        return f"- Fine-tuned from `{base['name']}` (trained on {base['data']}), seed {training['seed']}, on {training['machine']}."
+    return f"- Recipe: `{training['recipe']['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}."
 
 
 def _crop(spec: WeightsSpec) -> str:

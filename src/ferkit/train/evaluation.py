@@ -2,48 +2,99 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..classify import ExpressionClassifier
-from ..ensemble import Ensemble
+from ..detect import FaceDetector
 from ..errors import DataError
 from ..labels import FER6, FER7, FERPLUS8
+from .aliases import columns_of
+from .curves import coverage_risk, reliability
 from .data import Faces, read_faces
+from .folders import read_photos
 
-__all__ = ["evaluate", "expected_calibration_error", "format_report", "score", "wilson"]
+__all__ = ["Classifier", "Measurement", "evaluate", "expected_calibration_error", "format_report", "measure", "score", "wilson"]
+
+
+class Classifier(Protocol):
+    """What measuring asks of a classifier, an ensemble or a peer's model."""
+
+    name: Any
+    labels: Any
+    crop: Any
+    tta: str | int
+
+    def prepare(self, crops: Any) -> NDArray[np.uint8]: ...
+
+    def predict_proba(self, crops: Any) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A report, and what it was made from.
+
+    Attributes:
+        report: As :func:`evaluate` returns it.
+        images: uint8, the faces that were measured.
+        probabilities: float32 ``(n, k)``.
+        truth: int64 ``(n,)``.
+    """
+
+    report: dict[str, Any]
+    images: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    truth: NDArray[np.int64]
 
 
 def evaluate(
-    classifier: ExpressionClassifier | Ensemble,
+    classifier: Classifier | ExpressionClassifier,
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
     ferplus: str | Path | None = None,
     limit: int | None = None,
     logits: NDArray[np.float32] | None = None,
+    detector: FaceDetector | None = None,
 ) -> dict[str, Any]:
     """Measure a classifier on one split.
 
     Args:
-        classifier: Anything with ``predict_proba``, ``labels`` and ``name``.
+        classifier: Anything with ``predict_proba``, ``labels``, ``name`` and ``tta``; for folders also ``prepare`` and ``crop``.
         data: ``fer2013.csv``, a folder with one folder per label, or Faces.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
         ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
         limit: Only the first faces.
         logits: The classifier's raw outputs on all these faces, if they are already known.
+        detector: Finds the faces of a folder's photos, the largest of each; None: the pictures are ready crops.
 
     Returns:
         ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
-        prediction), ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``.
+        prediction), ``reliability``, ``coverage_risk``, ``aurc``, ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``.
 
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
     """
-    faces = data if isinstance(data, Faces) else read_faces(data, split, ferplus)
+    return measure(classifier, data, split=split, ferplus=ferplus, limit=limit, logits=logits, detector=detector).report
+
+
+def measure(
+    classifier: Classifier | ExpressionClassifier,
+    data: str | Path | Faces,
+    *,
+    split: str = "PublicTest",
+    ferplus: str | Path | None = None,
+    limit: int | None = None,
+    logits: NDArray[np.float32] | None = None,
+    detector: FaceDetector | None = None,
+    progress: bool = False,
+) -> Measurement:
+    """As :func:`evaluate`, but returns what the report was made from as well. ``progress`` shows a bar while a folder is read."""
+    faces = data if isinstance(data, Faces) else _read(classifier, Path(data), split, ferplus, detector, progress)
     if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
         faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
     classes = list(classifier.labels)
@@ -53,20 +104,29 @@ def evaluate(
         names, truth_name = [FERPLUS8[i] for i in winner[keep]], "FER+ majority, unknown and not-face removed"
     else:
         names, truth_name = [faces.label_set[i] for i in faces.labels], faces.label_set.name
-    present = sorted(set(names) - set(classes))
-    if present:
+    present = sorted(set(names))
+    columns = {name: columns_of([name], classes) for name in present}
+    unknown = [name for name, found in columns.items() if found is None]
+    if unknown:
         raise DataError(
-            f"The data has labels that {classifier.name} ({', '.join(classes)}) does not answer: {', '.join(present)}. "
+            f"The data has labels that {classifier.name} ({', '.join(classes)}) does not answer: {', '.join(unknown)}. "
             "Choose a label set that has them with --labels."
         )
-    truth = np.array([classes.index(name) for name in names])[:limit]
-    if logits is None:
-        probabilities = classifier.predict_proba(faces.images[keep][:limit])
-    else:
+    truth = np.array([(columns[name] or [0])[0] for name in names], np.int64)[:limit]
+    images = faces.images[keep][:limit]
+    if logits is not None and isinstance(classifier, ExpressionClassifier):
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
+    else:
+        probabilities = classifier.predict_proba(images)
     head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": classifier.tta}
     skipped = {"skipped": [list(entry) for entry in faces.skipped]}
-    return {**score(probabilities, truth, classes), **head, **skipped}
+    return Measurement({**score(probabilities, truth, classes), **head, **skipped}, images, probabilities, truth)
+
+
+def _read(classifier: Any, path: Path, split: str, ferplus: str | Path | None, detector: FaceDetector | None, progress: bool) -> Faces:
+    if not path.is_dir() or ferplus is not None:
+        return read_faces(path, split, ferplus)
+    return read_photos(path, classifier, detector or FaceDetector("none"), split=split, progress=progress).faces
 
 
 def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
@@ -82,6 +142,7 @@ def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes:
     f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros(k), where=precision + recall > 0)
     seen = actual > 0
     n = len(truth)
+    abstaining = coverage_risk(probabilities, truth)
     return {
         "accuracy": float(right.sum() / n),
         "n": n,
@@ -94,6 +155,9 @@ def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes:
             for i, name in enumerate(classes)
         },
         "confusion": {"labels": classes, "rows": confusion.tolist()},
+        "reliability": reliability(probabilities, truth),
+        "coverage_risk": {key: abstaining[key] for key in ("coverage", "risk")},
+        "aurc": abstaining["aurc"],
     }
 
 
@@ -118,12 +182,12 @@ def format_report(report: dict[str, Any]) -> str:
     lines = [
         f"{report['weights']} on {report['split']} ({report['truth']}), labels {report['labels']}, tta {report['tta']}",
         f"accuracy   {report['accuracy']:.2%}   95 % interval {low:.2%} to {high:.2%}   n = {report['n']:,}",
-        f"macro-F1   {report['macro_f1']:.4f}   mean recall {report['mean_recall']:.4f}   ECE {report['ece']:.4f}",
+        f"macro-F1   {report['macro_f1']:.4f}   mean recall {report['mean_recall']:.4f}   ECE {report['ece']:.4f}   AURC {report['aurc']:.4f}",
         "",
         f"{'label':<10} {'n':>6} {'precision':>10} {'recall':>8} {'F1':>8}",
     ]
     for name, row in report["per_label"].items():
         lines.append(f"{name:<10} {row['n']:>6} {row['precision']:>10.3f} {row['recall']:>8.3f} {row['f1']:>8.3f}")
     if report["skipped"]:
-        lines += ["", f"{len(report['skipped'])} file(s) could not be read and are not counted."]
+        lines += ["", f"{len(report['skipped'])} file(s) could not be used and are not counted."]
     return "\n".join(lines)

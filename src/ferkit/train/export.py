@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,10 +19,10 @@ from .recipe import Recipe
 __all__ = ["difference", "export_onnx", "keras_outputs"]
 
 
-def _inference_model(model: keras.Model, recipe: Recipe, size: int) -> keras.Model:
+def _inference_model(model: keras.Model, names: Sequence[str], size: int) -> keras.Model:
     """Wrap a network: faces ``(n, 1, size, size)`` in, as engines want them; its heads side by side out."""
     faces = keras.Input((1, size, size), name="face")
-    heads = [model.get_layer(head.labels) for head in recipe.heads]
+    heads = [model.get_layer(name) for name in names]
     trunk = keras.Model(model.input, heads[0].input)
     # One channel: (1, H, W) and (H, W, 1) are the same numbers in the same order.
     features = trunk(keras.layers.Reshape((size, size, 1))(faces), training=False)
@@ -41,15 +42,21 @@ def difference(answered: NDArray[np.float32], expected: NDArray[np.float32]) -> 
     return float(np.abs(answered - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def export_onnx(model: keras.Model, recipe: Recipe, path: Path, size: int = 48) -> None:
-    """Write ``path``: float32 ``(n, 1, size, size)``, normalised, to logits ``(n, columns)``, heads in recipe order.
+def export_onnx(model: keras.Model, heads: Recipe | Sequence[str], path: Path, size: int = 48) -> None:
+    """Write ``path``: float32 ``(n, 1, size, size)``, normalised, to logits ``(n, columns)``, heads in their order.
+
+    Args:
+        model: With one linear layer a head.
+        heads: The heads' layers by name, or the recipe that names them.
+        path: Of the file.
+        size: Side of the network's input, pixels.
 
     Raises:
         FerkitError: The engine's answers differ from Keras's by more than 1e-4 (:func:`difference`) on random faces.
     """
     from .._runtime import OpenCVRuntime
 
-    wrapped = _inference_model(model, recipe, size)
+    wrapped = _inference_model(model, [head.labels for head in heads.heads] if isinstance(heads, Recipe) else heads, size)
     sample = np.random.default_rng(0).normal(size=(4, 1, size, size)).astype(np.float32)
     expected = ops.convert_to_numpy(wrapped(sample, training=False))
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
