@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
@@ -52,8 +53,10 @@ def train_detector(
     photos, negatives = read_photos(data)
     dev = read_annotated(data / "dev") if (data / "dev").is_dir() else None
     if fit_detector(photos, negatives, out, recipe=recipe, validation=dev, resume=resume, max_minutes=max_minutes):
-        about = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
+        about: dict[str, Any] = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
         about["faces"] = int(sum((~photo.ignore).sum() for photo in photos))
+        history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
+        about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
         write_detector(out, recipe, dev, about, licence)
     return out
 
@@ -153,6 +156,6 @@ def _card(spec: DetectorSpec) -> list[str]:
         f"- Data: {training['photos']:,} photos with {training['faces']:,} faces and {training['negatives']:,} without. Most boxes and all "
         "landmarks come from a teacher (YuNet, MIT), a part of the boxes from people.",
         f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {training['recipe']['epochs']} epochs of "
-        f"{training['recipe']['pictures']:,} pictures, on {training['machine']}.",
+        f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
         f"- Licence: {spec.licence}.",
     ]
