@@ -81,17 +81,19 @@ def main() -> None:
     parser.add_argument("--photos", required=True, type=Path)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--curve", type=float, default=60, help="seconds of video between two readings of the memory")
+    parser.add_argument("--video", type=Path, help="where the video lies, or is to be kept; made if it is not there")
     parser.add_argument("--out")
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
-        video = Path(folder) / "synthetic.mp4"
-        # In a process of its own: what the encoder leaves in memory is not the pipeline's.
-        maker = multiprocessing.get_context("spawn").Process(target=make, args=(args.photos, args.minutes * 60, video))
-        maker.start()
-        maker.join()
-        if maker.exitcode:
-            raise SystemExit("The video could not be made.")
+        video = args.video or Path(folder) / "synthetic.mp4"
+        if not video.exists():
+            # In a process of its own: what the encoder leaves in memory is not the pipeline's.
+            maker = multiprocessing.get_context("spawn").Process(target=make, args=(args.photos, args.minutes * 60, video))
+            maker.start()
+            maker.join()
+            if maker.exitcode:
+                raise SystemExit("The video could not be made.")
         figures = measure(video, args.photos, args.minutes * 60, args.curve)
     record(args.out, {"minutes": args.minutes, "figures": figures})
 

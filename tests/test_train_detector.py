@@ -19,7 +19,7 @@ import keras
 from ferkit import DataError, Face, FaceDetector, InputError
 from ferkit.train.detector.evaluation import AnnotatedPhoto, read_annotated, score_detections
 from ferkit.train.detector.export import to_onnx
-from ferkit.train.detector.fitting import DetectorRecipe, fit_detector, load_detector_recipe
+from ferkit.train.detector.fitting import DetectorRecipe, Stage, fit_detector, load_detector_recipe
 from ferkit.train.detector.model import COLUMNS, STRIDES, build_detector
 from ferkit.train.detector.photos import Augmentation, LabelledPhoto, PhotoPool, read_photos, sample
 from ferkit.train.detector.release import multiply_adds, train_detector
@@ -187,11 +187,10 @@ def test_export_names_a_layer_that_it_does_not_know() -> None:
 TINY = DetectorRecipe(
     name="tiny",
     seed=1,
-    epochs=3,
+    stages=(Stage(2, 3e-3), Stage(1, 1e-3, landmarks=20.0, precise=0.01)),
     pictures=16,
     batch_size=8,
     size=96,
-    learning_rate=3e-3,
     warmup_epochs=0.5,
     weight_decay=0.01,
     ema=0.8,
@@ -242,7 +241,7 @@ def write_data(folder: Path) -> Path:
 
 def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     data = write_data(tmp_path / "faces")
-    out = train_detector(data, tmp_path / "mine", recipe=replace(TINY, epochs=1), licence="CC0-1.0")
+    out = train_detector(data, tmp_path / "mine", recipe=replace(TINY, stages=(Stage(1, 1e-3),)), licence="CC0-1.0")
     detector = FaceDetector("ferkit", model=out)
     detector.detect(face_photo(0).pixels)
     spec = json.loads((out / "spec.json").read_text())
@@ -287,7 +286,7 @@ def test_average_precision_by_hand() -> None:
     assert scores.ap50 == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
     assert scores.recall == 1
     assert scores.recall_strict == 0.5
-    assert scores.threshold == pytest.approx(0.9)
+    assert scores.threshold == pytest.approx(0.9)  # below it one in two or three is wrong
     twice = score_detections([[hit, replace(hit, score=0.85)]], [photo])
     assert twice.ap50 == pytest.approx(0.5)
     ignored = replace(photo, ignore=np.array([True, False]))

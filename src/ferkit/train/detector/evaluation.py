@@ -19,6 +19,7 @@ from ...results import Face
 
 __all__ = ["LEAST_SCORE", "AnnotatedPhoto", "DetectionScores", "average_precision", "read_annotated", "score_detections"]
 
+_PRECISION = 0.9
 LEAST_SCORE = 0.02  # scores below this would only lengthen the tail of the precision-recall curve
 
 
@@ -41,7 +42,7 @@ class DetectionScores:
         ap50: Area under the precision-recall curve, IoU at least 0.5, all points.
         recall: At one false positive per picture.
         recall_strict: At one false positive in ten pictures.
-        threshold: The score at which the latter holds; None if it never does.
+        threshold: The lowest score at which nine of ten detections are right; None if there is none.
         faces, pictures: Counts.
     """
 
@@ -99,12 +100,13 @@ def score_detections(
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     ap = float(np.sum(np.diff(np.concatenate([[0.0], recall])) * envelope))
 
-    def at(per_picture: float) -> tuple[float, float | None]:
+    def at(per_picture: float) -> float:
         allowed = np.flatnonzero(misses <= per_picture * len(photos))
-        return (float(recall[allowed[-1]]), float(scores[allowed[-1]])) if len(allowed) else (0.0, None)
+        return float(recall[allowed[-1]]) if len(allowed) else 0.0
 
-    strict, threshold = at(0.1)
-    return DetectionScores(ap, at(1.0)[0], strict, threshold, faces, len(photos))
+    precise = np.flatnonzero(precision >= _PRECISION)
+    threshold = float(scores[precise[-1]]) if len(precise) else None
+    return DetectionScores(ap, at(1.0), at(0.1), threshold, faces, len(photos))
 
 
 def _outcomes(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,22 @@ _RECIPE = Path(__file__).with_name("ferkit-face.toml")
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Epochs under one cosine of the learning rate, with one weight of the landmarks in the loss.
+
+    Attributes:
+        epochs, learning_rate: The rate at the start; it falls to 0.
+        landmarks: Weight.
+        precise: Error, in face sizes, below which landmarks cost quadratically: the smaller, the more exact they become.
+    """
+
+    epochs: int
+    learning_rate: float
+    landmarks: float = 5.0
+    precise: float = 0.05
+
+
+@dataclass(frozen=True)
 class DetectorRecipe:
     """All choices of a detector's training run.
 
@@ -39,19 +56,19 @@ class DetectorRecipe:
         name, seed: As in a classifier's recipe.
         model: Options of :func:`build_detector`.
         augment: See :class:`Augmentation`.
-        epochs, pictures, batch_size, size: Epochs of so many pictures of ``size`` x ``size`` pixels.
-        learning_rate, warmup_epochs, weight_decay, ema: AdamW under one cosine.
+        stages: One after another.
+        pictures, batch_size, size: An epoch has so many pictures of ``size`` x ``size`` pixels.
+        warmup_epochs, weight_decay, ema: Of AdamW.
         precision: Keras dtype policy.
         validate_every: Epochs between measurements.
     """
 
     name: str
     seed: int
-    epochs: int
+    stages: tuple[Stage, ...]
     pictures: int
     batch_size: int
     size: int
-    learning_rate: float
     warmup_epochs: float
     weight_decay: float
     ema: float
@@ -61,10 +78,23 @@ class DetectorRecipe:
     augment: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(s if isinstance(s, Stage) else Stage(**s) for s in self.stages))
         if self.size % 32:
             raise InputError(f"Recipe {self.name!r}: size {self.size}; expected a multiple of 32.")
         if min(self.epochs, self.pictures // self.batch_size) < 1:
             raise InputError(f"Recipe {self.name!r}: {self.epochs} epochs of {self.pictures} pictures are not one batch.")
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+    def stage_at(self, epoch: int) -> Stage:
+        """Return the stage of an epoch, counted from 0."""
+        for stage in self.stages:
+            if epoch < stage.epochs:
+                return stage
+            epoch -= stage.epochs
+        return self.stages[-1]
 
     @property
     def steps(self) -> int:
@@ -123,15 +153,21 @@ def _batches(
 
 def _compiled(recipe: DetectorRecipe) -> keras.Model:
     model = _with_flat_output(build_detector(**recipe.model))
-    total = recipe.epochs * recipe.steps
-    schedule = CosineCycles([(total, total, recipe.learning_rate)], int(recipe.warmup_epochs * recipe.steps))
+    cycles = [(stage.epochs * recipe.steps, stage.epochs * recipe.steps, stage.learning_rate) for stage in recipe.stages]
+    schedule = CosineCycles(cycles, int(recipe.warmup_epochs * recipe.steps))
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.ema, global_clipnorm=10.0
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(optimizer=optimizer, loss=detection_loss, jit_compile=False)
     optimizer.build(model.trainable_variables)
+    model.optimizer = optimizer
     return model
+
+
+def _ask(model: keras.Model, stage: Stage) -> None:
+    """Set the loss of a stage; the optimiser keeps what it knows."""
+    loss = partial(detection_loss, landmarks=stage.landmarks, precise=stage.precise)
+    model.compile(optimizer=model.optimizer, loss=loss, jit_compile=False)
 
 
 def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, negatives: list[LabelledPhoto], steps: int) -> keras.Model:
@@ -208,8 +244,12 @@ def fit_detector(
         model = _compiled(recipe)
         epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
         begun = time.monotonic()
+        asked = None
         while epoch < recipe.epochs:
             started = time.monotonic()
+            if asked is not recipe.stage_at(epoch):
+                asked = recipe.stage_at(epoch)
+                _ask(model, asked)
             losses = [model.train_on_batch(*batch) for batch in _batches(pool, negatives, recipe, epoch, recipe.steps)]
             epoch += 1
             row: dict[str, Any] = {"epoch": epoch, "loss": round(float(np.mean(losses[-recipe.steps :])), 5)}

@@ -66,7 +66,7 @@ def write_detector(
 ) -> DetectorSpec:
     """Write ``spec.json`` and ``card.md`` beside ``model.onnx`` and ``model.keras`` of a finished run.
 
-    The threshold is the score at which one picture in ten of the development part holds a false positive; 0.5 without one.
+    The threshold is the score at which nine of ten detections on the development part are right; 0.5 without one.
     """
     onnx = (out / "model.onnx").read_bytes()
     network = keras.saving.load_model(out / "model.keras", compile=False)
@@ -155,7 +155,7 @@ def _card(spec: DetectorSpec) -> list[str]:
         "",
         f"- Data: {training['photos']:,} photos with {training['faces']:,} faces and {training['negatives']:,} without. Most boxes and all "
         "landmarks come from a teacher (YuNet, MIT), a part of the boxes from people.",
-        f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {training['recipe']['epochs']} epochs of "
+        f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {sum(s['epochs'] for s in training['recipe']['stages'])} epochs of "
         f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
         f"- Licence: {spec.licence}.",
     ]

@@ -67,7 +67,7 @@ def _claim(target: NDArray[np.float32], box: NDArray[np.float32], landmarks: NDA
     cell[..., TARGET_COLUMNS["has_landmarks"]] = known
 
 
-def detection_loss(target: Any, answer: Any) -> Any:
+def detection_loss(target: Any, answer: Any, landmarks: float = 5.0, precise: float = 0.05) -> Any:
     """Cost per picture ``(n,)``: varifocal scores, generalised IoU, landmarks; each divided by the batch's positive cells.
 
     Sources: Zhang et al., "VarifocalNet", CVPR 2021 (a face's score is trained towards its box's IoU); Rezatofighi et al.,
@@ -76,6 +76,8 @@ def detection_loss(target: Any, answer: Any) -> Any:
     Args:
         target: float32 ``(n, cells, 17)`` of :func:`cell_targets`.
         answer: ``(n, cells, 15)``, the network's maps flattened in the same order.
+        landmarks: Their weight.
+        precise: Error, in face sizes, below which landmarks cost quadratically.
     """
     answer = ops.cast(answer, "float32")
     part = {name: target[..., columns] for name, columns in TARGET_COLUMNS.items()}
@@ -103,6 +105,6 @@ def detection_loss(target: Any, answer: Any) -> Any:
 
     size = ops.sqrt(ops.maximum(area_wanted, 0.25))[..., None]
     error = ops.abs(answer[..., COLUMNS["landmarks"]] - part["landmarks"]) / size
-    smooth = ops.where(error < 0.05, ops.square(error) / 0.1, error - 0.025)
+    smooth = ops.where(error < precise, ops.square(error) / (2 * precise), error - precise / 2)
     landmark_cost = ops.sum(part["has_landmarks"][..., 0] * ops.mean(smooth, axis=-1), axis=1)
-    return (score_cost + 2.0 * box_cost + 5.0 * landmark_cost) * n / positives
+    return (score_cost + 2.0 * box_cost + landmarks * landmark_cost) * n / positives
