@@ -78,7 +78,7 @@ def test_disagreement(pair: Ensemble, crops: np.ndarray) -> None:
 
 
 def test_it_is_a_classifier_everywhere(pair: Ensemble, photo: Path, crops: np.ndarray) -> None:
-    result = Pipeline(FaceDetector("haar"), pair)(photo)
+    result = Pipeline(FaceDetector(), pair)(photo)
     assert result.weights == pair.name == "fer2013-s-v1+other"
     face = result.to_dict()["faces"][0]
     assert face["disagreement"] >= 0

@@ -169,9 +169,9 @@ def test_bad_folders_are_told(tmp_path: Path, whole: tuple[ExpressionClassifier,
     assert "empty: no images in this folder" in told
     assert "'single' is left out: 3 usable face(s), not two different ones" in told
     assert "bad.jpg: not an image" in told
-    haar = FaceDetector("haar")
+    finder = FaceDetector()
     with pytest.raises(DataError, match=r"no usable face.*--detector none"):
-        gather(tmp_path, whole[0], haar, 0.2, 0, False)
+        gather(tmp_path, whole[0], finder, 0.2, 0, False)
 
 
 @needs_keras

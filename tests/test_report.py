@@ -247,7 +247,7 @@ def test_copies_by_hand() -> None:
 def test_evaluate_finds_faces_in_photos(tmp_path: Path, photo: Path) -> None:
     (tmp_path / "happy").mkdir()
     (tmp_path / "happy" / "a.jpg").write_bytes(photo.read_bytes())
-    report = evaluate(ExpressionClassifier(), tmp_path, detector=FaceDetector("haar"))
+    report = evaluate(ExpressionClassifier(), tmp_path, detector=FaceDetector())
     assert (report["n"], report["accuracy"]) == (1, 1.0)
 
 

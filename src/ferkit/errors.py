@@ -43,7 +43,8 @@ class WeightsError(FerkitError, OSError):
 
 
 class MissingExtraError(FerkitError, ImportError):
-    """An optional dependency is needed for what was asked."""
+    """An optional dependency is needed for what was asked: the package of an extra, or one by its own name."""
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f'{purpose} needs the package {package!r}, which is not installed. Type: pip install "ferkit[{extra}]"')
+    def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        what = f"ferkit[{extra}]" if extra else package
+        super().__init__(f'{purpose} needs the package {package!r}, which is not installed. Type: pip install "{what}"')

@@ -30,7 +30,7 @@ class Haar:
         import cv2
 
         if not hasattr(cv2, "CascadeClassifier"):
-            raise MissingExtraError("opencv-python-headless<5", "haar", f"The haar detector (OpenCV {cv2.__version__} has no cascades)")
+            raise MissingExtraError("opencv-python-headless<5", None, f"The haar detector (OpenCV {cv2.__version__} has no cascades)")
         folder = Path(cv2.data.haarcascades)  # type: ignore[attr-defined]
         path = model if model is not None else folder / "haarcascade_frontalface_default.xml"
         if not path.is_file():

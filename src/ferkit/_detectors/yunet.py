@@ -31,7 +31,7 @@ class YuNet:
             data = np.frombuffer(path.read_bytes(), np.uint8)
             self._net = cv2.FaceDetectorYN.create("onnx", data, np.zeros(0, np.uint8), (320, 320), min_score, 0.3, 1000)
         except AttributeError as error:
-            raise MissingExtraError("opencv-python-headless", "dev", "The yunet detector") from error
+            raise MissingExtraError("opencv-python-headless", None, "The yunet detector") from error
         except OSError as error:
             raise WeightsError(f"{path} cannot be read ({error.strerror}); expected YuNet's ONNX file.") from error
         except cv2.error as error:
