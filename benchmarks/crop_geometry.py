@@ -79,7 +79,7 @@ def plot(images: np.ndarray, measured: dict[str, tuple[np.ndarray, np.ndarray, n
             axis.plot(*mean, "o", color="#4cc9f0", ms=4)
         axis.set(xlim=(-3, FRAME + 3), ylim=(FRAME + 5, -5), aspect="equal", title=f"{name}: {found.mean():.1%} of {len(images):,} found")
         axis.set_xlabel("pixels of FER2013's frame; ellipses: one standard deviation")
-    figure.savefig(out, dpi=110)
+    figure.savefig(out, dpi=110, bbox_inches="tight")
 
 
 def main() -> None:
