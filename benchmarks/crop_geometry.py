@@ -18,8 +18,8 @@ from _record import record
 
 from ferkit import FaceDetector, MissingExtraError
 from ferkit._detectors import haar as haar_module
-from ferkit.detect import BUNDLED_DETECTOR
 from ferkit.train.data import read_csv
+from ferkit.weights import BUNDLED_DETECTOR
 
 ENLARGE, PAD, FRAME = 3, 48, 48.0
 

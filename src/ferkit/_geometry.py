@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 
-__all__ = ["CropGeometry", "area", "centre", "clip_boxes", "crop_face", "iou", "nms", "similarity"]
+__all__ = ["CropGeometry", "area", "centre", "clip_boxes", "crop_face", "intersection", "iou", "nms", "similarity"]
 
 Float = NDArray[np.float64]
 
@@ -25,13 +25,18 @@ def area(boxes: ArrayLike) -> Float:
     return np.asarray(np.maximum(b[:, 2] - b[:, 0], 0) * np.maximum(b[:, 3] - b[:, 1], 0))
 
 
-def iou(a: ArrayLike, b: ArrayLike) -> Float:
-    """Return the intersection over union ``(n, m)``, 0-1, of boxes xyxy ``(n, 4)`` and ``(m, 4)``."""
+def intersection(a: ArrayLike, b: ArrayLike) -> Float:
+    """Return the shared areas ``(n, m)`` of boxes xyxy ``(n, 4)`` and ``(m, 4)``."""
     first, second = _boxes(a), _boxes(b)
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    union = area(first)[:, None] + area(second)[None] - shared
+    return np.asarray(np.prod(np.maximum(high - low, 0), axis=2))
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> Float:
+    """Return the intersection over union ``(n, m)``, 0-1, of boxes xyxy ``(n, 4)`` and ``(m, 4)``."""
+    shared = intersection(a, b)
+    union = area(a)[:, None] + area(b)[None] - shared
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 

@@ -218,8 +218,7 @@ def weights_group() -> None:
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def weights_list(format_: str) -> None:
     """List the releases that this version knows."""
-    from .detect import BUNDLED_DETECTOR
-    from .weights import DEFAULT_WEIGHTS, SPEC_FILE, bundled_folder, list_weights
+    from .weights import BUNDLED_DETECTOR, DEFAULT_WEIGHTS, SPEC_FILE, bundled_folder, list_weights
 
     rows = []
     for release in list_weights():

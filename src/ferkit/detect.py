@@ -14,10 +14,9 @@ from ._image import ImageLike, load_image
 from .errors import InputError
 from .results import Face
 
-__all__ = ["BACKENDS", "BUNDLED_DETECTOR", "DEFAULT_DETECTOR", "FaceDetector"]
+__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector"]
 
 DEFAULT_DETECTOR = "ferkit"
-BUNDLED_DETECTOR = "ferkit-face-v1"  # the release behind it
 
 BACKENDS = {"ferkit": ("own", "Own"), "haar": ("haar", "Haar"), "yunet": ("yunet", "YuNet"), "none": ("whole", "Whole")}
 

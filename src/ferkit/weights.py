@@ -13,6 +13,7 @@ from ._specs import SPEC_FILE, DetectorSpec, Output, WeightsSpec, ensemble_table
 from .errors import WeightsError
 
 __all__ = [
+    "BUNDLED_DETECTOR",
     "DEFAULT_WEIGHTS",
     "SPEC_FILE",
     "TABLE",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "fer2013-s-v1"
+BUNDLED_DETECTOR = "ferkit-face-v1"  # behind FaceDetector("ferkit")
 
 
 @dataclass(frozen=True)

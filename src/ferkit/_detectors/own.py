@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .._geometry import area, nms
+from .._geometry import area, intersection, nms
 from .._specs import SPEC_FILE, DetectorSpec
 from ..errors import WeightsError
 from ..results import Face
-from ..weights import read_verified, resolve_detector
-
-NAME = "ferkit-face-v1"
+from ..weights import BUNDLED_DETECTOR, read_verified, resolve_detector
 
 _STRIDES = (8, 16, 32)
 _MULTIPLE = 32  # of a side that the network takes
@@ -34,7 +32,7 @@ class Own:
     default_score = None  # the spec's
 
     def __init__(self, model: Path | None, min_score: float | None) -> None:
-        folder = model if model is not None else resolve_detector(NAME)
+        folder = model if model is not None else resolve_detector(BUNDLED_DETECTOR)
         if folder.is_file():
             raise WeightsError(f"{folder} is a file; expected the folder of a ferkit face detector ({SPEC_FILE}, model.onnx).")
         spec = DetectorSpec.load(folder)
@@ -103,8 +101,7 @@ class Own:
 def _whole(boxes: NDArray[np.float64], kept: NDArray[np.intp]) -> NDArray[np.intp]:
     """Return ``kept``, indices of boxes by falling score, without eyes and mouths: close-ups look like faces in faces."""
     b = boxes[kept]
-    low, high = np.maximum(b[:, None, :2], b[None, :, :2]), np.minimum(b[:, None, 2:], b[None, :, 2:])
-    shared, size = np.prod(np.maximum(high - low, 0), axis=2), area(b)
+    shared, size = intersection(b, b), area(b)
     part = (shared > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
     return np.asarray(kept[~np.tril(part, -1).any(axis=1)])  # below the diagonal: only what scored better
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import keras
 import numpy as np
@@ -13,7 +15,7 @@ from keras import ops
 
 from ..errors import InputError, WeightsError
 
-__all__ = ["load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
+__all__ = ["load_checkpoint", "load_weights", "replacing", "save_checkpoint", "save_weights"]
 
 
 class _Recipe(Protocol):
@@ -53,10 +55,17 @@ def _arrays(variables: list[Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` once it is whole. Raises WeightsError if it cannot be written."""
+    partial = path.with_suffix(path.suffix + ".partial")
     try:
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from .._geometry import centre
 from ..classify import normalised, resized
-from ..errors import DataError, InputError, WeightsError
+from ..errors import DataError, InputError
 from ..labels import FERPLUS8
 from .augment import FaceAugmentation
-from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from .checkpoint import load_checkpoint, load_weights, replacing, save_checkpoint, save_weights
 from .data import Faces
 from .models import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
@@ -350,12 +350,5 @@ def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    try:
-        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(
-            f"{path} cannot be written ({error.strerror or error}); what was there before is kept. Free some space and type --resume."
-        ) from error
+    with replacing(path) as file:
+        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

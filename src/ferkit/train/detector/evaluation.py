@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..._detectors.own import Own
-from ..._geometry import area, iou
+from ..._geometry import area, intersection, iou
 from ..._image import load_image
 from ...errors import DataError
 from ...results import Face
@@ -124,7 +124,7 @@ def _outcomes(
             outcomes.append((face.score, True))
             continue
         if ignore.any():
-            shared = np.prod(np.clip(np.minimum(box[:, 2:], boxes[:, 2:]) - np.maximum(box[:, :2], boxes[:, :2]), 0, None), axis=1)
+            shared = intersection(box, boxes)[0]
             if (overlaps[ignore] >= 0.3).any() or (shared[ignore] / max(float(area(box)[0]), 1e-9) >= 0.5).any():
                 continue
         if smallest <= min(face.width, face.height) < largest:
