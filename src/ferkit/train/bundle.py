@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +17,7 @@ from ..labels import LabelSet
 from ..weights import Output, WeightsSpec
 from .backbone import Backbone
 from .card import write_card
+from .counting import machine
 from .export import export_onnx
 from .fitting import write_json
 from .golden import patterns, write_golden
@@ -68,7 +67,7 @@ def write_bundle(
             "source": about["source"],
             "epochs": 0,
             "hours": round((time.monotonic() - begun) / 3600, 3),
-            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Keras {keras.__version__} on {keras.backend.backend()}",
+            "machine": machine(),
         },
         selection="cross-validation on the training part",
         metrics=(),

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..classify import normalised, resized
 from ..errors import DataError, InputError
 from ..labels import FERPLUS8
 from .augment import FaceAugmentation
+from .averaging import copy_averaged, settle
 from .checkpoint import load_checkpoint, load_weights, replacing, save_checkpoint, save_weights
 from .data import Faces
 from .models import build_model
@@ -119,30 +120,16 @@ def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
         copy = _build(recipe)
     finally:
         keras.config.set_dtype_policy(policy)
-    for target, source in zip(copy.variables, model.variables, strict=True):
-        target.assign(ops.convert_to_numpy(source))
-    if model.optimizer.use_ema:
-        for target, source in zip(copy.trainable_variables, model.optimizer._model_variables_moving_average, strict=True):
-            target.assign(ops.convert_to_numpy(source))
+    copy_averaged(model, copy)
     return copy
 
 
-def _settle(model: keras.Model, data: Faces, recipe: Recipe, batch_size: int = 256) -> None:
-    """Estimate the batch normalisation's statistics anew: for the averaged weights, on faces as prediction sees them.
-
-    Those that training leaves behind belong to the weights before averaging and to augmented, partly erased faces.
-    Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2.
-    """
-    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in layers]
+def _settling(data: Faces, recipe: Recipe, batch_size: int = 256) -> Iterator[Any]:
+    """Yield faces as prediction sees them: training's own are augmented and partly erased."""
     order = np.random.default_rng(recipe.seed).permutation(len(data))
     for number, start in enumerate(range(0, len(order) - batch_size + 1, batch_size) if len(order) >= batch_size else [0]):
         faces = prepare(data.images[order[start : start + batch_size]], recipe)[..., None]
-        for layer in layers:
-            layer.momentum = number / (number + 1)  # the running mean of all batches so far
-        model(normalise(faces[:, :, ::-1] if number % 2 else faces, recipe), training=True)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
+        yield normalise(faces[:, :, ::-1] if number % 2 else faces, recipe)
 
 
 def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe, batch_size: int = 256) -> dict[str, NDArray[np.float32]]:
@@ -317,7 +304,7 @@ def _epochs(
         log(f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}.")
     write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
     if recipe.training.get("settle"):
-        _settle(final, data, recipe)
+        settle(final, _settling(data, recipe))
     partial = out / "model.partial.keras"
     final.save(partial)
     os.replace(partial, out / "model.keras")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from ..labels import FERPLUS8
 from ..weights import WeightsSpec, sha256_of
 from .calibrate import calibrated_outputs
 from .card import write_card
+from .counting import machine, multiply_adds
 from .data import Faces, read_faces
 from .evaluation import evaluate
 from .export import difference, export_onnx, keras_outputs
@@ -156,7 +156,7 @@ def write_release(
             "source": source,
             "epochs": len(history),
             "hours": round(sum(row.get("seconds", 0) for row in history) / 3600, 2),
-            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Keras {keras.__version__} on {keras.backend.backend()}",
+            "machine": machine(),
         },
         selection="PublicTest" if validation is not None else "none",
         metrics=(),
@@ -207,14 +207,4 @@ def _rounded(value: Any) -> Any:
 
 
 def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
-    fixed = keras.models.clone_model(model, input_tensors=keras.Input((size, size, 1)))
-    macs = 0
-    for layer in fixed.layers:
-        if isinstance(layer, keras.layers.Conv2D):
-            macs += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:3]))
-        elif isinstance(layer, keras.layers.SeparableConv2D):
-            kernels = np.prod(layer.depthwise_kernel.shape) + np.prod(layer.pointwise_kernel.shape)
-            macs += int(np.prod(layer.output.shape[1:3]) * kernels)
-        elif isinstance(layer, keras.layers.Dense):
-            macs += int(np.prod(layer.kernel.shape))
-    return {"name": model.name, "parameters": int(model.count_params()), "macs": macs}
+    return {"name": model.name, "parameters": int(model.count_params()), "macs": multiply_adds(model, size)}
