@@ -121,6 +121,23 @@ def test_smoothing() -> None:
     assert smooth(2, 3.0, sharp) == pytest.approx(sharp, abs=1e-3), "people do not mix"
 
 
+@pytest.mark.parametrize(("rate", "read"), [(10, 10), (25, 12.5), (30, 15), (60, 15)])
+def test_a_smoothed_face_is_read_fifteen_times_a_second(rate: float, read: float) -> None:
+    smooth = Smoother(0.5)
+    due = [smooth.due(1, n / rate) for n in range(10 * round(rate))]
+    assert sum(due) / 10 == pytest.approx(read, abs=0.2)
+    assert smooth.due(2, 0.0), "people do not mix"
+    plain = Smoother(0)
+    assert all(plain.due(1, n / rate) for n in range(20))
+
+
+def test_between_readings_the_last_one_holds() -> None:
+    smooth = Smoother(0.5)
+    sharp = np.array([0.9, 0.05, 0.05], np.float32)
+    read = smooth(1, 0.0, sharp)
+    assert smooth(1, 0.04, None) == pytest.approx(read)
+
+
 def moment(time_s: float, happy: float | None, track: int = 1) -> tuple[Frame, Result]:
     frame = Frame(round(time_s * 25), time_s, np.full((60, 80, 3), 100, np.uint8))
     if happy is None:

@@ -97,7 +97,8 @@ class Pipeline:
 
         Args:
             source, fps, every, start, end: As in :func:`ferkit.frames`.
-            smooth: Time constant in seconds of the smoothing of each person's probabilities; 0 is off.
+            smooth: Time constant in seconds of the smoothing of each person's probabilities, which are then read about 15
+                times a second and hold in between; 0 is off: every frame is read.
             detect_every: Search every so many frames, and follow the faces in between; None is by time, about every 0.3 s.
             live: Drop late frames instead of queueing them; a file is then played at its own speed. None: for cameras only.
 

@@ -138,14 +138,21 @@ def _classify(pipeline: Pipeline, batches: Iterable[list[_Item]], name: str, smo
     smoother = Smoother(smooth)
     classifier = pipeline.classifier
     for batch in batches:
-        crops = [pipeline.crop(item.frame.pixels, face) for item in batch for _, face in item.followed or []]
+        seen = [(item, track, face) for item in batch for track, face in item.followed or []]
+        due = [smoother.due(_number(track), item.frame.time_s) for item, track, _ in seen]
+        crops = [pipeline.crop(item.frame.pixels, face) for (item, _, face), wanted in zip(seen, due, strict=True) if wanted]
         rows = iter(classifier.predict_proba(crops) if crops else np.zeros((0, len(classifier.labels)), np.float32))
+        answers = [next(rows) if wanted else None for wanted in due]
         for item in batch:
             found = []
             for track, face in item.followed or []:
-                assert track.number is not None
-                row = smoother(track.number, item.frame.time_s, next(rows))
-                found.append(replace(face, expression=classifier.expression(row), track_id=track.number))
+                row = smoother(_number(track), item.frame.time_s, answers.pop(0))
+                found.append(replace(face, expression=classifier.expression(row), track_id=_number(track)))
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]
             yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels)
+
+
+def _number(track: Track) -> int:
+    assert track.number is not None  # only confirmed tracks are classified
+    return track.number
