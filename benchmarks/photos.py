@@ -1,6 +1,7 @@
 """The whole pipeline on labelled photos: by detector, by crop, by label set. The defaults are chosen from this table.
 
-A photo without a detected face counts as wrong, as it is for a user. The largest face is the one that is labelled.
+A photo without a detected face counts as wrong, as it is for a user. The largest face is the one that is labelled. With --geometry,
+the file that crop_geometry.py wrote, each detector's faces are aligned on the template that was measured with that detector.
 
     python benchmarks/photos.py --photos PHOTOS --yunet face_detection_yunet_2026may.onnx --out benchmarks/results/photos.json
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,15 @@ from ferkit.train.evaluation import wilson
 ALIASES = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
 
 
-def crop_geometries(default: CropGeometry) -> dict[str, CropGeometry | None]:
+def crop_geometries(default: CropGeometry, measured: dict[str, Any] | None) -> dict[str, CropGeometry | None]:
+    template = tuple(map(tuple, measured["template"])) if measured else default.template
     table: dict[str, CropGeometry | None] = {"default": default, "whole photo": None, "box, stretched": CropGeometry("box")}
     for scale in (0.8, 0.9, 0.95, 1.0, 1.1, 1.25, 1.5):
         table[f"square {scale}"] = replace(default, mode="square", scale=scale)
     for zoom in (0.9, 1.0, 1.1):
-        table[f"aligned {zoom}"] = replace(default, mode="aligned", scale=zoom)
+        table[f"aligned {zoom}"] = replace(default, mode="aligned", scale=zoom, template=template)
+    if measured:
+        table["square, as measured"] = CropGeometry("square", measured["square_scale"], tuple(measured["square_centre"]))
     return table
 
 
@@ -37,6 +42,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True, type=Path)
     parser.add_argument("--yunet")
     parser.add_argument("--weights")
+    parser.add_argument("--geometry", type=Path)
     parser.add_argument("--out")
     args = parser.parse_args()
 
@@ -50,13 +56,14 @@ def main() -> None:
     classifiers = {o.name: ExpressionClassifier(args.weights, labels=o.name) for o in ExpressionClassifier(args.weights).spec.outputs}
     any_one = next(iter(classifiers.values()))
 
+    geometries = json.loads(args.geometry.read_text()) if args.geometry else {}
     table: list[dict[str, Any]] = []
     found_rate = {}
     for name, detector in detectors.items():
         faces = [next(iter(detector.detect_rgb(image)), None) for image in images]
         found = np.array([face is not None for face in faces])
         found_rate[name] = {"found": int(found.sum()), "n": len(rows), "share": round(float(found.mean()), 4)}
-        for crop_name, geometry in crop_geometries(any_one.crop).items():
+        for crop_name, geometry in crop_geometries(any_one.crop, geometries.get(name) if name != "haar" else None).items():
             if geometry is None:
                 if name != "ferkit":
                     continue  # no detection: the same whichever detector is not used

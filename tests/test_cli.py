@@ -183,12 +183,12 @@ def test_weights_commands(tmp_path: Path) -> None:
     assert listed.exit_code == 0
     assert f"* {DEFAULT_WEIGHTS}" in listed.stdout
     rows = json.loads(ferkit("weights", "list", "--format", "json").stdout)
-    assert [r["name"] for r in rows if r["default"]] == [DEFAULT_WEIGHTS, "ferkit-face-v1"]
+    assert [r["name"] for r in rows if r["default"]] == [DEFAULT_WEIGHTS, "ferkit-face-v2"]
     assert Path(ferkit("weights", "path").stdout.strip()) == resolve()
     assert Path(ferkit("weights", "fetch", DEFAULT_WEIGHTS).stdout.strip()) == resolve()
     assert ferkit("weights", "verify").stdout.count("ok  ") == 2
-    assert ferkit("weights", "verify", "ferkit-face-v1").stdout.count("ok  ") == 1
-    assert Path(ferkit("weights", "path", "ferkit-face-v1").stdout.strip()).is_dir()
+    assert ferkit("weights", "verify", "ferkit-face-v2").stdout.count("ok  ") == 2
+    assert Path(ferkit("weights", "path", "ferkit-face-v2").stdout.strip()).is_dir()
     copy = Path(shutil.copytree(resolve(), tmp_path / "copy"))
     (copy / "model.keras").write_bytes(b"")
     damaged = ferkit("weights", "verify", copy)

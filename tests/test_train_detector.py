@@ -17,12 +17,16 @@ import cv2
 import keras
 
 from ferkit import DataError, Face, FaceDetector, InputError
+from ferkit._detectors.own import MIRRORED, POINTS_SIZE, Own, _soft_argmax
+from ferkit.train.counting import multiply_adds
 from ferkit.train.detector.evaluation import AnnotatedPhoto, read_annotated, score_detections
 from ferkit.train.detector.export import to_onnx
 from ferkit.train.detector.fitting import DetectorRecipe, Stage, fit_detector, load_detector_recipe
-from ferkit.train.detector.model import COLUMNS, STRIDES, build_detector
+from ferkit.train.detector.model import COLUMNS, STRIDES, build_detector, build_points
 from ferkit.train.detector.photos import Augmentation, LabelledPhoto, PhotoPool, read_photos, sample
-from ferkit.train.detector.release import multiply_adds, train_detector
+from ferkit.train.detector.pointing import PointRecipe, SoftArgmax, fit_points
+from ferkit.train.detector.points import PointAugmentation, cut_faces, point_batch, steady_landmarks
+from ferkit.train.detector.release import train_detector
 from ferkit.train.detector.targets import TARGET_COLUMNS, cell_targets, detection_loss
 
 pytestmark = pytest.mark.train
@@ -152,20 +156,28 @@ def test_unknown_landmarks_cost_nothing() -> None:
 
 
 def test_the_network_is_tiny() -> None:
-    network = build_detector(**load_detector_recipe().model)
-    assert network.count_params() < 0.3e6
-    assert multiply_adds(network, 320) < 250e6
+    """Both together, in a picture with five faces."""
+    recipe = load_detector_recipe()
+    network, points = build_detector(**recipe.model), build_points(**PointRecipe(**recipe.points).model)
+    assert network.count_params() + points.count_params() < 0.3e6
+    assert multiply_adds(network, 320) + 5 * multiply_adds(points, POINTS_SIZE) < 250e6
 
 
-def test_onnx_answers_as_keras_does() -> None:
-    keras.utils.set_random_seed(3)
-    network = build_detector(widths=(8, 8, 16, 16, 16), hidden=(8, 8, 8, 8), blocks=(1, 1, 1, 1), neck=16)
+def shaken(network: keras.Model) -> keras.Model:
+    """Give batch normalisation statistics that would show if they were lost."""
     rng = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             gamma, beta, mean, variance = (tuple(w.shape) for w in layer.weights)
             values = [rng.uniform(0.5, 1, gamma), rng.normal(0, 0.3, beta), rng.normal(0, 0.3, mean), rng.uniform(0.8, 1.5, variance)]
             layer.set_weights([value.astype(np.float32) for value in values])
+    return network
+
+
+def test_onnx_answers_as_keras_does() -> None:
+    keras.utils.set_random_seed(3)
+    network = shaken(build_detector(widths=(8, 8, 16, 16, 16), hidden=(8, 8, 8, 8), blocks=(1, 1, 1, 1), neck=16))
+    rng = np.random.default_rng(0)
     net = cv2.dnn.readNetFromONNX(np.frombuffer(to_onnx(network), np.uint8))
     names = [f"stride{s}" for s in STRIDES]
     for height, width in ((64, 96), (64, 64), (160, 64), (64, 96)):  # 32 would make a map one cell wide: see own.py
@@ -176,6 +188,26 @@ def test_onnx_answers_as_keras_does() -> None:
             wanted = keras.ops.convert_to_numpy(expected[name]).transpose(0, 3, 1, 2)
             assert found.shape == wanted.shape
             assert np.abs(found - wanted).max() < 1e-5 * max(1.0, float(np.abs(wanted).max()))
+
+
+def test_the_landmarks_network_answers_as_keras_does() -> None:
+    keras.utils.set_random_seed(4)
+    network = shaken(build_points())
+    views = np.random.default_rng(1).normal(size=(3, POINTS_SIZE, POINTS_SIZE, 3)).astype(np.float32)
+    maps = keras.ops.convert_to_numpy(network(views, training=False)["points"])
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(to_onnx(network), np.uint8))
+    net.setInput(np.ascontiguousarray(views.transpose(0, 3, 1, 2)))
+    found = np.asarray(net.forward("points"))
+    assert np.abs(found - maps.transpose(0, 3, 1, 2)).max() < 1e-4 * max(1.0, float(np.abs(maps).max()))
+    learnt = keras.ops.convert_to_numpy(SoftArgmax()(maps))
+    assert np.abs(_soft_argmax(found.astype(np.float64)) - learnt).max() < 1e-4
+
+
+def test_a_soft_argmax_by_hand() -> None:
+    maps = np.full((1, 2, 4, 4), -50.0)
+    maps[0, 0, 1, 3] = 0  # row 1, column 3 of four: its middle lies 3/8 right of the centre and 1/8 above
+    maps[0, 1, 2, 0] = maps[0, 1, 2, 1] = 0  # halfway between two cells
+    assert np.allclose(_soft_argmax(maps)[0], [[0.375, -0.125], [-0.25, 0.125]])
 
 
 def test_export_names_a_layer_that_it_does_not_know() -> None:
@@ -197,7 +229,77 @@ TINY = DetectorRecipe(
     validate_every=3,
     model={"widths": [8, 8, 8, 8, 8], "hidden": [0, 8, 8, 8], "blocks": [0, 0, 0, 0], "neck": 8},
     augment={"face": [20.0, 80.0]},
+    points={"epochs": 2, "faces": 16, "batch_size": 8, "model": {"widths": [8, 8, 8, 8], "hidden": 8, "neck": 8}},
 )
+
+
+def discs(pixels: np.ndarray) -> np.ndarray:
+    """Find the middle of each coloured disc, ``(5, 2)``."""
+    near = [np.argwhere(np.abs(pixels.astype(int) - colour.astype(int)).max(axis=2) < 70) for colour in COLOURS]
+    return np.array([where.mean(axis=0)[::-1] if len(where) else [np.nan, np.nan] for where in near])
+
+
+@pytest.mark.parametrize("roll", [-40, 0, 30])
+def test_a_teacher_that_answers_too_upright_is_steadied(roll: float) -> None:
+    """It tells half of the roll, and shifts what it sees by 3 px to the right."""
+    photo = face_photo(2, size=300, side=120)
+    middle = (photo.boxes[0, :2] + photo.boxes[0, 2:]) / 2
+    turn = cv2.getRotationMatrix2D([float(v) for v in middle], -roll, 1.0)
+    pixels = cv2.warpAffine(photo.pixels, turn, (300, 300), borderValue=(128, 128, 128))
+    truth = photo.landmarks[0] @ turn[:, :2].T + turn[:, 2]
+
+    def teacher(view: np.ndarray) -> list[Face]:
+        points = discs(view)
+        if points[0, 0] > points[1, 0]:  # a mirror image: what is left there is right
+            points = points[MIRRORED]
+        centre = points.mean(axis=0)
+        angle = np.arctan2(*(points[1] - points[0])[::-1]) / 2
+        cos, sin = np.cos(angle), np.sin(angle)
+        straight = (points - centre) @ np.array([[cos, -sin], [sin, cos]])
+        half = np.ptp(points[:, 0]) * 1.2
+        return [Face((*(centre - half), *(centre + half)), 0.9, tuple(map(tuple, straight + centre + [3, 0])))]
+
+    raw = np.array(teacher(pixels)[0].landmarks)
+    steady = steady_landmarks(pixels, photo.boxes[0].astype(float), None, teacher)
+    assert steady is not None
+    assert np.abs(steady - truth).max() < 2 < np.abs(raw - truth).max()
+    assert steady_landmarks(pixels, photo.boxes[0].astype(float), None, lambda view: []) is None
+
+
+@pytest.mark.parametrize("side", [40, 80, 160])
+def test_points_follow_the_pixels(side: int) -> None:
+    """Cut out, turned, mirrored, scaled: each point is still on the disc that belongs to it."""
+    crops = cut_faces([face_photo(i, size=240, side=side) for i in range(4)])
+    assert len(crops.pixels) == 4
+    plain = PointAugmentation(brightness=0, contrast=0, grey=0, coarse=0, noise=0)
+    views, targets = point_batch(crops, 24, plain, np.random.default_rng(0))
+    off = []
+    for view, target in zip(views, targets * POINTS_SIZE + (POINTS_SIZE - 1) / 2, strict=True):
+        found = discs(view)
+        found = found if np.nanmean(abs(found - target)) < np.nanmean(abs(found[MIRRORED] - target)) else found[MIRRORED]
+        off.append(found - target)
+    assert np.nanmean(np.abs(off)) < 0.5
+    assert np.abs(np.nanmean(off, axis=(0, 1))).max() < 0.25, "a shift of half a pixel is a fiftieth of the eye distance"
+
+
+def test_landmarks_lie_where_the_network_points() -> None:
+    """A network that answers the centre of each view: the landmarks are then the middle of the face."""
+    image = keras.Input((POINTS_SIZE, POINTS_SIZE, 3), name="image")
+    level = keras.layers.Conv2D(5, 1, strides=4, padding="same", kernel_initializer="zeros", name="points")(image)
+    flat = to_onnx(keras.Model(image, {"points": level}))
+    detector = Own.from_bytes(resolve_bytes(), 0.6, flat)
+    from skimage import data
+
+    picture = np.asarray(data.astronaut())
+    face = max(detector.detect(picture), key=lambda f: f.score)
+    middle = np.add(face.box[:2], face.box[2:]) / 2
+    assert np.abs(np.array(face.landmarks) - middle).max() < 1.0
+
+
+def resolve_bytes() -> bytes:
+    from ferkit.weights import BUNDLED_DETECTOR, resolve_detector
+
+    return (resolve_detector(BUNDLED_DETECTOR) / "model.onnx").read_bytes()
 
 
 def annotated(photos: list[LabelledPhoto]) -> list[AnnotatedPhoto]:
@@ -217,6 +319,13 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     assert fit_detector(photos, [], tmp_path / "cut", recipe=TINY, resume=True, log=lines.append)
     assert (tmp_path / "cut" / "model.onnx").read_bytes() == (tmp_path / "whole" / "model.onnx").read_bytes()
     history = json.loads((tmp_path / "whole" / "history.json").read_text())["epochs"]
+    points = PointRecipe(**TINY.points)
+    assert fit_points(photos, tmp_path / "whole", points, log=lines.append)
+    assert not fit_points(photos, tmp_path / "cut", points, until=0.0, log=lines.append)
+    assert fit_points(photos, tmp_path / "cut", points, log=lines.append)
+    assert (tmp_path / "cut" / "points.onnx").read_bytes() == (tmp_path / "whole" / "points.onnx").read_bytes()
+    with pytest.raises(DataError, match="None of 1 photos"):
+        fit_points([labelled([])], tmp_path / "none", points, log=lines.append)
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert 0 <= history[-1]["val_ap50"] <= 1
 
@@ -246,7 +355,11 @@ def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     detector.detect(face_photo(0).pixels)
     spec = json.loads((out / "spec.json").read_text())
     assert spec["name"] == "mine"
-    assert spec["training"]["faces"] == 6
+    assert spec["training"]["faces"] == spec["training"]["faces_with_landmarks"] == 6
+    assert set(spec["files"]) == {"model.onnx", "points.onnx"}
+    teacher = FaceDetector("ferkit", min_score=0.01)
+    again = train_detector(data, tmp_path / "taught", recipe=replace(TINY, points={}, stages=(Stage(1, 1e-3),)), teacher=teacher)
+    assert not (again / "points.onnx").exists()
     assert "CC0-1.0" in (out / "card.md").read_text()
 
 

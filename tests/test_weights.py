@@ -22,7 +22,8 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_table_and_the_folder_agree() -> None:
-    assert set(PRESENT) == {r.name for r in list_weights() if r.hub is None}
+    superseded = {"ferkit-face-v1"}  # in the repository, not in the package
+    assert set(PRESENT) - superseded == {r.name for r in list_weights() if r.hub is None}
     assert DEFAULT_WEIGHTS in BUNDLED
     assert all(TABLE[name].name == name for name in TABLE)
 
@@ -107,7 +108,7 @@ def test_network_that_opencv_cannot_read(copy: Path) -> None:
     (copy / "model.onnx").write_bytes(b"no network")
     spec["files"]["model.onnx"] = {"sha256": sha256_of(b"no network"), "size": 10}
     (copy / "spec.json").write_text(json.dumps(spec))
-    with pytest.raises(WeightsError, match="cannot read this network"):
+    with pytest.raises(WeightsError, match="is no network that OpenCV"):
         ExpressionClassifier(copy)
 
 

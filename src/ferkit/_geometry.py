@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 
-__all__ = ["CropGeometry", "area", "centre", "clip_boxes", "crop_face", "intersection", "iou", "nms", "similarity"]
+__all__ = ["CropGeometry", "area", "centre", "clip_boxes", "crop_face", "intersection", "iou", "nms", "similarity", "window"]
 
 Float = NDArray[np.float64]
 
@@ -152,12 +152,12 @@ def crop_face(image: NDArray[np.uint8], box: ArrayLike, geometry: CropGeometry, 
     if geometry.mode == "aligned" and landmarks is not None:
         return _aligned(image, np.asarray(landmarks, np.float64), geometry)
     if geometry.mode == "box":
-        return _window(image, round(x1), round(y1), max(1, round(x2 - x1)), max(1, round(y2 - y1)))
+        return window(image, round(x1), round(y1), max(1, round(x2 - x1)), max(1, round(y2 - y1)))
     height = y2 - y1
     side = max(1, round(geometry.scale * height))
     left = (x1 + x2) / 2 + geometry.centre[0] * height - side / 2
     top = (y1 + y2) / 2 + geometry.centre[1] * height - side / 2
-    return _window(image, round(left), round(top), side, side)
+    return window(image, round(left), round(top), side, side)
 
 
 def centre(faces: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -166,13 +166,15 @@ def centre(faces: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return faces[:, top : top + side, left : left + side]
 
 
-def _window(image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
+def window(image: NDArray[np.uint8], left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:
     """Copy a window of whole pixels; outside the image the nearest pixel is repeated."""
     # A window can be far larger than the image it repeats; what it shows then is a few pixels, so sample it coarsely.
     step = max(1, max(width, height) // 4096)
+    if step == 1 and left >= 0 and top >= 0 and left + width <= image.shape[1] and top + height <= image.shape[0]:
+        return image[top : top + height, left : left + width].copy()
     rows = np.clip(np.arange(top, top + height, step), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(left, left + width, step), 0, image.shape[1] - 1)
-    return image[rows[:, None], columns[None, :]]
+    return image.take(rows, axis=0).take(columns, axis=1)
 
 
 def _aligned(image: NDArray[np.uint8], landmarks: Float, geometry: CropGeometry) -> NDArray[np.uint8]:

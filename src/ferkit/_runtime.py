@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError, MissingExtraError, WeightsError
 
-__all__ = ["RUNTIMES", "Runtime", "open_runtime"]
+if TYPE_CHECKING:
+    import cv2
+
+__all__ = ["RUNTIMES", "Runtime", "open_runtime", "read_network"]
+
+_KEPT_BYTES = 24 << 20
 
 
 class Runtime(Protocol):
@@ -21,16 +26,25 @@ class Runtime(Protocol):
         ...
 
 
+def read_network(onnx: bytes, where: str) -> cv2.dnn.Net:
+    """Open a network in OpenCV. Raises WeightsError, which says ``where`` it came from."""
+    import cv2
+
+    # The C library gives blocks over 128 KB back to the system when they are freed, and fetches them anew, page by page, with every
+    # picture: 4 of a detection's 17 ms. Once it has freed a larger block it keeps blocks up to that size (mallopt(3),
+    # M_MMAP_THRESHOLD). This one is never touched, and other C libraries lose nothing.
+    np.empty(_KEPT_BYTES, np.uint8)
+    try:
+        return cv2.dnn.readNetFromONNX(np.frombuffer(onnx, np.uint8))
+    except cv2.error as error:
+        raise WeightsError(f"{where} is no network that OpenCV {cv2.__version__} can read: {error}") from error
+
+
 class OpenCVRuntime:
     """OpenCV's dnn module: the default, because it is already a dependency and starts fast."""
 
     def __init__(self, model: bytes) -> None:
-        import cv2
-
-        try:
-            self._net = cv2.dnn.readNetFromONNX(np.frombuffer(model, np.uint8))
-        except cv2.error as error:
-            raise WeightsError(f"OpenCV {cv2.__version__} cannot read this network: {error}") from error
+        self._net = read_network(model, "model.onnx")
         # A Net keeps its buffers between calls: shared by threads without a lock it answers wrong numbers silently.
         self._lock = threading.Lock()
 

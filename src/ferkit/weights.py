@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "fer2013-s-v1"
-BUNDLED_DETECTOR = "ferkit-face-v1"  # behind FaceDetector("ferkit")
+BUNDLED_DETECTOR = "ferkit-face-v2"  # behind FaceDetector("ferkit")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ TABLE: dict[str, Release] = {
     release.name: release
     for release in (
         Release("fer2013-s-v1", "classifier", "MIT", "1.1 M parameters, FER2013 and FER+ labels; comes with the package"),
-        Release("ferkit-face-v1", "detector", "MIT", "0.25 M parameters, faces with five landmarks; comes with the package"),
+        Release("ferkit-face-v2", "detector", "MIT", "0.28 M parameters, faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
             "detector",

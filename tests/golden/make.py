@@ -1,4 +1,4 @@
-"""Write the golden vectors of a release, once, when it is made: python -m tests.golden.make fer2013-s-v1 ferkit-face-v1"""
+"""Write the golden vectors of a release, once, when it is made: python -m tests.golden.make fer2013-s-v1 ferkit-face-v2"""
 
 from __future__ import annotations
 

@@ -1,20 +1,31 @@
-"""ferkit's own detector: faces from 8 px to the whole frame, five landmarks, one small network through OpenCV."""
+"""ferkit's own detector: faces from 8 px to the whole frame, and five landmarks; two small networks through OpenCV."""
 
 from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._geometry import area, intersection, nms
+from .._geometry import area, intersection, nms, window
+from .._runtime import read_network
 from .._specs import SPEC_FILE, DetectorSpec
 from ..errors import WeightsError
 from ..results import Face
 from ..weights import BUNDLED_DETECTOR, read_verified, resolve_detector
 
+if TYPE_CHECKING:
+    import cv2
+
+POINTS_FILE = "points.onnx"
+POINTS_SIZE, POINTS_ROOM = 48, 1.25  # px of the square that the landmarks' network sees, and its side over the box's longer one
+MIRRORED = [1, 0, 2, 4, 3]  # the five points after left and right have changed places
+_TOGETHER = 32  # faces whose landmarks are found at once
+
 _STRIDES = (8, 16, 32)
+_OUTPUTS = [f"stride{stride}" for stride in _STRIDES]
 _MULTIPLE = 32  # of a side that the network takes
 _MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
 _LEAST_SIDE, _ENLARGED = 640, 2.0  # smaller pictures are enlarged to this side, at most so many times: + 1 point of AP
@@ -36,28 +47,21 @@ class Own:
         if folder.is_file():
             raise WeightsError(f"{folder} is a file; expected the folder of a ferkit face detector ({SPEC_FILE}, model.onnx).")
         spec = DetectorSpec.load(folder)
-        self._load(read_verified(folder, spec), str(folder), spec.min_score if min_score is None else min_score)
+        points = read_verified(folder, spec, POINTS_FILE) if POINTS_FILE in spec.files else None
+        self._load(read_verified(folder, spec), points, str(folder), spec.min_score if min_score is None else min_score)
 
     @classmethod
-    def from_bytes(cls, onnx: bytes, min_score: float) -> Own:
-        """Open a network that is not on disk yet: training measures itself so."""
+    def from_bytes(cls, onnx: bytes, min_score: float, points: bytes | None = None) -> Own:
+        """Open networks that are not on disk yet: training measures itself so."""
         detector = cls.__new__(cls)
-        detector._load(onnx, "the network", min_score)
+        detector._load(onnx, points, "the network", min_score)
         return detector
 
-    def _load(self, data: bytes, where: str, min_score: float) -> None:
-        import cv2
-
-        try:
-            self._net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
-            names = set(self._net.getUnconnectedOutLayersNames())
-        except cv2.error as error:
-            raise WeightsError(f"{where} is no network that OpenCV {cv2.__version__} can read: {error}") from error
-        self._outputs = [f"stride{stride}" for stride in _STRIDES]
-        if not names.issuperset(self._outputs):
-            raise WeightsError(
-                f"{where} has the outputs {', '.join(sorted(names))}; expected {', '.join(self._outputs)} (a ferkit-face network)."
-            )
+    def _load(self, data: bytes, points: bytes | None, where: str, min_score: float) -> None:
+        # One for each look: a network whose input changes its size allocates everything anew.
+        self._first, self._second = (_network(data, where, _OUTPUTS) for _ in range(2))
+        # Without a network for landmarks those of the detector itself stay: where faces have them on the average.
+        self._points = None if points is None else _network(points, f"{where}, {POINTS_FILE},", ["points"])
         # A score of 1 or 0 would be an infinite logit.
         p = min(max(min_score, 1e-6), 1 - 1e-6)
         self._min_logit = float(np.log(p / (1 - p)))
@@ -67,35 +71,91 @@ class Own:
         """Find faces in RGB uint8 ``(H, W, 3)``."""
         long_side = max(image.shape[:2])
         first = min(_ENLARGED, _LEAST_SIDE / long_side) if long_side < _LEAST_SIDE else min(1.0, _MAX_SIDE / long_side)
-        rows = self._at(image, first)
+        rows = self._at(self._first, image, first)
         if long_side * first > 1.5 * _SMALL_SIDE:
-            small = self._at(image, _SMALL_SIDE / long_side)
+            small = self._at(self._second, image, _SMALL_SIDE / long_side)
             large = _LARGE / first
             rows = np.concatenate([rows, small[_sizes(small) > large]])
         boxes, scores = rows[:, 1:5], rows[:, 0]
-        return [
-            Face(tuple(boxes[i]), float(scores[i]), tuple((x, y) for x, y in rows[i, 5:].reshape(5, 2)))
-            for i in _whole(boxes, nms(boxes, scores, _OVERLAP))
-        ]
+        rows = rows[_whole(boxes, nms(boxes, scores, _OVERLAP))]
+        points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
+        return [Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five)) for row, five in zip(rows, points, strict=True)]
 
-    def _at(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
+    def _landmarks(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Find the five points ``(n, 5, 2)`` of faces ``(n, 4)``."""
+        import cv2
+
+        assert self._points is not None
+        answers = [np.zeros((0, 5, 2))]
+        for start in range(0, len(boxes), _TOGETHER):
+            squares, views = zip(*(_view(image, box) for box in boxes[start : start + _TOGETHER]), strict=True)
+            both = [*views, *(view[:, ::-1] for view in views)]  # a face and its mirror image: two answers err less than one
+            blob = cv2.dnn.blobFromImages(both, 1 / _STD, None, (_MEAN, _MEAN, _MEAN))
+            with self._lock:
+                self._points.setInput(blob)
+                maps = np.array(self._points.forward("points"), np.float64)
+            plain, mirrored = np.split(_soft_argmax(maps), 2)
+            found = (plain + mirrored[:, MIRRORED] * [-1, 1]) / 2
+            square = np.array(squares, np.float64)[:, None]
+            # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
+            answers.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
+        return np.concatenate(answers)
+
+    def _at(self, net: cv2.dnn.Net, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
         """Detect at one scale; rows of score, box xyxy, five points, in the image's own pixels."""
         import cv2
 
         height, width = image.shape[:2]
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
-        canvas = np.full((_padded(h), _padded(w), 3), _PADDING, np.uint8)
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        canvas[:h, :w] = image if (w, h) == (width, height) else cv2.resize(image, (w, h), interpolation=how)
-        blob = cv2.dnn.blobFromImage(canvas, 1 / _STD, None, (_MEAN, _MEAN, _MEAN))
+        seen = image if (w, h) == (width, height) else np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
+        blob = cv2.dnn.blobFromImage(_filled(seen), 1 / _STD, None, (_MEAN, _MEAN, _MEAN))
         with self._lock:
-            self._net.setInput(blob)
-            maps = [np.array(m[0]) for m in self._net.forward(self._outputs)]
+            net.setInput(blob)
+            maps = [np.array(m[0]) for m in net.forward(_OUTPUTS)]
         rows = np.concatenate([_decode(m, stride, self._min_logit) for m, stride in zip(maps, _STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
         rows[:, 1:] *= np.tile([width / w, height / h], 7)
         return rows
+
+
+def _filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill a picture up with grey on the right and at the bottom, to sides that the network takes."""
+    h, w = image.shape[:2]
+    if (_padded(h), _padded(w)) == (h, w):
+        return image
+    canvas = np.full((_padded(h), _padded(w), 3), _PADDING, np.uint8)
+    canvas[:h, :w] = image
+    return canvas
+
+
+def _network(data: bytes, where: str, outputs: list[str]) -> cv2.dnn.Net:
+    net = read_network(data, where)
+    names = set(net.getUnconnectedOutLayersNames())
+    if not names.issuperset(outputs):
+        raise WeightsError(f"{where} has the outputs {', '.join(sorted(names))}; expected {', '.join(outputs)} (a ferkit-face network).")
+    return net
+
+
+def _view(image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[tuple[int, int, int], NDArray[np.uint8]]:
+    """Return left, top and side of the square around a face, and what is in it, ``POINTS_SIZE`` pixels wide; edges repeat."""
+    import cv2
+
+    side = max(2, round(POINTS_ROOM * float((box[2:] - box[:2]).max())))
+    left, top = (round(float(v)) for v in (box[:2] + box[2:] - side + 1) / 2)
+    pixels = window(image, left, top, side, side)
+    how = cv2.INTER_AREA if side > POINTS_SIZE else cv2.INTER_LINEAR
+    return (left, top, side), np.asarray(cv2.resize(pixels, (POINTS_SIZE, POINTS_SIZE), interpolation=how), np.uint8)
+
+
+def _soft_argmax(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where each map of ``(n, 5, s, s)`` has its softmax's mean, ``(n, 5, 2)``: from the centre, in units of the side."""
+    side = maps.shape[-1]
+    share = np.exp(maps - maps.max(axis=(2, 3), keepdims=True))
+    share /= share.sum(axis=(2, 3), keepdims=True)
+    line = (np.arange(side) + 0.5) / side - 0.5
+    return np.stack([share.sum(axis=2) @ line, share.sum(axis=3) @ line], axis=-1)
 
 
 def _whole(boxes: NDArray[np.float64], kept: NDArray[np.intp]) -> NDArray[np.intp]:

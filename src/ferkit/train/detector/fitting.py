@@ -17,6 +17,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from ...errors import DataError, InputError
+from ..averaging import copy_averaged, settle
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..fitting import _to_stderr, write_json
 from ..optimizer import CosineCycles
@@ -25,6 +26,8 @@ from .evaluation import AnnotatedPhoto, average_precision
 from .export import to_onnx
 from .model import build_detector
 from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
+from .pointing import PointRecipe
+from .points import PointAugmentation
 from .targets import cell_targets, detection_loss
 
 __all__ = ["DetectorRecipe", "fit_detector", "load_detector_recipe"]
@@ -56,6 +59,7 @@ class DetectorRecipe:
         name, seed: As in a classifier's recipe.
         model: Options of :func:`build_detector`.
         augment: See :class:`Augmentation`.
+        points: See :class:`PointRecipe`; empty: no network for landmarks, they are the detector's rough ones.
         stages: One after another.
         pictures, batch_size, size: An epoch has so many pictures of ``size`` x ``size`` pixels.
         warmup_epochs, weight_decay, ema: Of AdamW.
@@ -76,6 +80,7 @@ class DetectorRecipe:
     validate_every: int = 5
     model: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
+    points: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(s if isinstance(s, Stage) else Stage(**s) for s in self.stages))
@@ -117,6 +122,8 @@ def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
     try:
         recipe = DetectorRecipe(**table)
         Augmentation(**recipe.augment)
+        if recipe.points:
+            PointAugmentation(**PointRecipe(**recipe.points).augment)
     except TypeError as error:
         raise InputError(f"{path} is no recipe for a detector: {error}.") from error
     return recipe
@@ -171,10 +178,7 @@ def _ask(model: keras.Model, stage: Stage) -> None:
 
 
 def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, negatives: list[LabelledPhoto], steps: int) -> keras.Model:
-    """Return a float32 detector with the averaged weights and the batch statistics that belong to them.
-
-    Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, section 3.2.
-    """
+    """Return a float32 detector with the averaged weights and the batch statistics that belong to them."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -182,18 +186,8 @@ def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, neg
         copy = _with_flat_output(detector)  # the variables in the same order as the model's
     finally:
         keras.config.set_dtype_policy(policy)
-    for target, source in zip(copy.variables, model.variables, strict=True):
-        target.assign(ops.convert_to_numpy(source))
-    for target, source in zip(copy.trainable_variables, model.optimizer._model_variables_moving_average, strict=True):
-        target.assign(ops.convert_to_numpy(source))
-    normalisations = [layer for layer in detector.layers if isinstance(layer, layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in normalisations]
-    for number, (pixels, _) in enumerate(_batches(photos, negatives, recipe, recipe.epochs, steps)):
-        for layer in normalisations:
-            layer.momentum = number / (number + 1)  # the running mean of all batches so far
-        detector(pixels, training=True)
-    for layer, momentum in zip(normalisations, momenta, strict=True):
-        layer.momentum = momentum
+    copy_averaged(model, copy)
+    settle(detector, (pixels for pixels, _ in _batches(photos, negatives, recipe, recipe.epochs, steps)))
     return detector
 
 

@@ -1,4 +1,7 @@
-"""The face detector's network: a small residual backbone, a top-down neck, and anchor-free heads at strides 8, 16, 32."""
+"""The face detector's two networks: one finds faces in a picture, the other the five landmarks in a face.
+
+The first is a small residual backbone, a top-down neck, and anchor-free heads at strides 8, 16, 32; its landmarks are rough.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import keras
 import numpy as np
 from keras import layers
 
-__all__ = ["COLUMNS", "STRIDES", "build_detector"]
+from ..._detectors.own import POINTS_SIZE
+
+__all__ = ["COLUMNS", "STRIDES", "build_detector", "build_points"]
 
 STRIDES = (8, 16, 32)
 
@@ -83,3 +88,26 @@ def build_detector(
         tower = _separable(above, neck)
         outputs[f"stride{stride}"] = layers.Conv2D(15, 1, dtype="float32", bias_initializer=HeadBias(), name=f"stride{stride}")(tower)
     return keras.Model(image, outputs, name="ferkit-face")
+
+
+def build_points(widths: tuple[int, ...] = (16, 24, 32, 48), hidden: int = 16, neck: int = 32) -> keras.Model:
+    """Build the untrained network for landmarks: an hourglass that answers one heat map for each.
+
+    Args:
+        widths: Channels at strides 2, 4, 8 and 16.
+        hidden: Channels inside the residual block at stride 4.
+        neck: Channels on the way back up to stride 4.
+
+    Returns:
+        A model from float32 RGB ``(n, 48, 48, 3)``, ``(pixel - 127.5) / 128``, to ``{"points": (n, 12, 12, 5)}``, logits: a landmark is
+        where its map's softmax has its mean (Sun et al., "Integral Human Pose Regression", ECCV 2018).
+    """
+    image = keras.Input((POINTS_SIZE, POINTS_SIZE, 3), name="image")
+    fine = _residual(_conv(_conv(image, widths[0], strides=2), widths[1], strides=2), hidden)
+    middle = _separable(_conv(fine, widths[2], strides=2), widths[2])
+    coarse = _separable(_separable(_conv(middle, widths[3], strides=2), widths[3]), widths[3])
+    x = _conv(coarse, neck, 1)
+    for level in (middle, fine):
+        x = layers.Add()([layers.UpSampling2D(2, interpolation="nearest")(x), _conv(level, neck, 1)])
+        x = _separable(x, neck)
+    return keras.Model(image, {"points": layers.Conv2D(5, 1, dtype="float32", name="points")(x)}, name="ferkit-points")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._detectors.own import MIRRORED
 from ...errors import DataError
 
 __all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
 
-_MIRRORED = [1, 0, 2, 4, 3]  # the five points after left and right have changed places
 _PADDING = 114  # grey beyond a picture's edge
 _SMALLEST = 7.0  # px: a smaller face says too little about itself to be learnt from
 _LEAST_VISIBLE = 0.45  # of a face's box; what is cut off further neither counts nor is punished
@@ -201,7 +201,7 @@ def _moved(photo: LabelledPhoto, pixels: NDArray[Any], matrix: NDArray[np.float6
     boxes = np.concatenate([centres - half, centres + half], axis=1)
     landmarks = photo.landmarks @ matrix[:, :2].T + matrix[:, 2]
     if mirror:
-        landmarks = landmarks[:, _MIRRORED]
+        landmarks = landmarks[:, MIRRORED]
     shown = np.clip(boxes, 0, [width, height, width, height])
     sides = shown[:, 2:] - shown[:, :2]
     visible = sides.prod(axis=1) / np.maximum((2 * half).prod(axis=1), 1e-6)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
+import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras import layers
 
-from ..._detectors.own import Own
+from ..._detectors.own import POINTS_FILE, POINTS_SIZE, Own
 from ..._specs import DetectorSpec
+from ...detect import FaceDetector
 from ...weights import sha256_of
+from ..counting import machine, multiply_adds
 from ..fitting import write_json
 from .evaluation import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
 from .fitting import DetectorRecipe, fit_detector, load_detector_recipe
+from .model import build_points
 from .photos import read_photos
+from .pointing import PointRecipe, fit_points
 
 __all__ = ["train_detector", "write_detector"]
 
@@ -28,6 +30,7 @@ def train_detector(
     out: str | Path,
     *,
     recipe: str | Path | DetectorRecipe | None = None,
+    teacher: FaceDetector | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
     licence: str = "not stated",
@@ -39,6 +42,7 @@ def train_detector(
             on, ``dev/gt.json`` with ``dev/images``; see docs/training.md.
         out: The run's folder; its name becomes the detector's.
         recipe: TOML path or DetectorRecipe; None is ferkit's own.
+        teacher: Tells the landmarks to learn, of every face that is large enough; see :func:`steady_landmarks`. None: the labels do.
         resume, max_minutes: As in :func:`ferkit.train.fit`.
         licence: Of the weights, for their card: an SPDX name.
 
@@ -52,11 +56,20 @@ def train_detector(
     data, out = Path(data), Path(out)
     photos, negatives = read_photos(data)
     dev = read_annotated(data / "dev") if (data / "dev").is_dir() else None
-    if fit_detector(photos, negatives, out, recipe=recipe, validation=dev, resume=resume, max_minutes=max_minutes):
+    until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    finished = fit_detector(photos, negatives, out, recipe=recipe, validation=dev, resume=resume, max_minutes=max_minutes)
+    if finished and recipe.points:
+        ask = None if teacher is None else teacher.detect_rgb
+        finished = fit_points(photos, out, PointRecipe(**recipe.points), teacher=ask, until=until)
+    if finished:
         about: dict[str, Any] = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
         about["faces"] = int(sum((~photo.ignore).sum() for photo in photos))
         history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
         about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
+        if recipe.points:
+            with np.load(out / "faces.npz") as stored:
+                about["faces_with_landmarks"] = len(stored["points"])
+            about["landmarks_of"] = "the labels" if teacher is None else teacher.name
         write_detector(out, recipe, dev, about, licence)
     return out
 
@@ -68,7 +81,8 @@ def write_detector(
 
     The threshold is the score at which nine of ten detections on the development part are right; 0.5 without one.
     """
-    onnx = (out / "model.onnx").read_bytes()
+    files = {name: (out / name).read_bytes() for name in ("model.onnx", POINTS_FILE) if (out / name).exists()}
+    onnx = files["model.onnx"]
     network = keras.saving.load_model(out / "model.keras", compile=False)
     metrics: list[dict[str, Any]] = []
     threshold = 0.5
@@ -90,35 +104,27 @@ def write_detector(
             )
             if len(metrics) == 1 and scores.threshold is not None:
                 threshold = round(scores.threshold, 3)
+    architecture = {"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)}
+    if POINTS_FILE in files:
+        points = build_points(**PointRecipe(**recipe.points).model)
+        architecture |= {"points_parameters": int(points.count_params()), "points_macs": multiply_adds(points, POINTS_SIZE)}
     spec = DetectorSpec(
         name=out.resolve().name,
-        files={"model.onnx": {"sha256": sha256_of(onnx), "size": len(onnx)}},
+        files={name: {"sha256": sha256_of(data), "size": len(data)} for name, data in files.items()},
         min_score=threshold,
         training={
             **about,
             "recipe": recipe.to_dict(),
-            "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}, Keras {keras.__version__} on {keras.backend.backend()}",
+            "machine": machine(),
         },
         selection="dev" if dev else "none",
         metrics=tuple(metrics),
         licence=licence,
-        architecture={"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)},
+        architecture=architecture,
     )
     write_json(out / "spec.json", spec.to_dict())
     (out / "card.md").write_text("\n".join(_card(spec)) + "\n", encoding="utf-8")
     return spec
-
-
-def multiply_adds(network: keras.Model, size: int) -> int:
-    """Count the multiply-adds of one ``size`` x ``size`` picture's convolutions."""
-    fixed = keras.models.clone_model(network, input_tensors=keras.Input((size, size, 3)))
-    total = 0
-    for layer in fixed.layers:
-        if isinstance(layer, layers.DepthwiseConv2D):
-            total += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:2]))
-        elif isinstance(layer, layers.Conv2D):
-            total += int(np.prod(layer.output.shape[1:]) * np.prod(layer.kernel.shape[:3]))
-    return total
 
 
 def _card(spec: DetectorSpec) -> list[str]:
@@ -126,8 +132,13 @@ def _card(spec: DetectorSpec) -> list[str]:
     lines = [
         f"# {spec.name}",
         "",
-        f"A face detector of ferkit: {net['parameters']:,} parameters, {net['macs_320'] / 1e6:.0f} M multiply-adds at 320x320. It "
-        "answers boxes from the forehead to the chin and five landmarks: the subject's right eye, left eye, nose, right and left mouth corner.",
+        f"A face detector of ferkit: {net['parameters']:,} parameters, {net['macs_320'] / 1e6:.0f} M multiply-adds at 320x320"
+        + (
+            f"; {net['points_parameters']:,} and {net['points_macs'] / 1e6:.1f} M more for each face's landmarks"
+            if "points_macs" in net
+            else ""
+        )
+        + ". It answers boxes from the forehead to the chin and five landmarks: the subject's right eye, left eye, nose, right and left mouth corner.",
         "",
         f"Faces below a score of {spec.min_score} are dropped unless you ask otherwise (`min_score`).",
         "",
@@ -157,5 +168,14 @@ def _card(spec: DetectorSpec) -> list[str]:
         "landmarks come from a teacher (YuNet, MIT), a part of the boxes from people.",
         f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {sum(s['epochs'] for s in training['recipe']['stages'])} epochs of "
         f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
+        *(
+            [
+                f"- Landmarks: {training['recipe']['points']['epochs']} epochs on {training['faces_with_landmarks']:,} faces, as told by "
+                f"{training['landmarks_of']}"
+                + (", turned upright, six views averaged." if training["landmarks_of"] != "the labels" else ".")
+            ]
+            if "faces_with_landmarks" in training
+            else []
+        ),
         f"- Licence: {spec.licence}.",
     ]
