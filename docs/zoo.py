@@ -3,8 +3,8 @@
 python docs/zoo.py                        # writes docs/zoo.md
 python docs/zoo.py --check                # writes nothing; exit code 1 if a table is stale
 python docs/zoo.py --nets                 # counts parameters and multiply-adds anew (needs the train extra)
-python docs/zoo.py --add runs/shallow     # keeps a finished run's history and metrics in docs/zoo/<recipe>.json
-python docs/zoo.py --add runs/shallow --ensemble report.json   # and what `ferkit evaluate --format json` said of its ensemble
+python docs/zoo.py --add runs/shallow     # keeps a run's history and metrics in docs/zoo/<recipe>.json
+python docs/zoo.py --add runs/shallow --ensemble runs/shallow-ensemble --data fer2013.csv   # and measures its snapshots' ensemble
 """
 
 from __future__ import annotations
@@ -45,11 +45,24 @@ def percent(row: dict[str, Any]) -> str:
     return f"{row['accuracy']:.2%} ({low:.1%} to {high:.1%})"
 
 
+def gain(row: dict[str, Any]) -> str:
+    low, high = row["ci95"]
+    return f"{row['after']:.2%}; its last snapshot {row['before']:.2%}; {100 * row['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def stopped(run: dict[str, Any]) -> str:
+    """Say how far an unfinished run came: PublicTest after its last epoch, beside Training's own accuracy."""
+    last = run["history"][-1]
+    own = next(value for key, value in last.items() if key.startswith("val_") and key.endswith("accuracy"))
+    learnt = next(value for key, value in last.items() if key.endswith("accuracy") and not key.startswith("val_"))
+    return f"stopped after {run['epochs']} of at most {run['planned']} epochs: {own:.2%} (Training {learnt:.2%})"
+
+
 def systems_table() -> str:
     """Return the table of nets: size, claim, and our figures or that there are none yet."""
     nets = load("nets")
     lines = [
-        "| recipe | system | labels | parameters | multiply-adds | claimed | measured on PublicTest, 1 view (95 % interval) | 10 views | snapshot ensemble |",
+        "| recipe | system | labels | parameters | multiply-adds | claimed | measured on PublicTest, 1 view (95 % interval) | 10 views | ensemble of nine snapshots; gain (paired 95 % interval) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, (system, claimed) in SYSTEMS.items():
@@ -57,9 +70,11 @@ def systems_table() -> str:
         size = f"{net['labels']} | {net['parameters']:,} | {net['macs'] / 1e6:.1f} M"
         if run is None:
             measured = "not trained yet | - | -"
+        elif not run["metrics"]:
+            measured = f"{stopped(run)} | - | -"
         else:
             rows = {str(row["tta"]): row for row in run["metrics"]}
-            ensemble = percent(run["ensemble"]) if "ensemble" in run else "-"
+            ensemble = gain(run["ensemble"]) if "ensemble" in run else "-"
             measured = f"{percent(rows['none'])}, n = {rows['none']['n']:,} | {rows['10']['accuracy']:.2%} | {ensemble}"
         lines.append(f"| [{name}](../src/ferkit/train/recipes/{name}.toml) | {system} | {size} | {claimed} | {measured} |")
     return "\n".join(lines) + "\n"
@@ -101,24 +116,45 @@ def count_nets() -> None:
     write("nets", nets)
 
 
-def add(run: Path, ensemble: Path | None) -> None:
-    """Keep what a finished run measured."""
-    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
-    history = json.loads((run / "history.json").read_text(encoding="utf-8"))["epochs"]
-    training = spec["training"]
-    name = training["recipe"]["name"]
+def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
+    """Keep what a run measured; one that was stopped before its end has a history alone."""
+    stored = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    recipe, history = stored["recipe"], stored["epochs"]
+    name = recipe["name"]
     if name not in SYSTEMS:
         raise SystemExit(f"{run} is a run of {name!r}; expected one of {', '.join(SYSTEMS)}.")
-    keys = ("labels", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "ece")
+    from ferkit.train.counting import machine
+
+    spec = run / "spec.json"
+    hours = round(sum(row["seconds"] for row in history) / 3600, 2)
+    metrics, training = (
+        [],
+        {"epochs": len(history), "hours": hours, "machine": machine(), "data": "fer2013.csv, Training", "seed": recipe["seed"]},
+    )
+    if spec.exists():
+        told = json.loads(spec.read_text(encoding="utf-8"))
+        metrics, training = told["metrics"], told["training"]
     kept = {
         **{key: training[key] for key in ("epochs", "hours", "machine", "data", "seed")},
-        "metrics": [{key: row[key] for key in keys} for row in spec["metrics"]],
+        "planned": sum(stage["epochs"] for stage in recipe["stages"]),
+        "metrics": [{key: row[key] for key in ("labels", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "ece")} for row in metrics],
         "history": [{key: value for key, value in row.items() if key in HISTORY or key.endswith("accuracy")} for row in history],
     }
-    if ensemble is not None:
-        report = json.loads(ensemble.read_text(encoding="utf-8"))
-        kept["ensemble"] = {key: report[key] for key in ("weights", *keys)}
+    if ensemble is not None and data is not None:
+        kept["ensemble"] = against_last(ensemble, data)
     write(name, kept)
+
+
+def against_last(folder: Path, data: Path) -> dict[str, Any]:
+    """Compare an ensemble of snapshots with the last of them, face by face."""
+    from ferkit import Ensemble
+    from ferkit.train.evaluation import measure
+    from ferkit.train.paired import compare
+
+    ensemble = Ensemble.from_pretrained(str(folder))
+    last, every = (measure(one, data) for one in (ensemble.members[-1], ensemble))
+    right = [m.probabilities.argmax(axis=1) == m.truth for m in (last, every)]
+    return {"weights": folder.name, "members": len(ensemble.members), "split": "PublicTest", "ece": every.report["ece"], **compare(*right)}
 
 
 def write(name: str, value: Any) -> None:
@@ -130,13 +166,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only compare the tables")
     parser.add_argument("--nets", action="store_true", help="count the nets anew")
-    parser.add_argument("--add", type=Path, metavar="RUN", help="keep a finished run")
-    parser.add_argument("--ensemble", type=Path, metavar="REPORT", help="with --add: the report of its snapshot ensemble")
+    parser.add_argument("--add", type=Path, metavar="RUN", help="keep a run")
+    parser.add_argument("--ensemble", type=Path, metavar="FOLDER", help="with --add and --data: measure its snapshots' ensemble")
+    parser.add_argument("--data", type=Path, help="fer2013.csv")
     args = parser.parse_args()
     if args.nets:
         count_nets()
     if args.add:
-        add(args.add, args.ensemble)
+        add(args.add, args.ensemble, args.data)
     text = PAGE.read_text(encoding="utf-8")
     if args.check:
         if page(text) != text:

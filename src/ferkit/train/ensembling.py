@@ -92,7 +92,6 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
         raise WeightsError(f"{run} has no snapshots; expected a run of a recipe with [snapshots], for example shallow.")
     stored = json.loads((run / "history.json").read_text(encoding="utf-8"))
     recipe = Recipe.from_dict(stored["recipe"], str(run))
-    told = {key: str(value) for key, value in (("source", spec.training["source"]), ("description", spec.training["data"]))}
     faces, folders = matching(validation, recipe), []
     for file in files:
         folder = file.with_name(f"{run.resolve().name}-{file.stem}")
@@ -100,7 +99,17 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
             model = _build(recipe)
             load_weights(file, model)
             write_release(
-                model, recipe, folder, folder.name, faces, stored["epochs"], int(spec.training["faces"]), licence=spec.licence, **told
+                model,
+                recipe,
+                folder,
+                folder.name,
+                faces,
+                stored["epochs"],
+                int(spec.training["faces"]),
+                source=spec.training["source"],
+                description=spec.training["data"],
+                licence=spec.licence,
+                views=(1,),  # ten views of nine nets would take as long as an epoch
             )
         folders.append(folder)
     return folders

@@ -68,8 +68,10 @@ def train(
         source = Path(data).resolve().name
         name, votes = out.resolve().name, " with FER+ votes" if training.votes is not None else ""
         description = f"{source}, Training{votes}"
-        about = {"source": source, "description": description, "licence": licence}
-        write_release(run.model, run.recipe, out, name, validation, run.history, len(training), **about)
+        count = len(training)
+        write_release(
+            run.model, run.recipe, out, name, validation, run.history, count, source=source, description=description, licence=licence
+        )
     return out
 
 
@@ -99,6 +101,7 @@ def write_release(
     source: str = "",
     description: str = "",
     licence: str = "not stated",
+    views: Sequence[int] = (1, 2, 10),
 ) -> WeightsSpec:
     """Write ``model.onnx``, ``model.keras``, ``spec.json`` and ``card.md``.
 
@@ -113,6 +116,7 @@ def write_release(
         source: Name of the data's file or folder, for the card's commands.
         description: Of the data, for the card.
         licence: SPDX name.
+        views: Numbers of views to measure with, of 1, 2 (flip) and 10 (ten-crop).
 
     Raises:
         FerkitError: The exported network differs from Keras by more than 1e-4.
@@ -165,7 +169,7 @@ def write_release(
     )
     write_json(out / "spec.json", spec.to_dict())
     if validation is not None:
-        spec = replace(spec, metrics=_metrics(out, spec, validation))
+        spec = replace(spec, metrics=_metrics(out, spec, validation, views))
         write_json(out / "spec.json", spec.to_dict())
     write_card(out / "card.md", spec)
     return spec
@@ -180,16 +184,18 @@ def _entry(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_of(data), "size": len(data)}
 
 
-def _metrics(folder: Path, spec: WeightsSpec, validation: Faces) -> tuple[dict[str, Any], ...]:
-    """Measure what users run: the written files, every label set, single view, flip and ten-crop."""
+def _metrics(folder: Path, spec: WeightsSpec, validation: Faces, views: Sequence[int]) -> tuple[dict[str, Any], ...]:
+    """Measure what users run: the written files, every label set, so many views."""
+    names: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
     rows = []
-    logits = ExpressionClassifier(folder, tta=10).logits(validation.images)  # the other views come first among the ten
+    logits = ExpressionClassifier(folder, tta=names[max(views)]).logits(validation.images)  # fewer views come first among more
     for output in spec.outputs:
         by_votes = output.name == FERPLUS8.name and validation.label_set.name != FERPLUS8.name
         if by_votes and validation.votes is None:
             continue
         faces = validation if by_votes else replace(validation, votes=None)
-        for tta, count in ((None, 1), ("flip", 2), (10, 10)):
+        for count in views:
+            tta = names[count]
             classifier = ExpressionClassifier(folder, labels=output.name, tta=tta)
             report = evaluate(classifier, faces, logits=logits[:count])
             keys = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
