@@ -66,6 +66,14 @@ def faces(count: int = 35, seed: int = 0) -> Faces:
 
 
 @needs_keras
+def test_batch_normalisation_in_vgg8() -> None:
+    from ferkit.train import build_model
+
+    model = build_model("vgg8", classes=7, batch_norm=True)
+    assert model.count_params() == 7_209_159 + 4 * (2 * (64 + 128 + 256 + 512) + 512 + 256 + 128)
+
+
+@needs_keras
 @pytest.mark.parametrize("name", COUNTS)
 def test_architectures(name: str) -> None:
     from ferkit.train import build_model

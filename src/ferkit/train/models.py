@@ -149,22 +149,29 @@ def conv4(classes: Heads = 7, size: int = 48, dropout: float = 0.25) -> keras.Mo
     return keras.Model(inputs, _heads(x, classes), name="conv4")
 
 
-def _vgg_block(x: keras.KerasTensor, channels: int, convolutions: int) -> keras.KerasTensor:
+def _vgg_block(x: keras.KerasTensor, channels: int, convolutions: int, batch_norm: bool = False) -> keras.KerasTensor:
     """Stack 3x3 convolutions before one pooling (Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015)."""
     for _ in range(convolutions):
         # He's initialisation: with Glorot's, deep plain stacks of rectifiers fade out at the start.
-        x = layers.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+        x = layers.Conv2D(channels, 3, padding="same", kernel_initializer="he_normal")(x)
+        x = layers.Activation("relu")(layers.BatchNormalization()(x) if batch_norm else x)
     return layers.MaxPooling2D(2)(x)
 
 
-def vgg8(classes: Heads = 7, size: int = 48, dropout: float = 0.5) -> keras.Model:
-    """System D: four pairs of 3x3 convolutions, three hidden layers, dropout everywhere."""
+def vgg8(classes: Heads = 7, size: int = 48, dropout: float = 0.5, batch_norm: bool = False) -> keras.Model:
+    """System D: four pairs of 3x3 convolutions, three hidden layers, dropout everywhere.
+
+    ``batch_norm`` puts batch normalisation before every rectifier. Without it Adam's first steps, which move all 4,608 positive
+    inputs of the first hidden layer the same way, leave 95 of 100 of its units dead.
+    """
     inputs = x = keras.Input((size, size, 1), name="face")
     for channels in (64, 128, 256, 512):
-        x = layers.Dropout(dropout)(_vgg_block(x, channels, 2))
+        x = layers.Dropout(dropout)(_vgg_block(x, channels, 2, batch_norm))
     x = layers.Flatten()(x)
     for units in (512, 256, 128):
-        x = layers.Dropout(dropout)(layers.Dense(units, activation="relu", kernel_initializer="he_normal")(x))
+        x = layers.Dense(units, kernel_initializer="he_normal")(x)
+        x = layers.Activation("relu")(layers.BatchNormalization()(x) if batch_norm else x)
+        x = layers.Dropout(dropout)(x)
     return keras.Model(inputs, _heads(x, classes), name="vgg8")
 
 
