@@ -24,7 +24,7 @@ import numpy as np
 from _record import record
 
 from ferkit import Face, FaceDetector, FerkitError, load_image
-from ferkit._detectors.own import MIRRORED
+from ferkit._detectors.own import mirrored_points
 from ferkit._geometry import iou
 from ferkit.train.detector.evaluation import read_annotated, score_detections
 from ferkit.train.detector.points import steady_landmarks
@@ -92,7 +92,7 @@ def mirrored(image: np.ndarray, detect: Detect) -> list[Face]:
         Face(
             (last - face.box[2], face.box[1], last - face.box[0], face.box[3]),
             face.score,
-            tuple(map(tuple, (np.array([last, 0]) + np.array(face.landmarks) * [-1, 1])[MIRRORED])),
+            tuple(map(tuple, mirrored_points(np.array(face.landmarks), last))),
         )
         for face in detect(np.ascontiguousarray(image[:, ::-1]))
     ]

@@ -123,19 +123,20 @@ def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
     name = recipe["name"]
     if name not in SYSTEMS:
         raise SystemExit(f"{run} is a run of {name!r}; expected one of {', '.join(SYSTEMS)}.")
-    from ferkit.train.counting import machine
-
+    if ensemble is not None and data is None:
+        raise SystemExit("--ensemble needs --data fer2013.csv: it is measured on its PublicTest.")
     spec = run / "spec.json"
-    hours = round(sum(row["seconds"] for row in history) / 3600, 2)
-    metrics, training = (
-        [],
-        {"epochs": len(history), "hours": hours, "machine": machine(), "data": "fer2013.csv, Training", "seed": recipe["seed"]},
-    )
     if spec.exists():
         told = json.loads(spec.read_text(encoding="utf-8"))
         metrics, training = told["metrics"], told["training"]
+    else:
+        from ferkit.train.counting import machine
+
+        hours = round(sum(row["seconds"] for row in history) / 3600, 2)
+        metrics, training = [], {"hours": hours, "machine": machine(), "data": "fer2013.csv, Training", "seed": recipe["seed"]}
     kept = {
-        **{key: training[key] for key in ("epochs", "hours", "machine", "data", "seed")},
+        "epochs": len(history),
+        **{key: training[key] for key in ("hours", "machine", "data", "seed")},
         "planned": sum(stage["epochs"] for stage in recipe["stages"]),
         "metrics": [{key: row[key] for key in ("labels", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "ece")} for row in metrics],
         "history": [{key: value for key, value in row.items() if key in HISTORY or key.endswith("accuracy")} for row in history],

@@ -47,7 +47,7 @@ def test_golden_vectors(crops: np.ndarray) -> None:
 
 
 def test_every_bundled_release_has_golden_vectors() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.npz")} >= bundled("classifier", "detector")
+    assert {path.stem for path in GOLDEN.glob("*.npz")} == bundled("classifier", "detector") | {"ferkit-face-v1"}  # superseded
 
 
 def test_engines_agree(classifier: ExpressionClassifier, crops: np.ndarray) -> None:

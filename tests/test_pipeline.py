@@ -77,11 +77,11 @@ def test_a_face_and_its_crop_get_the_same_answer(pipeline: Pipeline, photo: Path
 
 
 def test_many_images_equal_one_by_one(pipeline: Pipeline, astronaut: np.ndarray) -> None:
+    pipeline = Pipeline(FaceDetector(min_score=0.7), pipeline.classifier)  # by default the patch on her suit just passes for a face
     images = [astronaut, np.zeros((40, 40, 3), np.uint8), astronaut[:, ::-1].copy(), np.tile(astronaut, (1, 2, 1))]
     for batch_size in (1, 3, 32):
         many = pipeline.predict(images, batch_size)
-        assert all(len(r.faces) >= least for r, least in zip(many, (1, 0, 1, 2), strict=True))  # the patch on her suit may pass for one
-        assert not many[1].faces
+        assert [len(r.faces) for r in many] == [1, 0, 1, 2]
         for result, image in zip(many, images, strict=True):
             alone = pipeline(image)
             assert [f.box for f in result.faces] == [f.box for f in alone.faces]

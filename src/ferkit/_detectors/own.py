@@ -95,7 +95,7 @@ class Own:
                 self._points.setInput(blob)
                 maps = np.array(self._points.forward("points"), np.float64)
             plain, mirrored = np.split(_soft_argmax(maps), 2)
-            found = (plain + mirrored[:, MIRRORED] * [-1, 1]) / 2
+            found = (plain + mirrored_points(mirrored)) / 2
             square = np.array(squares, np.float64)[:, None]
             # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
             answers.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
@@ -118,6 +118,11 @@ class Own:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
         rows[:, 1:] *= np.tile([width / w, height / h], 7)
         return rows
+
+
+def mirrored_points(points: NDArray[np.float64], last: float = 0.0) -> NDArray[np.float64]:
+    """Return five points ``(..., 5, 2)`` as they lie in the mirror image of a picture with the columns 0 to ``last``."""
+    return points[..., MIRRORED, :] * [-1, 1] + [last, 0]
 
 
 def _filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -142,11 +142,11 @@ def _classify(pipeline: Pipeline, batches: Iterable[list[_Item]], name: str, smo
         due = [smoother.due(_number(track), item.frame.time_s) for item, track, _ in seen]
         crops = [pipeline.crop(item.frame.pixels, face) for (item, _, face), wanted in zip(seen, due, strict=True) if wanted]
         rows = iter(classifier.predict_proba(crops) if crops else np.zeros((0, len(classifier.labels)), np.float32))
-        answers = [next(rows) if wanted else None for wanted in due]
+        answers = iter([next(rows) if wanted else None for wanted in due])
         for item in batch:
             found = []
             for track, face in item.followed or []:
-                row = smoother(_number(track), item.frame.time_s, answers.pop(0))
+                row = smoother(_number(track), item.frame.time_s, next(answers))
                 found.append(replace(face, expression=classifier.expression(row), track_id=_number(track)))
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]

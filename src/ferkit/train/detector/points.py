@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._detectors.own import MIRRORED, POINTS_ROOM, POINTS_SIZE
+from ..._detectors.own import MIRRORED, POINTS_ROOM, POINTS_SIZE, mirrored_points
 from ..._geometry import iou
 from ...results import Face
 from .photos import LabelledPhoto
@@ -108,7 +108,7 @@ def _answers(pixels: NDArray[np.uint8], box: Float, roll: float, sizes: Sequence
         if plain is None or mirrored is None:
             return None
         back = np.linalg.inv(matrix[:, :2]).T
-        for points in (plain, (np.array([_CANVAS - 1, 0]) + mirrored * [-1, 1])[MIRRORED]):
+        for points in (plain, mirrored_points(mirrored, _CANVAS - 1)):
             rows.append((points - matrix[:, 2]) @ back)
     return np.array(rows)
 
