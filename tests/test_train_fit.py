@@ -126,6 +126,30 @@ def test_max_minutes_stops_cleanly_and_other_backends_finish(recipe: Path, tmp_p
 
 @needs_keras
 @pytest.mark.slow
+def test_a_run_begins_from_trained_weights(recipe: Path, tmp_path: Path) -> None:
+    from ferkit.train import fit, train
+    from ferkit.train.data import read_csv
+
+    data = write_fer_csv(tmp_path / "fer2013.csv", 70, 21)
+    first = train(recipe, data, tmp_path / "first")
+    faces = read_csv(data)
+    still = TINY.replace("learning_rate = 0.05", "learning_rate = 0.0").replace("weight_decay = 1e-3", "").replace("warmup_epochs = 1", "")
+    second = tmp_path / "second.toml"
+    second.write_text(still.replace("batch_size = 8", f'batch_size = 8\ninitial = "{first.as_posix()}"'))
+    run = fit(load_recipe(second), faces, tmp_path / "second")
+    import keras
+
+    trained = keras.models.load_model(first / "model.keras", compile=False)
+    for ours, theirs in zip(run.model.trainable_weights, trained.trainable_weights, strict=True):
+        assert np.allclose(ours, theirs, atol=1e-6)  # nothing moves them at a rate of 0
+
+    second.write_text(still.replace("batch_size = 8", 'batch_size = 8\ninitial = "fer2013-s-v1"'))
+    with pytest.raises(InputError, match="cannot begin from 'fer2013-s-v1': it is 'ferkit-s'"):
+        fit(load_recipe(second), faces, tmp_path / "third")
+
+
+@needs_keras
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
 def test_backends(backend: str, recipe: Path, tmp_path: Path) -> None:
     """The same tiny run learns on every backend; the same augmentation parameters, each backend's own random numbers."""
@@ -298,6 +322,33 @@ def test_augmentation() -> None:
     assert np.allclose(run(mirror)[..., 0], faces[:, 2:46, 2:46][:, :, ::-1], atol=1e-2)
     copy = FaceAugmentation.from_config(layer.get_config())
     assert np.array_equal(run(copy, seed=5), run(layer, seed=5))
+
+
+@needs_keras
+def test_degrading_blurs_and_adds_noise() -> None:
+    import cv2
+    from keras import ops
+
+    from ferkit.train.augment import FaceAugmentation, _blurred
+
+    faces = np.random.default_rng(0).integers(60, 190, (4, 32, 32)).astype(np.float32)
+    sigmas = np.array([0.0, 0.5, 0.8, 1.2], np.float32)
+    ours = np.asarray(ops.convert_to_numpy(_blurred(faces, ops.convert_to_tensor(sigmas))))
+    assert np.array_equal(ours[0], faces[0])
+    for face, sigma, answer in zip(faces[1:], sigmas[1:], ours[1:], strict=True):
+        wanted = cv2.GaussianBlur(face, (7, 7), float(sigma), borderType=cv2.BORDER_REFLECT_101)
+        assert np.abs(answer - wanted).max() < 0.01
+
+    still = {"crop": 48, "rotation": 0, "scale": (1, 1), "shift": 0, "flip": 0, "brightness": 0, "contrast": 0, "erase": 0}
+    flat = np.full((400, 48, 48), 128, np.uint8)
+    plain, noisy, half = (
+        np.asarray(ops.convert_to_numpy(FaceAugmentation(**still, **options)(flat, seed=4)))
+        for options in ({}, {"degrade": 1.0, "noise": 20.0}, {"degrade": 0.5, "blur": 1.0, "noise": 20.0})
+    )
+    assert np.abs(plain - 128).max() < 1e-3
+    assert 9 < noisy.std(axis=(1, 2, 3)).mean() < 11  # half of the largest, on average
+    assert 160 < (half.std(axis=(1, 2, 3)) > 0.01).sum() < 240
+    assert np.abs(half.mean() - 128) < 0.5
 
 
 @needs_keras

@@ -14,7 +14,7 @@ __all__ = ["FaceAugmentation"]
 
 @keras.saving.register_keras_serializable(package="ferkit")
 class FaceAugmentation(keras.layers.Layer):
-    """Random affine transform, flip, brightness, contrast and erasing, in a single resampling.
+    """Random affine transform, flip, blur, brightness, contrast, noise and erasing, in a single resampling.
 
     The face is read once, bilinearly, with reflected or repeated borders, so that no augmentation invents black pixels
     and no two interpolations blur in turn.
@@ -33,6 +33,9 @@ class FaceAugmentation(keras.layers.Layer):
         shear: Largest shear angle either way, radians.
         gain: Range of a factor on all pixel values.
         fill: What lies outside the face: ``"reflect"``, or ``"nearest"``, which repeats the border.
+        degrade: Probability that a face is blurred and gets noise.
+        blur: Largest standard deviation of the Gaussian blur, source pixels; each degraded face draws its own.
+        noise: Largest standard deviation of the Gaussian noise, grey levels; each degraded face draws its own.
         seed: Used when ``call`` is given no seed.
     """
 
@@ -50,6 +53,9 @@ class FaceAugmentation(keras.layers.Layer):
         shear: float = 0.0,
         gain: tuple[float, float] = (1.0, 1.0),
         fill: str = "reflect",
+        degrade: float = 0.0,
+        blur: float = 0.0,
+        noise: float = 0.0,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -59,6 +65,7 @@ class FaceAugmentation(keras.layers.Layer):
         self.crop, self.rotation, self.scale, self.shift, self.flip = crop, rotation, tuple(scale), shift, flip
         self.brightness, self.contrast, self.erase, self.erase_area = brightness, contrast, erase, tuple(erase_area)
         self.shear, self.gain, self.fill = shear, tuple(gain), fill
+        self.degrade, self.blur, self.noise = degrade, blur, noise
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
@@ -76,6 +83,9 @@ class FaceAugmentation(keras.layers.Layer):
             "shear",
             "gain",
             "fill",
+            "degrade",
+            "blur",
+            "noise",
             "seed",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
@@ -124,10 +134,20 @@ class FaceAugmentation(keras.layers.Layer):
         source_y = sin * sheared + cos * y + (height - 1) / 2 + self.shift * signed(4)
         fill = _FILLS[self.fill]
         out = _bilinear(flat, fill(source_x, width), fill(source_y, height), height, width)
+        degraded = None
+        if self.degrade:
+            # Drawn apart too. A lens blurs before a sensor adds its noise.
+            degraded = keras.random.uniform((n, 3), seed=self.seed_generator if seed is None else seed ^ 2)
+            sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (size / self.crop)
+            out = ops.reshape(_blurred(ops.reshape(out, (n, size, size)), sigma), (n, size * size))
 
         mean = ops.mean(out, axis=1, keepdims=True)
         out = mean + (out - mean) * (1.0 + self.contrast * signed(5)) + 255.0 * self.brightness * signed(6)
         out = out * factor
+        if degraded is not None:
+            deviation = ops.where(degraded[:, 0] < self.degrade, self.noise * degraded[:, 2], 0.0)
+            grain = keras.random.normal((n, size * size), seed=self.seed_generator if seed is None else seed ^ 3)
+            out = out + deviation[:, None] * grain
 
         area = between(8, *self.erase_area)
         aspect = ops.exp(signed(9))  # from 1/e to e
@@ -146,6 +166,20 @@ def _reflect(coordinate: Any, length: int) -> Any:
 
 def _nearest(coordinate: Any, length: int) -> Any:
     return ops.clip(coordinate, 0.0, float(length - 1))
+
+
+_TAPS = 3  # either way: beyond, a Gaussian of one pixel has less than a hundredth of its height
+
+
+def _blurred(faces: Any, sigma: Any) -> Any:
+    """Blur faces ``(n, S, S)``, each with a Gaussian of its own ``sigma`` (n), pixels; borders are reflected. 0 leaves a face as it is."""
+    offsets = ops.arange(-_TAPS, _TAPS + 1, dtype="float32")
+    kernel = ops.exp(-0.5 * (offsets[None] / ops.maximum(sigma, 1e-3)[:, None]) ** 2)
+    kernel = kernel / ops.sum(kernel, axis=1, keepdims=True)
+    side = faces.shape[1]
+    padded = ops.pad(faces, ((0, 0), (_TAPS, _TAPS), (_TAPS, _TAPS)), mode="reflect")
+    rows = sum(kernel[:, k, None, None] * padded[:, k : k + side] for k in range(2 * _TAPS + 1))
+    return sum(kernel[:, k, None, None] * rows[:, :, k : k + side] for k in range(2 * _TAPS + 1))
 
 
 _FILLS = {"reflect": _reflect, "nearest": _nearest}

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from keras import ops
 from numpy.typing import NDArray
 
 from .._geometry import centre
-from ..classify import normalised, resized
+from ..classify import ExpressionClassifier, normalised, resized
 from ..errors import DataError, InputError
 from ..labels import FERPLUS8
 from .augment import FaceAugmentation
 from .averaging import copy_averaged, settle
+from .backbone import load_keras
 from .checkpoint import load_checkpoint, load_weights, replacing, save_checkpoint, save_weights
 from .data import Faces
+from .distilling import Teacher, distillation_accuracy, distillation_loss
+from .mixing import mix
 from .models import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .recipe import Recipe, load_recipe
@@ -53,8 +57,8 @@ class Run:
 class _Batches:
     """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
 
-    def __init__(self, faces: Faces, recipe: Recipe, augment: FaceAugmentation, epoch: int) -> None:
-        self.faces, self.recipe, self.augment, self.epoch = faces, recipe, augment, epoch
+    def __init__(self, faces: Faces, recipe: Recipe, augment: FaceAugmentation, epoch: int, teacher: Teacher | None = None) -> None:
+        self.faces, self.recipe, self.augment, self.epoch, self.teacher = faces, recipe, augment, epoch, teacher
         copies = np.ones(len(faces), int)
         for label, count in recipe.balance.items():
             copies[faces.labels == faces.label_set.index(label)] = count
@@ -69,9 +73,13 @@ class _Batches:
     def __getitem__(self, step: int) -> tuple[Any, dict[str, NDArray[np.float32]]]:
         rows = self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
         seed = int(np.random.SeedSequence((self.recipe.seed, self.epoch, step)).generate_state(1)[0] >> 1)
-        x = self.augment(self.faces.images[rows], size=self.recipe.size_at(self.epoch), seed=seed)
-        x = normalise(ops.convert_to_numpy(x), self.recipe)
-        return x, {head: target[rows] for head, target in self.targets.items()}
+        x = ops.convert_to_numpy(self.augment(self.faces.images[rows], size=self.recipe.size_at(self.epoch), seed=seed))
+        y = {head: target[rows] for head, target in self.targets.items()}
+        if self.recipe.mix:
+            x, y = mix(x, y, np.random.default_rng((self.recipe.seed, self.epoch, step)), **self.recipe.mix)
+        if self.teacher is not None:
+            y = {head: np.concatenate([y[head], soft], axis=1) for head, soft in self.teacher(x).items()}
+        return normalise(x, self.recipe), y
 
 
 def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
@@ -90,14 +98,31 @@ def _soft_cross_entropy(target: Any, logits: Any) -> Any:
 
 
 def _compile(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
+    loss: Callable[[Any, Any], Any] = _soft_cross_entropy
+    accuracy = keras.metrics.CategoricalAccuracy
+    if recipe.teacher:
+        loss = distillation_loss(**_teaching(recipe))
+        accuracy = partial(keras.metrics.MeanMetricWrapper, distillation_accuracy)
     model.compile(
         optimizer=make_optimizer(recipe, steps_per_epoch),
-        loss={head.labels: _soft_cross_entropy for head in recipe.heads},
+        loss={head.labels: loss for head in recipe.heads},
         loss_weights={head.labels: head.weight for head in recipe.heads},
-        metrics={head.labels: [keras.metrics.CategoricalAccuracy(name="accuracy")] for head in recipe.heads},
+        metrics={head.labels: [accuracy(name="accuracy")] for head in recipe.heads},
         jit_compile=False,
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def _teaching(recipe: Recipe) -> dict[str, float]:
+    return {"weight": float(recipe.teacher.get("weight", 0.7)), "temperature": float(recipe.teacher.get("temperature", 3.0))}
+
+
+def _teacher(recipe: Recipe) -> Teacher | None:
+    if not recipe.teacher:
+        return None
+    heads = [head.labels for head in recipe.heads]
+    precision = recipe.training.get("precision", "float32")
+    return Teacher(recipe.teacher.get("weights", ()), heads, _teaching(recipe)["temperature"], precision)
 
 
 def _build(recipe: Recipe) -> keras.Model:
@@ -110,6 +135,19 @@ def _build(recipe: Recipe) -> keras.Model:
             f"its stages train at {', '.join(str(stage.size) for stage in recipe.stages)}."
         )
     return model
+
+
+def _begin_from(weights: str, model: keras.Model) -> None:
+    """Give a network that was just built the values of trained weights with the same layers and heads."""
+    trained = load_keras(weights, ExpressionClassifier(weights))
+    shapes = [[tuple(w.shape) for w in network.weights] for network in (trained, model)]
+    if shapes[0] != shapes[1] or sorted(trained.output_names) != sorted(model.output_names):
+        raise InputError(
+            f"A run cannot begin from {weights!r}: it is {trained.name!r} with {trained.count_params():,} parameters and outputs "
+            f"{', '.join(trained.output_names)}; the recipe's network is {model.name!r} with {model.count_params():,} and "
+            f"{', '.join(model.output_names)}. Give weights of the same network and heads as training.initial, or none."
+        )
+    model.set_weights(trained.get_weights())
 
 
 def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
@@ -230,11 +268,14 @@ def fit(
     try:
         model = _build(recipe)
         augment = FaceAugmentation(**recipe.augment)
+        if "initial" in recipe.training and not checkpoint.exists():
+            _begin_from(str(recipe.training["initial"]), model)
         _compile(model, recipe, len(_Batches(data, recipe, augment, 0)))
         epoch, history = 0, list[dict[str, Any]]()
         if resume and checkpoint.exists():
             epoch, history = load_checkpoint(checkpoint, model, recipe)
-        return _epochs(model, recipe, data, validation, augment, out, epoch, history, max_minutes, log)
+        batches = partial(_Batches, data, recipe, augment, teacher=_teacher(recipe))
+        return _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, log)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -260,7 +301,7 @@ def _epochs(
     recipe: Recipe,
     data: Faces,
     validation: Faces | None,
-    augment: FaceAugmentation,
+    batches: Callable[..., _Batches],
     out: Path,
     epoch: int,
     history: list[dict[str, Any]],
@@ -277,7 +318,7 @@ def _epochs(
             model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
         if recipe.schedule == "constant":
             model.optimizer.learning_rate = learning_rate_after(history, recipe)
-        steps = _train_epoch(model, recipe, _Batches(data, recipe, augment, epoch), out)
+        steps = _train_epoch(model, recipe, batches(epoch=epoch), out)
         row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
         row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
@@ -305,9 +346,9 @@ def _epochs(
     write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
     if recipe.training.get("settle"):
         settle(final, _settling(data, recipe))
-    partial = out / "model.partial.keras"
-    final.save(partial)
-    os.replace(partial, out / "model.keras")
+    unfinished = out / "model.partial.keras"
+    final.save(unfinished)
+    os.replace(unfinished, out / "model.keras")
     return Run(recipe, final, history, True, out)
 
 

@@ -34,9 +34,11 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "crop": tuple(f.name for f in fields(CropGeometry)),
     "augment": (
         *("crop", "rotation", "shear", "scale", "shift", "fill", "flip"),
-        *("brightness", "gain", "contrast", "erase", "erase_area"),
+        *("brightness", "gain", "contrast", "erase", "erase_area", "degrade", "blur", "noise"),
     ),
-    "training": ("batch_size", "precision", "validate_every", "settle"),
+    "mix": ("mixup", "cutmix"),
+    "teacher": ("weights", "temperature", "weight"),
+    "training": ("batch_size", "precision", "validate_every", "settle", "initial"),
     "early_stopping": (*_WATCH, "restore_best"),
     "plateau": (*_WATCH, "factor", "min_learning_rate"),
     "snapshots": ("every", "keep"),
@@ -84,6 +86,8 @@ class Recipe:
     stages: tuple[Stage, ...]
     crop: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
+    mix: dict[str, float] = field(default_factory=dict)
+    teacher: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     release: dict[str, Any] = field(default_factory=dict)
@@ -129,6 +133,8 @@ class Recipe:
             raise InputError(
                 f"Recipe {self.name!r}: cycles are equal cosines; warmup_epochs, decay_epochs and stages' rates contradict them."
             )
+        if self.teacher and not 0 < float(self.teacher.get("weight", 0.7)) <= 1:
+            raise InputError(f"Recipe {self.name!r}: a teacher's weight of {self.teacher['weight']}; expected more than 0, at most 1.")
         for table in (self.early_stopping, self.plateau):
             if table and int(table.get("patience", 0)) < 1:
                 raise InputError(f"Recipe {self.name!r}: a patience of {table.get('patience')}; expected epochs, at least 1.")
