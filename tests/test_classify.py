@@ -104,6 +104,7 @@ def test_the_argument_is_not_changed(crops: np.ndarray) -> None:
     "crops_",
     [
         np.zeros((48, 48), np.uint8),
+        np.zeros((48, 48, 3), np.uint8),  # one colour crop, not 48 grey ones
         np.zeros((2, 48, 48), np.float32),
         np.zeros((2, 48, 48, 4), np.uint8),
         np.zeros((1, 0, 5), np.uint8),

@@ -184,6 +184,13 @@ def test_weights_commands(tmp_path: Path) -> None:
     assert f"* {DEFAULT_WEIGHTS}" in listed.stdout
     rows = json.loads(ferkit("weights", "list", "--format", "json").stdout)
     assert [r["name"] for r in rows if r["default"]] == [DEFAULT_WEIGHTS, "ferkit-face-v2"]
+    for row in (r for r in rows if r["bundled"]):
+        assert row["size"] > 1e6
+        assert 0 < row["ms"] < 10_000
+        assert f"{row['parameters']:,}" in listed.stdout
+        if row["kind"] == "classifier":
+            assert 0.6 < row["accuracy"] < 0.8
+            assert f"{row['accuracy']:.1%}" in listed.stdout
     assert Path(ferkit("weights", "path").stdout.strip()) == resolve()
     assert Path(ferkit("weights", "fetch", DEFAULT_WEIGHTS).stdout.strip()) == resolve()
     assert ferkit("weights", "verify").stdout.count("ok  ") == 2

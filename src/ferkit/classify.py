@@ -194,7 +194,8 @@ class ExpressionClassifier:
         return np.stack(list(self._prepared(crops))) if len(crops) else np.zeros((0, self._size, self._size), np.uint8)
 
     def _prepared(self, crops: Crops) -> Iterator[NDArray[np.uint8]]:
-        if isinstance(crops, np.ndarray) and crops.ndim not in (3, 4):
+        # (H, W, 3) would also be H grey crops three pixels wide, which nobody has.
+        if isinstance(crops, np.ndarray) and (crops.ndim not in (3, 4) or (crops.ndim == 3 and crops.shape[2] == 3)):
             raise InputError(f"Crops of shape {crops.shape}; expected (n, H, W) or (n, H, W, 3). For one crop type: crop[None].")
         for number, given in enumerate(crops):
             crop = np.asarray(given)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -209,70 +208,6 @@ def _draw(result: Result, draw: Path, count: int, failures: list[str]) -> None:
         failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")
 
 
-@main.group("weights")
-def weights_group() -> None:
-    """List, check, locate and fetch weights."""
-
-
-@weights_group.command("list")
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def weights_list(format_: str) -> None:
-    """List the releases that this version knows."""
-    from .weights import BUNDLED_DETECTOR, DEFAULT_WEIGHTS, SPEC_FILE, bundled_folder, list_weights
-
-    rows = []
-    for release in list_weights():
-        row: dict[str, Any] = {"name": release.name, "kind": release.kind, "licence": release.licence, "summary": release.summary}
-        row |= {"default": release.name in (DEFAULT_WEIGHTS, BUNDLED_DETECTOR), "bundled": release.hub is None}
-        if release.hub is None:
-            spec = json.loads((bundled_folder() / release.name / SPEC_FILE).read_text(encoding="utf-8"))
-            row |= {"size": sum(f["size"] for f in spec["files"].values()), "metrics": spec["metrics"]}
-            if release.kind == "classifier":
-                row["labels"] = [output["name"] for output in spec["outputs"]]
-        else:
-            row |= {"size": release.hub.size, "sha256": release.hub.sha256}
-        rows.append(row)
-    if format_ == "json":
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
-        return
-    for row in rows:
-        mark = "*" if row["default"] else " "
-        click.echo(f"{mark} {row['name']:<16} {row['kind']:<11} {row['size'] / 1e6:5.1f} MB  {row['licence']:<8} {row['summary']}")
-
-
-@weights_group.command("verify")
-@click.argument("weights", required=False)
-def weights_verify(weights: str | None) -> None:
-    """Check every file of some weights against its SHA-256."""
-    from .weights import verify
-
-    for name, entry in verify(weights).items():
-        click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {name}")
-
-
-@weights_group.command("path")
-@click.argument("weights", required=False)
-def weights_path(weights: str | None) -> None:
-    """Print the folder of some weights, or the file of a detector that was fetched."""
-    click.echo(_locate(weights, force=False))
-
-
-@weights_group.command("fetch")
-@click.argument("weights")
-@click.option("--force", is_flag=True, help="Fetch again even if a copy is cached.")
-def weights_fetch(weights: str, force: bool) -> None:
-    """Fetch weights into the local cache and print where they are."""
-    click.echo(_locate(weights, force=force))
-
-
-def _locate(weights: str | None, force: bool) -> Path:
-    from .weights import TABLE, resolve, resolve_detector
-
-    if weights in TABLE and TABLE[weights].kind == "detector":
-        return resolve_detector(weights, force=force)
-    return resolve(weights, force=force)
-
-
 @main.command()
 @click.option("--recipe", required=True, help="A recipe's name, or a TOML file.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
@@ -299,6 +234,7 @@ from ._commands.prepare import prepare  # noqa: E402
 from ._commands.push import push  # noqa: E402
 from ._commands.serve import serve  # noqa: E402
 from ._commands.video import video, webcam  # noqa: E402
+from ._commands.weights import weights_group  # noqa: E402
 
-for command in (ensemble, evaluate, export, finetune, prepare, push, serve, train_detector, video, webcam):
+for command in (ensemble, evaluate, export, finetune, prepare, push, serve, train_detector, video, webcam, weights_group):
     main.add_command(command)

@@ -62,8 +62,8 @@ class Release:
 TABLE: dict[str, Release] = {
     release.name: release
     for release in (
-        Release("fer2013-s-v1", "classifier", "MIT", "1.1 M parameters, FER2013 and FER+ labels; comes with the package"),
-        Release("ferkit-face-v2", "detector", "MIT", "0.28 M parameters, faces with five landmarks; comes with the package"),
+        Release("fer2013-s-v1", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
+        Release("ferkit-face-v2", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
             "detector",

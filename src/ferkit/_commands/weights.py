@@ -1,0 +1,118 @@
+"""``ferkit weights``: list, check, locate and fetch."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+__all__ = ["weights_group"]
+
+_CALLS = 20
+_NOTE = "accuracy: PublicTest, FER2013's labels, one view. ms: here and now, one face crop, or one picture of 640x480."
+
+
+@click.group("weights")
+def weights_group() -> None:
+    """List, check, locate and fetch weights."""
+
+
+@weights_group.command("list")
+@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def weights_list(format_: str) -> None:
+    """List the releases that this version knows, with their size, accuracy and milliseconds on this machine."""
+    from ..weights import list_weights
+
+    rows = [_row(release) for release in list_weights()]
+    if format_ == "json":
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    click.echo(f"  {'name':<16} {'kind':<11} {'MB':>5} {'parameters':>11} {'accuracy':>9} {'ms':>6}  licence")
+    for row in rows:
+        parameters = f"{row['parameters']:,}" if "parameters" in row else ""
+        accuracy = f"{row['accuracy']:.1%}" if "accuracy" in row else ""
+        milliseconds = f"{row['ms']:.1f}" if "ms" in row else ""
+        click.echo(
+            f"{'*' if row['default'] else ' '} {row['name']:<16} {row['kind']:<11} {row['size'] / 1e6:5.1f} {parameters:>11} {accuracy:>9} "
+            f"{milliseconds:>6}  {row['licence']:<8} {row['summary']}"
+        )
+    click.echo(_NOTE)
+
+
+def _row(release: Any) -> dict[str, Any]:
+    from ..weights import BUNDLED_DETECTOR, DEFAULT_WEIGHTS, SPEC_FILE, bundled_folder
+
+    row: dict[str, Any] = {"name": release.name, "kind": release.kind, "licence": release.licence, "summary": release.summary}
+    row |= {"default": release.name in (DEFAULT_WEIGHTS, BUNDLED_DETECTOR), "bundled": release.hub is None}
+    if release.hub is not None:
+        return row | {"size": release.hub.size, "sha256": release.hub.sha256}
+    spec = json.loads((bundled_folder() / release.name / SPEC_FILE).read_text(encoding="utf-8"))
+    row |= {"size": sum(f["size"] for f in spec["files"].values()), "metrics": spec["metrics"]}
+    network = spec["architecture"]
+    row |= {"parameters": network["parameters"] + network.get("points_parameters", 0), "ms": round(_milliseconds(release), 2)}
+    if release.kind == "classifier":
+        row["labels"] = [output["name"] for output in spec["outputs"]]
+        single = [m for m in spec["metrics"] if (m["labels"], m["tta"]) == ("fer2013", "none")]
+        row |= {"accuracy": single[0]["accuracy"]} if single else {}
+    return row
+
+
+def _milliseconds(release: Any) -> float:
+    """Return the median time of one answer, after a first one that warms up."""
+    import numpy as np
+
+    call: partial[Any]
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    if release.kind == "detector":
+        from ..detect import FaceDetector
+
+        call = partial(FaceDetector().detect, picture)
+    else:
+        from ..classify import ExpressionClassifier
+
+        call = partial(ExpressionClassifier(release.name).predict, picture[None, :96, :96])
+    call()
+    times = []
+    for _ in range(_CALLS):
+        begun = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - begun))
+    return median(times)
+
+
+@weights_group.command("verify")
+@click.argument("weights", required=False)
+def weights_verify(weights: str | None) -> None:
+    """Check every file of some weights against its SHA-256."""
+    from ..weights import verify
+
+    for name, entry in verify(weights).items():
+        click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {name}")
+
+
+@weights_group.command("path")
+@click.argument("weights", required=False)
+def weights_path(weights: str | None) -> None:
+    """Print the folder of some weights, or the file of a detector that was fetched."""
+    click.echo(_locate(weights, force=False))
+
+
+@weights_group.command("fetch")
+@click.argument("weights")
+@click.option("--force", is_flag=True, help="Fetch again even if a copy is cached.")
+def weights_fetch(weights: str, force: bool) -> None:
+    """Fetch weights into the local cache and print where they are."""
+    click.echo(_locate(weights, force=force))
+
+
+def _locate(weights: str | None, force: bool) -> Path:
+    from ..weights import TABLE, resolve, resolve_detector
+
+    if weights in TABLE and TABLE[weights].kind == "detector":
+        return resolve_detector(weights, force=force)
+    return resolve(weights, force=force)
