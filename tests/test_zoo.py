@@ -153,6 +153,13 @@ def test_recipes_and_the_code_know_the_same_entries() -> None:
             assert model.input_shape[1] in (None, loaded.window)
 
 
+def test_the_recipes_of_the_accuracy_plan_load() -> None:
+    folder = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "short"
+    recipes = [load_recipe(path) for path in sorted(folder.glob("*.toml"))]
+    assert {loaded.name for loaded in recipes} == {"short-plain", "short-light", "short-mixup", "short-cutmix"}
+    assert {loaded.epochs for loaded in recipes} == {20}
+
+
 def test_the_seed_systems_are_recipes() -> None:
     assert set(COUNTS) - {"tiny"} <= set(list_recipes())
     assert load_recipe("conv3").balance == {"disgust": 10}
@@ -208,6 +215,10 @@ def test_recipe_files_name_what_they_lack_and_derive(tmp_path: Path) -> None:
     assert "expected epochs, size" in refused('base = "conv3"\n[[stages]]\nepoch = 1\n')
     assert "lacks seed, model" in refused('name = "x"\n')
     assert "based on itself" in refused(f'base = "{path}"\n')
+    assert "based on itself" in refused('base = "mine.toml"\n')
+    (tmp_path / "theirs.toml").write_text('base = "conv3"\n[optimizer]\nlearning_rate = 0.25\n')
+    path.write_text('base = "theirs.toml"\nname = "mine"\n')  # beside it, wherever one stands
+    assert load_recipe(path).optimizer["learning_rate"] == 0.25
     assert "Unknown recipe 'nothing'" in refused('base = "nothing"\n')
     path.write_text('base = "conv3"\nname = "mine"\n[optimizer]\nlearning_rate = 0.5\n')
     mine, conv3 = load_recipe(path), load_recipe("conv3")

@@ -100,7 +100,8 @@ def sha256_of(data: bytes) -> str:
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
     """Find a folder of classifier weights.
 
-    The order is: a folder's path; what comes with the package; the local cache; the Hugging Face Hub.
+    The order is: a folder's path; what comes with the package (in a source checkout, any release in ``weights/``); the local
+    cache; the Hugging Face Hub.
 
     Args:
         weights: A path, a name from :func:`list_weights`, or ``hf://org/repo@revision``. None: the default.
@@ -119,6 +120,8 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
     if name and folder.is_dir():
         return folder
     release = TABLE.get(name)
+    if release is None and name in _releases_at_hand():
+        return bundled_folder() / name
     if release is None or release.kind != "classifier":
         names = ", ".join(r.name for r in TABLE.values() if r.kind == "classifier")
         raise WeightsError(
@@ -127,6 +130,11 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
     if release.hub is not None:
         return _fetch_bundle(f"hf://{release.hub.repo}@{release.hub.revision}", force)
     return _bundled(name)
+
+
+def _releases_at_hand() -> list[str]:
+    """Return the folders beside the bundled weights: in a source checkout, every release, superseded ones included."""
+    return [spec.parent.name for spec in bundled_folder().glob(f"*/{SPEC_FILE}")]
 
 
 def _bundled(name: str) -> Path:

@@ -94,7 +94,13 @@ def _recipe(spec: WeightsSpec) -> str:
     if "base" in training:
         base = training["base"]
         return f"- Fine-tuned from `{base['name']}` (trained on {base['data']}), seed {training['seed']}, on {training['machine']}."
-    return f"- Recipe: `{training['recipe']['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}."
+    recipe = training["recipe"]
+    line = f"- Recipe: `{recipe['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}."
+    if initial := recipe.get("training", {}).get("initial"):
+        line += f" It began from the weights `{initial}`, whose epochs and hours are not counted here."
+    if teacher := recipe.get("teacher"):
+        line += f" Distilled from {', '.join(f'`{name}`' for name in teacher['weights'])}."
+    return line
 
 
 def _crop(spec: WeightsSpec) -> str:

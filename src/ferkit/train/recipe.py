@@ -244,7 +244,8 @@ def list_recipes() -> list[str]:
 def load_recipe(name: str | Path) -> Recipe:
     """Load a recipe by its name, or from a TOML file of one's own.
 
-    A file with ``base = "NAME"`` starts from that recipe: its tables are merged entry by entry, its lists replaced.
+    A file with ``base = "NAME"`` starts from that recipe, or from another file, its path relative to the one that names it:
+    tables are merged entry by entry, lists replaced.
 
     Raises:
         InputError: Unknown name, or a malformed file; an entry that no recipe has is named, and those that it could be.
@@ -273,6 +274,8 @@ def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, An
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{source} is not valid TOML: {error}.") from None
     base = table.pop("base", None)
+    if base is not None and str(base).endswith(".toml"):
+        base = str(Path(name).parent / str(base))  # beside the file that names it
     return (table, source) if base is None else (_merged(_read(base, (*derived, str(name)))[0], table), source)
 
 
