@@ -193,7 +193,7 @@ def test_weights_commands(tmp_path: Path) -> None:
             assert f"{row['accuracy']:.1%}" in listed.stdout
     assert Path(ferkit("weights", "path").stdout.strip()) == resolve()
     assert Path(ferkit("weights", "fetch", DEFAULT_WEIGHTS).stdout.strip()) == resolve()
-    assert ferkit("weights", "verify").stdout.count("ok  ") == 2
+    assert ferkit("weights", "verify").stdout.count("ok  ") == 4  # of the classifier and of the detector
     assert ferkit("weights", "verify", "ferkit-face-v2").stdout.count("ok  ") == 2
     assert Path(ferkit("weights", "path", "ferkit-face-v2").stdout.strip()).is_dir()
     copy = Path(shutil.copytree(resolve(), tmp_path / "copy"))

@@ -88,11 +88,12 @@ def _milliseconds(release: Any) -> float:
 @weights_group.command("verify")
 @click.argument("weights", required=False)
 def weights_verify(weights: str | None) -> None:
-    """Check every file of some weights against its SHA-256."""
-    from ..weights import verify
+    """Check every file of some weights against its SHA-256; without a name, of all that come with the package."""
+    from ..weights import list_weights, verify
 
-    for name, entry in verify(weights).items():
-        click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {name}")
+    for name in [release.name for release in list_weights() if release.hub is None] if weights is None else [weights]:
+        for file, entry in verify(name).items():
+            click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {file}")
 
 
 @weights_group.command("path")

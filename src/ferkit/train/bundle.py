@@ -19,9 +19,9 @@ from .backbone import Backbone
 from .card import write_card
 from .counting import machine
 from .export import export_onnx
-from .fitting import write_json
 from .golden import patterns, write_golden
 from .release import _architecture, _entry
+from .writing import write_json
 
 __all__ = ["GOLDEN", "OUTPUT", "finish_bundle", "write_bundle"]
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
 from keras import ops
 
-from ..errors import InputError, WeightsError
+from ..errors import InputError
+from .writing import replacing
 
-__all__ = ["load_checkpoint", "load_weights", "replacing", "save_checkpoint", "save_weights"]
+__all__ = ["load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
 
 
 class _Recipe(Protocol):
@@ -57,23 +55,6 @@ def _arrays(variables: list[Any]) -> dict[str, Any]:
 def _write(path: Path, arrays: dict[str, Any]) -> None:
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that takes the place of ``path`` once it is whole. Raises WeightsError if it cannot be written."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise WeightsError(
-            f"{path} cannot be written ({error.strerror or error}); what was there before is kept. Free some space and type --resume."
-        ) from error
 
 
 def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, Any]]]:

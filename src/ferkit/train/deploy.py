@@ -8,7 +8,6 @@ and temperature, a softmax.
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from ..classify import ExpressionClassifier
 from ..errors import FerkitError, InputError, MissingExtraError
 from ..weights import read_verified, resolve
 from .golden import LUMA, patterns
+from .writing import write_bytes, write_json
 
 __all__ = ["FORMATS", "check", "export"]
 
@@ -65,7 +65,7 @@ def export(
     written = []
     for name in formats:
         data = (_onnx if name == "onnx" else _litert)(weights, classifier)
-        written.append(_write(out / (classifier.name + FORMATS[name]), data))
+        written.append(write_bytes(out / (classifier.name + FORMATS[name]), data))
     answers: dict[str, Any] = {}
     for height, width in _SIZES:
         pictures = patterns(6, height, width)
@@ -79,7 +79,7 @@ def export(
         "crop": classifier.crop.to_dict(),
         "licence": classifier.spec.licence,
     }
-    _write(out / f"{classifier.name}.json", (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(out / f"{classifier.name}.json", about)
     return written
 
 
@@ -113,13 +113,6 @@ def check(files: list[Path]) -> dict[str, float | None]:
 
 class _UnreadableError(Exception):
     """An engine that has not all of the file's operations."""
-
-
-def _write(path: Path, data: bytes) -> Path:
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-    return path
 
 
 def _onnx(weights: Any, classifier: ExpressionClassifier) -> bytes:

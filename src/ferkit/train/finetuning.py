@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,11 +24,11 @@ from .bundle import OUTPUT, finish_bundle, write_bundle
 from .calibrate import fit_temperature
 from .data import Faces, read_csv
 from .evaluation import score
-from .fitting import write_json
 from .gather import gather
 from .head import Head, choose_head
 from .paired import compare
 from .unfreeze import unfreeze_backbone
+from .writing import to_stderr, write_json
 
 __all__ = ["finetune", "format_finetuning", "versioned"]
 
@@ -80,7 +79,7 @@ def finetune(
         InputError: ``out`` is in use, ``holdout`` out of range, or the base has no ``model.keras``.
         WeightsError: The base cannot be found, or is damaged.
     """
-    begun, log = time.monotonic(), log or _to_stderr
+    begun, log = time.monotonic(), log or to_stderr
     out, data = Path(out), Path(data)
     if not 0.05 <= holdout <= 0.5:
         raise InputError(f"holdout={holdout}; expected a share from 0.05 to 0.5.")
@@ -213,7 +212,3 @@ def format_finetuning(report: dict[str, Any]) -> str:
     if report["skipped"]:
         lines.append(f"{len(report['skipped'])} picture(s) or folder(s) were not used.")
     return "\n".join(lines)
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

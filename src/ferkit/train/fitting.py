@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,13 +21,14 @@ from ..labels import FERPLUS8
 from .augment import FaceAugmentation
 from .averaging import copy_averaged, settle
 from .backbone import load_keras
-from .checkpoint import load_checkpoint, load_weights, replacing, save_checkpoint, save_weights
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from .data import Faces
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .mixing import mix
 from .models import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .recipe import Recipe, load_recipe
+from .writing import save_model, to_stderr, write_json
 
 __all__ = ["Run", "fit", "matching", "normalise", "predict_logits", "prepare"]
 
@@ -243,7 +241,7 @@ def fit(
             of the validation where there is none.
         WeightsError: A file cannot be written, for example on a full disk. The last checkpoint is kept.
     """
-    log = log or _to_stderr
+    log = log or to_stderr
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
     recipe = _trainable(recipe, data, log)
@@ -290,10 +288,6 @@ def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recip
         if head not in heads:
             log(f"No targets for the head {head.labels!r}: it is left out. FER+ votes come with --ferplus fer2013new.csv.")
     return replace(recipe, heads=heads)
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _epochs(
@@ -346,9 +340,7 @@ def _epochs(
     write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
     if recipe.training.get("settle"):
         settle(final, _settling(data, recipe))
-    unfinished = out / "model.partial.keras"
-    final.save(unfinished)
-    os.replace(unfinished, out / "model.keras")
+    save_model(out / "model.keras", final)
     return Run(recipe, final, history, True, out)
 
 
@@ -374,9 +366,3 @@ def snapshot_path(out: Path, step: int) -> Path:
 def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
     shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith("accuracy"))
     return f"epoch {row['epoch']}/{epochs}  {row['size']} px  {shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
-    with replacing(path) as file:
-        file.write((json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

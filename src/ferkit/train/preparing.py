@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from .aliases import label_order
 from .copies import copies, format_copies
 from .data import _FOLDER_SPLITS, SPLITS, read_csv
 from .folders import cut, label_files, split_folders
+from .writing import write_bytes, write_json
 
 __all__ = ["format_preparation", "prepare"]
 
@@ -98,11 +98,11 @@ def prepare(
         faces, {s: [r["label"] for r in own] for s, own in rows.items()}, {s: [r["path"] for r in own] for s, own in rows.items()}
     )
     report = {"splits": counts, "copies": found_copies, "skipped": [list(entry) for entry in skipped]}
-    _replace(out / "report.json", (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(out / "report.json", report)
     try:
         from .plots import class_distribution
 
-        _replace(out / "classes.png", class_distribution(counts))
+        write_bytes(out / "classes.png", class_distribution(counts))
     except MissingExtraError as error:
         print(f"No classes.png: {error}", file=sys.stderr)
     return report
@@ -160,7 +160,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
             changed = ", ".join(f"{key} {known.get(key)!r}" for key in settings if settings[key] != known.get(key))
             raise InputError(f"{out} was prepared with {changed}; use the same, or another --out.")
     else:
-        _replace(path, (json.dumps(settings, indent=1) + "\n").encode())
+        write_bytes(path, (json.dumps(settings, indent=1) + "\n").encode())
 
 
 def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
@@ -168,7 +168,7 @@ def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    _replace(path, b"".join(whole))
+    write_bytes(path, b"".join(whole))
     rows = [json.loads(line) for line in whole]
     return {row["source"]: row for row in rows if "skipped" in row or (out / row["path"]).is_file()}
 
@@ -193,7 +193,7 @@ def _prepared(item: _Item, out: Path, detector: FaceDetector, geometry: Any, siz
     Image.fromarray(crop[..., 0] if grey else crop).save(buffer, format="PNG")
     path = out / item.split / item.label / f"{item.name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, buffer.getvalue())
+    write_bytes(path, buffer.getvalue(), sync=False)  # one of very many, and made again if it is lost
     return {
         "source": item.source,
         "path": path.relative_to(out).as_posix(),
@@ -211,7 +211,7 @@ def _write_tables(stem: Path, rows: list[dict[str, Any]]) -> None:
     columns["score"] = np.array([row["score"] for row in rows], np.float32)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **columns)
-    _replace(stem.with_suffix(".npz"), buffer.getvalue())
+    write_bytes(stem.with_suffix(".npz"), buffer.getvalue())
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -220,7 +220,7 @@ def _write_tables(stem: Path, rows: list[dict[str, Any]]) -> None:
     flat = {key: value.reshape(len(rows), -1).tolist() if value.ndim > 1 else value.tolist() for key, value in columns.items()}
     buffer = io.BytesIO()
     pq.write_table(pa.table(flat), buffer)
-    _replace(stem.with_suffix(".parquet"), buffer.getvalue())
+    write_bytes(stem.with_suffix(".parquet"), buffer.getvalue())
 
 
 def _stack(paths: list[Path], size: int) -> NDArray[np.uint8]:
@@ -231,12 +231,6 @@ def _stack(paths: list[Path], size: int) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             out[number] = np.asarray(picture.convert("L"))
     return out
-
-
-def _replace(path: Path, data: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def _bar(items: list[_Item], title: str, progress: bool) -> Iterator[_Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,8 +23,9 @@ from .counting import machine, multiply_adds
 from .data import Faces, read_faces
 from .evaluation import evaluate
 from .export import difference, export_onnx, keras_outputs
-from .fitting import fit, matching, normalise, prepare, write_json
+from .fitting import fit, matching, normalise, prepare
 from .recipe import Recipe, load_recipe
+from .writing import save_model, write_json
 
 __all__ = ["train", "write_release"]
 
@@ -123,9 +123,7 @@ def write_release(
     """
     out.mkdir(parents=True, exist_ok=True)
     size = recipe.window
-    partial = out / "model.partial.keras"
-    model.save(partial)
-    os.replace(partial, out / "model.keras")
+    save_model(out / "model.keras", model)
     export_onnx(model, recipe, out / "model.onnx", size)
 
     logits = None

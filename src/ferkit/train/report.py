@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from .. import __version__
 from . import plots
 from .evaluation import Measurement
+from .writing import write_bytes
 
 __all__ = ["confident_mistakes", "read_history", "write_report"]
 
@@ -57,11 +57,7 @@ def write_report(measurement: Measurement, out: str | Path, *, history: Sequence
     page = "\n".join(_page(measurement, history, mistakes)) + "\n"
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    path = out / "report.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
-    return path
+    return write_bytes(out / "report.html", page.encode())
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from ...errors import DataError, InputError
 from ..averaging import copy_averaged, settle
 from ..checkpoint import load_checkpoint, save_checkpoint
-from ..fitting import _to_stderr, write_json
 from ..optimizer import CosineCycles
 from ..recipe import tomllib
+from ..writing import save_model, to_stderr, write_json
 from .evaluation import AnnotatedPhoto, average_precision
 from .export import to_onnx
 from .model import build_detector
@@ -200,7 +199,7 @@ def fit_detector(
     validation: list[AnnotatedPhoto] | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
-    log: Callable[[str], None] = _to_stderr,
+    log: Callable[[str], None] = to_stderr,
 ) -> bool:
     """Train a face detector.
 
@@ -262,8 +261,7 @@ def fit_detector(
                 log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
                 return False
         final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
-        final.save(out / "model.partial.keras")
-        os.replace(out / "model.partial.keras", out / "model.keras")
+        save_model(out / "model.keras", final)
         (out / "model.onnx").write_bytes(to_onnx(final))
         return True
     finally:

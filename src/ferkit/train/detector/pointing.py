@@ -15,9 +15,9 @@ from keras import layers, ops
 
 from ...errors import DataError
 from ..averaging import copy_averaged, settle
-from ..checkpoint import load_checkpoint, replacing, save_checkpoint
-from ..fitting import _to_stderr
+from ..checkpoint import load_checkpoint, save_checkpoint
 from ..optimizer import CosineCycles
+from ..writing import replacing, to_stderr
 from .export import to_onnx
 from .model import build_points
 from .photos import LabelledPhoto
@@ -95,7 +95,7 @@ def fit_points(
     *,
     teacher: Detect | None = None,
     until: float | None = None,
-    log: Callable[[str], None] = _to_stderr,
+    log: Callable[[str], None] = to_stderr,
 ) -> bool:
     """Train the landmarks' network, or go on with it.
 

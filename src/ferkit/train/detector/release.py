@@ -15,7 +15,7 @@ from ..._specs import DetectorSpec
 from ...detect import FaceDetector
 from ...weights import sha256_of
 from ..counting import machine, multiply_adds
-from ..fitting import write_json
+from ..writing import write_json
 from .evaluation import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
 from .fitting import DetectorRecipe, fit_detector, load_detector_recipe
 from .model import build_points
