@@ -125,6 +125,38 @@ def test_max_minutes_stops_cleanly_and_other_backends_finish(recipe: Path, tmp_p
 
 
 @needs_keras
+@pytest.mark.parametrize("name", ["ferkit-n", "mini-xception", "conv4", "vgg16"])
+def test_fused_normalisation_gives_keras_own_numbers(name: str) -> None:
+    import keras
+    from keras import ops
+
+    from ferkit.train.fused import with_fused_normalisation
+    from ferkit.train.models import build_model
+
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("another backend has no such kernel")
+    keras.utils.set_random_seed(1)
+    plain = build_model(name, 7, **({} if name in ("mini-xception", "vgg16") else {"dropout": 0.0}))
+    side = plain.input_shape[1] or 44
+    fused = with_fused_normalisation(plain)
+    assert fused.output_names == plain.output_names
+    assert [tuple(v.shape) for v in fused.variables] == [tuple(v.shape) for v in plain.variables]
+    kinds = [type(layer).__name__ for layer in fused.layers]
+    # What follows a dense layer is not a map, and stays Keras's.
+    flat = sum(type(layer).__name__ == "BatchNormalization" and len(layer.input.shape) == 2 for layer in plain.layers)
+    assert kinds.count("BatchNormalization") == flat
+    assert "_FusedBatchNormalization" in kinds
+    faces = np.random.default_rng(0).normal(size=(16, side, side, 1)).astype(np.float32)
+    assert np.allclose(fused(faces), plain(faces), atol=1e-5)
+    if name == "vgg16":
+        return  # its noise and dropout draw different numbers
+    assert np.allclose(fused(faces, training=True), plain(faces, training=True), atol=2e-3)
+    for ours, theirs in zip(fused.non_trainable_variables, plain.non_trainable_variables, strict=True):
+        if ours.dtype == "float32":
+            assert np.allclose(ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), rtol=1e-3, atol=1e-4), ours.path
+
+
+@needs_keras
 @pytest.mark.slow
 def test_a_run_begins_from_trained_weights(recipe: Path, tmp_path: Path) -> None:
     from ferkit.train import fit, train

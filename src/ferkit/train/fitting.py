@@ -24,6 +24,7 @@ from .backbone import load_keras
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from .data import Faces
 from .distilling import Teacher, distillation_accuracy, distillation_loss
+from .fused import with_fused_normalisation
 from .mixing import mix
 from .models import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
@@ -268,6 +269,7 @@ def fit(
         augment = FaceAugmentation(**recipe.augment)
         if "initial" in recipe.training and not checkpoint.exists():
             _begin_from(str(recipe.training["initial"]), model)
+        model = with_fused_normalisation(model)
         _compile(model, recipe, len(_Batches(data, recipe, augment, 0)))
         epoch, history = 0, list[dict[str, Any]]()
         if resume and checkpoint.exists():
