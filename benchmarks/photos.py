@@ -69,8 +69,8 @@ def main() -> None:
                     continue  # no detection: the same whichever detector is not used
                 shown, crops = np.ones(len(rows), bool), images
             else:
-                if geometry.mode == "aligned" and name == "haar":
-                    continue  # no landmarks
+                if crop_name.startswith("aligned") and name == "haar":
+                    continue  # no landmarks: the default falls back to the spec's square
                 shown = found
                 crops = [crop_face(i, f.box, geometry, f.landmarks) for i, f in zip(images, faces, strict=True) if f is not None]
             logits = any_one.logits(crops)

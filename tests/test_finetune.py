@@ -19,6 +19,7 @@ from ferkit.train.gather import gather
 from ferkit.train.head import Head, choose_head, deal, fit_head, hold_out
 from ferkit.train.paired import compare, mcnemar
 from ferkit.train.similar import groups, near_pairs, thumbnails
+from ferkit.weights import DEFAULT_WEIGHTS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 pytestmark = pytest.mark.train
@@ -233,7 +234,7 @@ def test_other_names_of_known_labels_start_from_the_base(tmp_path: Path, small_c
     assert set(report["before"]) == {"fer2013", "ferplus", "mixed"}
     assert report["paired"]["before"] == max(report["before"].values())
     assert report["publictest"]["n"] == 4  # of twelve faces with seven labels
-    assert "Fine-tuned from `fer2013-s-v1`" in (tmp_path / "out" / "card.md").read_text()
+    assert f"Fine-tuned from `{DEFAULT_WEIGHTS}`" in (tmp_path / "out" / "card.md").read_text()
 
 
 @needs_keras

@@ -9,10 +9,22 @@ from pathlib import Path
 import pytest
 
 from ferkit import ExpressionClassifier, InputError, WeightsError, list_weights
-from ferkit.weights import DEFAULT_WEIGHTS, TABLE, Output, WeightsSpec, bundled_folder, resolve, resolve_detector, sha256_of, verify
+from ferkit.weights import (
+    DEFAULT_WEIGHTS,
+    TABLE,
+    Output,
+    WeightsSpec,
+    bundled_folder,
+    load_spec,
+    resolve,
+    resolve_detector,
+    sha256_of,
+    verify,
+)
+from tests.conftest import SUPERSEDED
 
 PRESENT = sorted(p.name for p in bundled_folder().iterdir() if (p / "spec.json").is_file())
-BUNDLED = [name for name in PRESENT if name in TABLE and TABLE[name].kind == "classifier"]
+CLASSIFIERS = [name for name in PRESENT if isinstance(load_spec(bundled_folder() / name), WeightsSpec)]
 
 
 @pytest.fixture
@@ -22,13 +34,12 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_table_and_the_folder_agree() -> None:
-    superseded = {"ferkit-face-v1"}  # in the repository, not in the package
-    assert set(PRESENT) - superseded == {r.name for r in list_weights() if r.hub is None}
-    assert DEFAULT_WEIGHTS in BUNDLED
+    assert set(PRESENT) - SUPERSEDED == {r.name for r in list_weights() if r.hub is None}
+    assert DEFAULT_WEIGHTS in CLASSIFIERS
     assert all(TABLE[name].name == name for name in TABLE)
 
 
-@pytest.mark.parametrize("name", BUNDLED)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_release_is_whole(name: str) -> None:
     folder = bundled_folder() / name
     spec = WeightsSpec.load(folder)

@@ -33,7 +33,7 @@ __all__ = [
     "verify",
 ]
 
-DEFAULT_WEIGHTS = "fer2013-s-v1"
+DEFAULT_WEIGHTS = "fer2013-s-v2"
 BUNDLED_DETECTOR = "ferkit-face-v2"  # behind FaceDetector("ferkit")
 
 
@@ -62,7 +62,7 @@ class Release:
 TABLE: dict[str, Release] = {
     release.name: release
     for release in (
-        Release("fer2013-s-v1", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
+        Release("fer2013-s-v2", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
         Release("ferkit-face-v2", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
