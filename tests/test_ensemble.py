@@ -21,7 +21,7 @@ from ferkit.train.calibrate import negative_log_likelihood
 from ferkit.train.data import Faces
 from ferkit.train.ensembling import fit_ensemble, fit_weights
 from ferkit.train.evaluation import evaluate
-from ferkit.weights import resolve
+from ferkit.weights import DEFAULT_WEIGHTS, resolve
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -40,7 +40,7 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(other: Path) -> Ensemble:
-    return Ensemble.from_pretrained(["fer2013-s-v1", other], weights=[3, 1], labels="fer2013")
+    return Ensemble.from_pretrained([DEFAULT_WEIGHTS, other], weights=[3, 1], labels="fer2013")
 
 
 def test_probabilities_are_the_weighted_mean(pair: Ensemble, crops: np.ndarray) -> None:
@@ -79,7 +79,7 @@ def test_disagreement(pair: Ensemble, crops: np.ndarray) -> None:
 
 def test_it_is_a_classifier_everywhere(pair: Ensemble, photo: Path, crops: np.ndarray) -> None:
     result = Pipeline(FaceDetector(), pair)(photo)
-    assert result.weights == pair.name == "fer2013-s-v1+other"
+    assert result.weights == pair.name == f"{DEFAULT_WEIGHTS}+other"
     face = result.to_dict()["faces"][0]
     assert face["disagreement"] >= 0
     assert pickle.loads(pickle.dumps(result.faces[0])) == result.faces[0]
@@ -95,8 +95,8 @@ def test_it_is_a_classifier_everywhere(pair: Ensemble, photo: Path, crops: np.nd
 
 @pytest.mark.parametrize("tta", ["flip", "random:3"])
 def test_views_are_the_members_own(other: Path, crops: np.ndarray, tta: str) -> None:
-    both = Ensemble.from_pretrained(["fer2013-s-v1", other], tta=tta)
-    expected = np.mean([ExpressionClassifier(name, tta=tta).predict_proba(crops) for name in ("fer2013-s-v1", other)], axis=0)
+    both = Ensemble.from_pretrained([DEFAULT_WEIGHTS, other], tta=tta)
+    expected = np.mean([ExpressionClassifier(name, tta=tta).predict_proba(crops) for name in (DEFAULT_WEIGHTS, other)], axis=0)
     assert both.tta == tta
     assert np.allclose(both.predict_proba(crops), expected, atol=1e-5)
 
@@ -148,7 +148,7 @@ def test_bundle(pair: Ensemble, tmp_path: Path, crops: np.ndarray, photo: Path) 
 
 
 def test_bundle_of_some_labels(tmp_path: Path, crops: np.ndarray) -> None:
-    some = Ensemble.from_pretrained(["fer2013-s-v1"], labels=["sad", "happy"])
+    some = Ensemble.from_pretrained([DEFAULT_WEIGHTS], labels=["sad", "happy"])
     again = Ensemble.from_pretrained(some.save(tmp_path / "some"))
     assert again.labels.classes == ("sad", "happy")
     assert np.array_equal(again.predict_proba(crops), some.predict_proba(crops))
@@ -243,7 +243,7 @@ def test_snapshots_of_a_run_become_an_ensemble(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, other: Path) -> None:
     out = tmp_path / "both"
-    answer = CliRunner().invoke(main, ["ensemble", "fer2013-s-v1", str(other), "--out", str(out), "--combine", "logit"])
+    answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, str(other), "--out", str(out), "--combine", "logit"])
     assert answer.exit_code == 0, answer.output
     assert Ensemble.from_pretrained(out).combine == "logit"
     assert Ensemble.from_pretrained(out).labels.classes == FER7.classes
