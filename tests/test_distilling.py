@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from pathlib import Path
 
@@ -13,14 +12,10 @@ from ferkit import ExpressionClassifier, InputError
 from ferkit.train.mixing import mix
 from ferkit.train.recipe import load_recipe
 from tests.conftest import write_fer_csv
-from tests.test_train_fit import TINY
+from tests.test_train_fit import TINY, needs_keras
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 pytestmark = pytest.mark.train
-needs_keras = pytest.mark.skipif(
-    importlib.util.find_spec("keras") is None or importlib.util.find_spec("tensorflow") is None,
-    reason='needs the train extra: pip install "ferkit[train]"',
-)
 
 
 def batch(n: int = 12) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -100,7 +100,7 @@ def _compile(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
     loss: Callable[[Any, Any], Any] = _soft_cross_entropy
     accuracy = keras.metrics.CategoricalAccuracy
     if recipe.teacher:
-        loss = distillation_loss(**_teaching(recipe))
+        loss = distillation_loss(**recipe.teaching)
         accuracy = partial(keras.metrics.MeanMetricWrapper, distillation_accuracy)
     model.compile(
         optimizer=make_optimizer(recipe, steps_per_epoch),
@@ -112,16 +112,12 @@ def _compile(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
     model.optimizer.build(model.trainable_variables)
 
 
-def _teaching(recipe: Recipe) -> dict[str, float]:
-    return {"weight": float(recipe.teacher.get("weight", 0.7)), "temperature": float(recipe.teacher.get("temperature", 3.0))}
-
-
 def _teacher(recipe: Recipe) -> Teacher | None:
     if not recipe.teacher:
         return None
     heads = [head.labels for head in recipe.heads]
     precision = recipe.training.get("precision", "float32")
-    return Teacher(recipe.teacher.get("weights", ()), heads, _teaching(recipe)["temperature"], precision)
+    return Teacher(recipe.teacher.get("weights", ()), heads, recipe.teaching["temperature"], precision)
 
 
 def _build(recipe: Recipe) -> keras.Model:

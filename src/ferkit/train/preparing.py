@@ -160,7 +160,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
             changed = ", ".join(f"{key} {known.get(key)!r}" for key in settings if settings[key] != known.get(key))
             raise InputError(f"{out} was prepared with {changed}; use the same, or another --out.")
     else:
-        write_bytes(path, (json.dumps(settings, indent=1) + "\n").encode())
+        write_json(path, settings)
 
 
 def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:

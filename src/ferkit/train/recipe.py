@@ -133,8 +133,8 @@ class Recipe:
             raise InputError(
                 f"Recipe {self.name!r}: cycles are equal cosines; warmup_epochs, decay_epochs and stages' rates contradict them."
             )
-        if self.teacher and not 0 < float(self.teacher.get("weight", 0.7)) <= 1:
-            raise InputError(f"Recipe {self.name!r}: a teacher's weight of {self.teacher['weight']}; expected more than 0, at most 1.")
+        if self.teacher and not 0 < self.teaching["weight"] <= 1:
+            raise InputError(f"Recipe {self.name!r}: a teacher's weight of {self.teaching['weight']}; expected more than 0, at most 1.")
         for table in (self.early_stopping, self.plateau):
             if table and int(table.get("patience", 0)) < 1:
                 raise InputError(f"Recipe {self.name!r}: a patience of {table.get('patience')}; expected epochs, at least 1.")
@@ -163,6 +163,11 @@ class Recipe:
     def size(self) -> int:
         """Side of a face as prediction prepares it, pixels; training faces are 48x48 and are resized."""
         return int(self.data.get("size", 48))
+
+    @property
+    def teaching(self) -> dict[str, float]:
+        """``weight`` of the teacher's answers beside the labels', and the ``temperature`` that softens them."""
+        return {"weight": float(self.teacher.get("weight", 0.7)), "temperature": float(self.teacher.get("temperature", 3.0))}
 
     @property
     def schedule(self) -> str:
