@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ferkit import DataError, ExpressionClassifier, FerkitError, InputError, WeightsError
+from ferkit.train.calibrate import fit_temperature
 from ferkit.train.evaluation import expected_calibration_error, score, wilson
 from ferkit.train.recipe import list_recipes, load_recipe
 from tests.conftest import write_fer_csv
@@ -448,6 +449,20 @@ def test_metrics_by_hand() -> None:
 def test_wilson_by_hand() -> None:
     assert wilson(0, 10)[0] == pytest.approx(0, abs=1e-12)
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Newcombe, Statistics in Medicine 1998
+
+
+@pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
+def test_the_temperature_makes_the_mean_confidence_the_accuracy(true: float) -> None:
+    rng = np.random.default_rng(3)
+    scores = rng.normal(0, 2, (20_000, 5))
+    p = np.exp(scores / true)
+    p /= p.sum(axis=1, keepdims=True)
+    truth = (p.cumsum(axis=1) > rng.random((len(p), 1))).argmax(axis=1)
+    found = fit_temperature(scores, truth)
+    assert found == pytest.approx(true, rel=0.05)
+    own = np.exp(scores / found - (scores / found).max(axis=1, keepdims=True))
+    confidence = (1 / own.sum(axis=1)).mean()
+    assert confidence == pytest.approx((scores.argmax(axis=1) == truth).mean(), abs=1e-6)
 
 
 def test_a_perfectly_calibrated_classifier_has_no_error() -> None:
