@@ -3,7 +3,7 @@
     python docs/build.py            # writes README.md and docs/images/
     python docs/build.py --check    # writes nothing; exit code 1 if the weights table is stale
 
-The table is made from weights/*/spec.json alone, so no figure is typed by hand. The photo is scikit-image's astronaut
+The table is made from the releases' specs alone, so no figure is typed by hand. The photo is scikit-image's astronaut
 (NASA, public domain); scikit-image is needed only where docs/images/photo.jpg is missing.
 """
 
@@ -16,11 +16,12 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ferkit.results import Result
-from ferkit.weights import WeightsSpec, load_spec
+from ferkit.weights import DEFAULT_WEIGHTS, EnsembleSpec, WeightsSpec, list_weights, load_classifier_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -37,42 +38,42 @@ def between(text: str, marker: str, new: str | None = None) -> str:
     return inside if new is None else before + start + new + end + after
 
 
-def weights_table(specs: list[WeightsSpec]) -> str:
-    """Return the table: one row per label set of each release, single view, flip and ten-crop accuracy."""
+def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
+    """Return the table: one row per release, single view, flip and ten-crop accuracy."""
     lines = [
-        "| weights | labels | measured on | n | accuracy, 1 view (95 % interval) | flip | 10 views | ECE, 1 view |",
+        "| weights | parameters, multiply-adds | FER2013: accuracy, 1 view (95 % interval) | flip | 10 views | ECE | FER+, 8 labels: 1 view (95 % interval) | flip |",
         "|---|---|---|---|---|---|---|---|",
     ]
+    counted = set()
     for spec in specs:
-        for output in spec.outputs:
-            rows = {str(m["tta"]): m for m in spec.metrics if m["labels"] == output.name}
-            name = f"`{output.name}`" + (" (default)" if output.name == spec.default_output else "")
-            lines.append(f"| [{spec.name}](weights/{spec.name}/card.md) | {name}, {len(output.labels)} classes | {_measured(rows)} |")
-    lines.append("")
-    for spec in specs:
-        size = spec.files["model.onnx"]["size"] / 1e6
+        rows = {(m["labels"], str(m["tta"])): m for m in spec.metrics}
+        fer, plus = rows["fer2013", "none"], rows["ferplus", "none"]
+        counted.add((spec.selection, fer["n"], plus["n"]))
+        name = f"[{spec.name}](weights/{spec.name}/card.md)" + (" (default)" if spec.name == DEFAULT_WEIGHTS else "")
+        size = f"{spec.architecture['parameters'] / 1e6:.2f} M, {spec.architecture['macs'] / 1e6:.0f} M"
+        more = [f"{rows['fer2013', tta]['accuracy']:.1%}" for tta in ("flip", "10")]
         lines.append(
-            f"`{spec.name}`: {spec.architecture['parameters'] / 1e6:.2f} M parameters, {spec.architecture['macs'] / 1e6:.0f} M multiply-adds, "
-            f"{size:.1f} MB, {spec.licence}. Selected and calibrated on {spec.selection}; its [card](weights/{spec.name}/card.md) has the rest, "
-            "and the command behind every figure."
+            f"| {name} | {size} | {_accuracy(fer)} | {more[0]} | {more[1]} | {fer['ece']:.3f} "
+            f"| {_accuracy(plus)} | {rows['ferplus', 'flip']['accuracy']:.1%} |"
         )
+    [(split, n, n_plus)] = counted  # one line says it for all
+    lines += [
+        "",
+        f"Measured on {split}: {n:,} faces; {n_plus:,} of them have a FER+ majority. It also served to choose and to calibrate. Each card has "
+        "every label set, the recall of each label, and the command behind every figure.",
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _measured(rows: dict[str, Any]) -> str:
-    plain = rows.get("none")
-    if plain is None:
-        return "not measured | - | - | - | - | -"
-    low, high = plain["ci95"]
-    truth = "FER2013" if plain["truth"] == "fer2013" else "FER+ majority" if "FER+" in plain["truth"] else plain["truth"]
-    more = [f"{rows[tta]['accuracy']:.1%}" if tta in rows else "-" for tta in ("flip", "10")]
-    return f"{truth}, {plain['split']} | {plain['n']:,} | {plain['accuracy']:.1%} ({low:.1%} to {high:.1%}) | {more[0]} | {more[1]} | {plain['ece']:.3f}"
+def _accuracy(metrics: Mapping[str, Any]) -> str:
+    low, high = metrics["ci95"]
+    return f"{metrics['accuracy']:.1%} ({low:.1%} to {high:.1%})"
 
 
-def load_specs() -> list[WeightsSpec]:
-    """Return the spec of every classifier's release in weights/, in the order of their names."""
-    specs = (load_spec(path.parent) for path in sorted((ROOT / "weights").glob("*/spec.json")))
-    return [spec for spec in specs if isinstance(spec, WeightsSpec)]
+def load_specs() -> list[WeightsSpec | EnsembleSpec]:
+    """Return the spec of every release that comes with the package and classifies expressions, in the order of the list."""
+    names = [release.name for release in list_weights() if release.kind != "detector"]
+    return [load_classifier_spec(ROOT / "weights" / name) for name in names]
 
 
 def write_photo() -> Path:

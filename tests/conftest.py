@@ -97,6 +97,17 @@ def write_fer_csv(path: Path, training: int = 24, public: int = 12, seed: int = 
     return path
 
 
+def write_votes_csv(path: Path, training: int = 24, public: int = 12) -> Path:
+    """Write FER+ votes for the faces of :func:`write_fer_csv`: eight for one label, two for the next."""
+    lines = ["Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
+    for usage, count in (("Training", training), ("PublicTest", public)):
+        for i in range(count):
+            votes = ["8" if k == i % 8 else "2" if k == (i + 1) % 8 else "0" for k in range(10)]
+            lines.append(f"{usage},f{i}.png,{','.join(votes)}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
 @pytest.fixture
 def small_csv(tmp_path: Path) -> Path:
     return write_fer_csv(tmp_path / "fer2013.csv")

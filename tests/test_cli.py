@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from ferkit.cli import main
-from ferkit.weights import DEFAULT_WEIGHTS, resolve
+from ferkit.weights import DEFAULT_WEIGHTS, bundled_folder, load_spec, resolve
 
 
 def ferkit(*arguments: object, stdin: bytes | None = None) -> Result:
@@ -193,7 +193,9 @@ def test_weights_commands(tmp_path: Path) -> None:
             assert f"{row['accuracy']:.1%}" in listed.stdout
     assert Path(ferkit("weights", "path").stdout.strip()) == resolve()
     assert Path(ferkit("weights", "fetch", DEFAULT_WEIGHTS).stdout.strip()) == resolve()
-    assert ferkit("weights", "verify").stdout.count("ok  ") == 4  # of the classifier and of the detector
+    checked = [line.split()[-1] for line in ferkit("weights", "verify").stdout.splitlines()]
+    files = [(row["name"], file) for row in rows if row["bundled"] for file in load_spec(bundled_folder() / row["name"]).files]
+    assert checked == [f"{name}/{file}" for name, file in files]  # and those of an ensemble's members not twice
     assert ferkit("weights", "verify", "ferkit-face-v2").stdout.count("ok  ") == 2
     assert Path(ferkit("weights", "path", "ferkit-face-v2").stdout.strip()).is_dir()
     copy = Path(shutil.copytree(resolve(), tmp_path / "copy"))

@@ -21,7 +21,8 @@ from ferkit.train.calibrate import negative_log_likelihood
 from ferkit.train.data import Faces
 from ferkit.train.ensembling import fit_ensemble, fit_weights
 from ferkit.train.evaluation import evaluate
-from ferkit.weights import DEFAULT_WEIGHTS, resolve
+from ferkit.weights import DEFAULT_WEIGHTS, EnsembleSpec, resolve, verify
+from tests.conftest import write_fer_csv, write_votes_csv
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -113,6 +114,8 @@ def test_bundle(pair: Ensemble, tmp_path: Path, crops: np.ndarray, photo: Path) 
     table = json.loads((out / "spec.json").read_text())
     assert [sorted(entry) for entry in table["members"]] == [["name", "sha256", "weights"], ["name", "path", "sha256"]]
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == ["model.onnx", "spec.json", "spec.json"]
+    assert [Path(file).name for file in table["files"]] == ["spec.json", "model.onnx"]
+    assert set(verify(out)) == {f"both/{file}" for file in table["files"]} | set(verify(DEFAULT_WEIGHTS))
     again = Ensemble.from_pretrained(out)
     assert again.name == "both"
     assert np.array_equal(again.predict_proba(crops), fitted.predict_proba(crops))
@@ -143,8 +146,38 @@ def test_bundle(pair: Ensemble, tmp_path: Path, crops: np.ndarray, photo: Path) 
         Ensemble.from_pretrained(moved)
     del table["members"]
     (moved / "spec.json").write_text(json.dumps(table))
-    with pytest.raises(WeightsError, match="lacks 'members'"):
+    with pytest.raises(WeightsError, match="lacks members"):
         Ensemble.from_pretrained(moved)
+
+
+def test_bundle_with_several_label_sets(pair: Ensemble, other: Path, tmp_path: Path, crops: np.ndarray) -> None:
+    names = [DEFAULT_WEIGHTS, other]
+    plus = Ensemble.from_pretrained(names, weights=[1, 2], labels="ferplus")
+    out = pair.save(tmp_path / "both", others=[plus])
+    assert np.allclose(Ensemble.from_pretrained(out).predict_proba(crops), pair.predict_proba(crops), atol=1e-6)
+    assert np.allclose(open_classifier(out, labels="ferplus").predict_proba(crops), plus.predict_proba(crops), atol=1e-6)
+    some = open_classifier(out, labels=["sad", "happy"]).predict_proba(crops)
+    expected = [m.predict_proba(crops) for m in (ExpressionClassifier(name, labels=["sad", "happy"]) for name in names)]
+    assert np.allclose(some, 0.75 * expected[0] + 0.25 * expected[1], atol=1e-5)
+    with pytest.raises(InputError, match="no labels 'mixed'; expected one of fer2013, ferplus"):
+        open_classifier(out, labels="mixed")
+    alone = Ensemble.from_pretrained([DEFAULT_WEIGHTS], labels="ferplus")
+    with pytest.raises(InputError, match="has other members"):
+        pair.save(tmp_path / "new", others=[alone])
+    spec = EnsembleSpec.load(out)
+    assert EnsembleSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    assert spec.licence == "MIT"
+    assert spec.architecture["parameters"] == 2 * ExpressionClassifier().spec.architecture["parameters"]
+    damaged = out / "members" / "01-other" / "model.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="is damaged"):
+        verify(out)
+
+
+def test_it_measures_folders_of_photos(pair: Ensemble, tmp_path: Path, photo: Path) -> None:
+    (tmp_path / "photos" / "happy").mkdir(parents=True)
+    shutil.copy(photo, tmp_path / "photos" / "happy")
+    assert evaluate(pair, tmp_path / "photos", detector=FaceDetector())["n"] == 1
 
 
 def test_bundle_of_some_labels(tmp_path: Path, crops: np.ndarray) -> None:
@@ -171,7 +204,9 @@ def test_what_does_not_fit_together(pair: Ensemble, tmp_path: Path) -> None:
         Ensemble([one, ExpressionClassifier(labels="ferplus")])
     with pytest.raises(InputError, match="tta='flip'"):
         Ensemble([one, ExpressionClassifier(labels="fer2013", tta="flip")])
-    with pytest.raises(WeightsError, match="is no ensemble"):
+    with pytest.raises(WeightsError, match=f"is no ensemble: it holds '{DEFAULT_WEIGHTS}'"):
+        Ensemble.from_pretrained(DEFAULT_WEIGHTS)
+    with pytest.raises(WeightsError, match=r"has no spec\.json"):
         Ensemble.from_pretrained(tmp_path)
 
 
@@ -213,7 +248,6 @@ def test_fit_ensemble(pair: Ensemble, crops: np.ndarray) -> None:
 )
 def test_snapshots_of_a_run_become_an_ensemble(tmp_path: Path) -> None:
     from ferkit.train import train
-    from tests.conftest import write_fer_csv
 
     data = write_fer_csv(tmp_path / "fer2013.csv", 84, 42)
     recipe = tmp_path / "r.toml"
@@ -227,7 +261,7 @@ def test_snapshots_of_a_run_become_an_ensemble(tmp_path: Path) -> None:
     arguments = ["ensemble", "--snapshots", str(run), "--data", str(data), "--out", str(out)]
     answer = CliRunner().invoke(main, arguments)
     assert answer.exit_code == 0, answer.output
-    assert [m["name"] for m in json.loads(answer.stdout)["members"]] == ["run-0000018", "run-0000027"]
+    assert [m["name"] for m in json.loads(answer.stdout)["labels"]["fer6"]["members"]] == ["run-0000018", "run-0000027"]
     both = Ensemble.from_pretrained(out)
     assert [m.name for m in both.members] == ["run-0000018", "run-0000027"]
     assert evaluate(both, data)["n"] == 36  # of 42, the six disgust faces are left out
@@ -245,9 +279,31 @@ def test_the_command(tmp_path: Path, other: Path) -> None:
     out = tmp_path / "both"
     answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, str(other), "--out", str(out), "--combine", "logit"])
     assert answer.exit_code == 0, answer.output
+    assert list(json.loads(answer.stdout)["labels"]) == ["fer2013", "ferplus", "mixed"]
     assert Ensemble.from_pretrained(out).combine == "logit"
     assert Ensemble.from_pretrained(out).labels.classes == FER7.classes
+    assert "Not measured" in (out / "card.md").read_text()
     answer = CliRunner().invoke(main, ["ensemble", "--snapshots", "runs/x", "--out", str(tmp_path / "new")])
     assert answer.exit_code == 2
     assert "needs --data" in answer.output
+    answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, "--ferplus", "x.csv", "--out", str(tmp_path / "new")])
+    assert answer.exit_code == 2
+    assert "--ferplus needs --data" in answer.output
     assert CliRunner().invoke(main, ["ensemble", "--out", str(tmp_path / "new")]).exit_code == 2
+
+
+def test_the_command_fits_and_measures(tmp_path: Path, other: Path) -> None:
+    data = write_fer_csv(tmp_path / "fer2013.csv", 7, 42)
+    votes = write_votes_csv(tmp_path / "votes.csv", 7, 42)
+    out = tmp_path / "both"
+    arguments = ["ensemble", DEFAULT_WEIGHTS, str(other), "--out", str(out), "--data", str(data), "--ferplus", str(votes)]
+    answer = CliRunner().invoke(main, arguments)
+    assert answer.exit_code == 0, answer.output
+    spec = EnsembleSpec.load(out)
+    assert [(m["labels"], m["tta"]) for m in spec.metrics] == [(o.name, t) for o in spec.outputs for t in ("none", "flip", 10)]
+    assert all(sum(output.weights) == pytest.approx(1) for output in spec.outputs)
+    report = evaluate(Ensemble.from_pretrained(out, tta="flip"), data)
+    assert report["accuracy"] == pytest.approx(spec.metrics[1]["accuracy"], abs=1e-4)
+    card = (out / "card.md").read_text()
+    assert "ferkit evaluate --weights both --data fer2013.csv --split PublicTest --labels ferplus --ferplus fer2013new.csv --tta 10" in card
+    assert "| `ferplus` |" in card

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from ferkit.weights import resolve
+from ferkit import Ensemble
+from ferkit.weights import DEFAULT_WEIGHTS, resolve
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ADDRESS = f"hf://org/repo@{COMMIT}"
@@ -157,6 +159,20 @@ def test_no_network(cli) -> None:  # type: ignore[no-untyped-def]
     assert "Traceback" not in done.stderr
 
 
+def test_an_ensemble_comes_with_its_copied_members(hub: Hub, cli, photo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    mine = Path(shutil.copytree(resolve(), tmp_path / "mine"))
+    spec = mine / "spec.json"
+    spec.write_text(spec.read_text().replace(f'"name": "{DEFAULT_WEIGHTS}"', '"name": "mine-v1"'))
+    saved = Ensemble.from_pretrained([DEFAULT_WEIGHTS, mine]).save(tmp_path / "both-v1")
+    hub.files = {path.relative_to(saved).as_posix(): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    assert sorted(hub.files) == ["members/01-mine-v1/model.onnx", "members/01-mine-v1/spec.json", "spec.json"]
+    fetched = cli("weights", "fetch", ADDRESS)
+    assert fetched.returncode == 0, fetched.stderr
+    done = cli("predict", str(photo), "--weights", ADDRESS, FERKIT_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0]["weights"] == "both-v1"
+
+
 def test_offline_variable_wins(hub: Hub, cli) -> None:  # type: ignore[no-untyped-def]
     done = cli("weights", "fetch", ADDRESS, FERKIT_OFFLINE="1")
     assert done.returncode == 1
@@ -170,4 +186,4 @@ def test_file_names_cannot_leave_the_folder(hub: Hub, cli) -> None:  # type: ign
     hub.files["spec.json"] = json.dumps(spec).encode()
     done = cli("weights", "fetch", ADDRESS)
     assert done.returncode == 1
-    assert "plain file names" in done.stderr
+    assert "files inside its folder" in done.stderr

@@ -27,11 +27,12 @@ import httpx  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
-from ferkit import InputError, Pipeline  # noqa: E402
+from ferkit import Ensemble, FaceDetector, InputError, Pipeline  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.middleware import JsonFormatter  # noqa: E402
 from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa: E402
+from ferkit.weights import DEFAULT_WEIGHTS  # noqa: E402
 from tests.serving import WEIGHTS, Service, encoded, noise, photo, portrait  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
@@ -130,6 +131,24 @@ def test_weights_and_labels_are_chosen_by_name(whole: TestClient) -> None:
         assert all(c["emoji"] and c["colour"].startswith("#") for c in labels["classes"])
     assert code(whole.post("/v1/predict?weights=../../etc/passwd", content=noise())) == "unknown_weights"
     assert code(whole.post("/v1/predict?labels=moods", content=noise())) == "unknown_labels"
+
+
+def test_an_ensemble_is_served(tmp_path: Path) -> None:
+    names = [DEFAULT_WEIGHTS, "fer2013-n-v2"]
+    both = Ensemble.from_pretrained(names)
+    folder = both.save(tmp_path / "both", others=[Ensemble.from_pretrained(names, labels="ferplus")])
+    with running(detector="none", weights=(str(folder), DEFAULT_WEIGHTS)) as served:
+        offer = {weights["name"]: weights for weights in served.get("/v1/weights").json()["weights"]}
+        assert [labels["name"] for labels in offer["both"]["labels"]] == ["fer2013", "ferplus", "fer6"]
+        for labels in ("fer2013", "ferplus", "fer6"):
+            [face] = served.post(f"/v1/predict?labels={labels}", content=noise()).json()["images"][0]["faces"]
+            assert face["disagreement"] > 0
+        [face] = served.post("/v1/predict", content=noise()).json()["images"][0]["faces"]
+        expected = Pipeline(FaceDetector("none"), both)(noise()).faces[0].expression
+        assert expected is not None
+        assert face["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-4)
+        [alone] = served.post(f"/v1/predict?weights={DEFAULT_WEIGHTS}", content=noise()).json()["images"][0]["faces"]
+        assert alone["disagreement"] is None
 
 
 @pytest.mark.parametrize(

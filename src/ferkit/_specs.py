@@ -1,18 +1,28 @@
-"""Everything about weights that is not a tensor: ``spec.json`` of a classifier and of a face detector."""
+"""Everything about weights that is not a tensor: ``spec.json`` of a classifier, of an ensemble and of a face detector."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ._geometry import CropGeometry
 from .errors import InputError, WeightsError
 from .labels import LabelSet
 
-__all__ = ["SPEC_FILE", "SPEC_SCHEMA", "DetectorSpec", "Output", "WeightsSpec", "ensemble_table", "load_spec"]
+__all__ = [
+    "SPEC_FILE",
+    "SPEC_SCHEMA",
+    "DetectorSpec",
+    "EnsembleOutput",
+    "EnsembleSpec",
+    "Output",
+    "WeightsSpec",
+    "load_classifier_spec",
+    "load_spec",
+]
 
 SPEC_FILE = "spec.json"
 SPEC_SCHEMA = 1
@@ -93,21 +103,13 @@ class WeightsSpec:
 
     def output(self, name: str) -> Output:
         """Return one output by name. Raises InputError for a name that the weights do not have."""
-        for output in self.outputs:
-            if output.name == name:
-                return output
-        raise InputError(f"Weights {self.name!r} have no labels {name!r}; expected one of {', '.join(o.name for o in self.outputs)}.")
+        return _named(self.name, self.outputs, name)
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "crop": self.crop.to_dict()}
 
     @staticmethod
     def from_dict(table: Mapping[str, Any]) -> WeightsSpec:
-        missing = {"name", "files", "input", "crop", "outputs", "default_output", "training", "selection", "metrics", "licence"} - set(
-            table
-        )
-        if missing:
-            raise InputError(f"Spec lacks {', '.join(sorted(missing))}.")
         values = _known(WeightsSpec, table)
         values["crop"] = CropGeometry(**table["crop"])
         values["outputs"] = tuple(Output(**output) for output in table["outputs"])
@@ -117,9 +119,94 @@ class WeightsSpec:
     @staticmethod
     def load(folder: Path) -> WeightsSpec:
         """Read ``folder/spec.json``. Raises WeightsError if it is not there or not a classifier's spec."""
+        spec = load_classifier_spec(folder)
+        if isinstance(spec, EnsembleSpec):
+            raise WeightsError(f"{folder} is an ensemble, not one classifier; open it with Ensemble.from_pretrained({str(folder)!r}).")
+        return spec
+
+
+@dataclass(frozen=True)
+class EnsembleOutput:
+    """One label set that an ensemble can answer in.
+
+    Attributes:
+        name: Of the members' own output, or ``"custom"`` for a part of one.
+        labels: Class names, in order.
+        weights: What each member counts, 0 or more, 1 in all.
+        temperature: Divides the combined logarithms before the last softmax.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    weights: tuple[float, ...]
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
+
+    @property
+    def label_set(self) -> LabelSet:
+        return LabelSet(self.name, self.labels)
+
+
+@dataclass(frozen=True)
+class EnsembleSpec:
+    """``spec.json`` of an ensemble; see ``docs/weights.md``.
+
+    Attributes:
+        name: Of the ensemble.
+        members: Of each its ``name``, the ``sha256`` of its own spec, and ``weights``, the name of a release, or ``path``, a
+            folder inside the ensemble's.
+        outputs: The label sets that it answers in, at least one.
+        default_output: The name of the one that users get.
+        combine: ``"probability"`` or ``"logit"``.
+        files: Those of the copied members, by their path inside the ensemble's folder; none where all are releases.
+        training, selection, metrics, licence, architecture: As in a classifier's spec; the architecture's figures are sums.
+
+    Raises:
+        InputError: The kind is not an ensemble's, or the default output is not there.
+    """
+
+    name: str
+    members: tuple[Mapping[str, str], ...]
+    outputs: tuple[EnsembleOutput, ...]
+    default_output: str
+    combine: str
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    selection: str = "none"
+    metrics: tuple[Mapping[str, Any], ...] = ()
+    licence: str = "not stated"
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    kind: str = "ensemble"
+    schema: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind != "ensemble" or self.schema != 1:
+            raise InputError(f"Spec of {self.name!r} is of kind {self.kind!r}, schema {self.schema}; expected an ensemble's, schema 1.")
+        self.output(self.default_output)
+
+    def output(self, name: str) -> EnsembleOutput:
+        """Return one output by name. Raises InputError for a name that the ensemble does not have."""
+        return _named(self.name, self.outputs, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(table: Mapping[str, Any]) -> EnsembleSpec:
+        values = _known(EnsembleSpec, table)
+        values["members"], values["metrics"] = tuple(table["members"]), tuple(table.get("metrics", ()))
+        values["outputs"] = tuple(EnsembleOutput(**output) for output in table["outputs"])
+        return EnsembleSpec(**values)
+
+    @staticmethod
+    def load(folder: Path) -> EnsembleSpec:
+        """Read ``folder/spec.json``. Raises WeightsError if it is not there or not an ensemble's spec."""
         spec = load_spec(folder)
-        if not isinstance(spec, WeightsSpec):
-            raise WeightsError(f"{folder} holds {spec.name!r}, a face detector; expected weights that classify expressions.")
+        if not isinstance(spec, EnsembleSpec):
+            raise WeightsError(f"{folder} is no ensemble: it holds {spec.name!r}. For an ensemble of one classifier give a list.")
         return spec
 
 
@@ -171,29 +258,42 @@ class DetectorSpec:
 
 
 def _known(cls: type, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries that a spec has a field for; a newer ferkit may have written more."""
+    """Return the entries that a spec has a field for, a newer ferkit may have written more. Raises InputError if some are missing."""
+    missing = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING and f.name not in table]
+    if missing:
+        raise InputError(f"Spec lacks {', '.join(sorted(missing))}.")
     names = {f.name for f in fields(cls)}
     return {key: value for key, value in table.items() if key in names}
 
 
-def load_spec(folder: Path) -> WeightsSpec | DetectorSpec:
-    """Read ``folder/spec.json`` of either kind. Raises WeightsError if it is not there or not a spec."""
+_AnyOutput = TypeVar("_AnyOutput", Output, EnsembleOutput)
+
+
+def _named(weights: str, outputs: Sequence[_AnyOutput], name: str) -> _AnyOutput:
+    for output in outputs:
+        if output.name == name:
+            return output
+    raise InputError(f"Weights {weights!r} have no labels {name!r}; expected one of {', '.join(o.name for o in outputs)}.")
+
+
+def load_spec(folder: Path) -> WeightsSpec | EnsembleSpec | DetectorSpec:
+    """Read ``folder/spec.json`` of any kind. Raises WeightsError if it is not there or not a spec."""
     path = folder / SPEC_FILE
-    if ensemble_table(folder) is not None:
-        raise WeightsError(f"{folder} is an ensemble, not one classifier; open it with Ensemble.from_pretrained({str(folder)!r}).")
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        return DetectorSpec.from_dict(table) if table.get("kind") == "detector" else WeightsSpec.from_dict(table)
+        return _KINDS.get(table.get("kind"), WeightsSpec).from_dict(table)
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise WeightsError(f"{path} is not a spec of ferkit weights: {error}") from error
 
 
-def ensemble_table(folder: Path) -> dict[str, Any] | None:
-    """Return ``folder/spec.json`` if it describes an ensemble, else None."""
-    try:
-        table = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return table if isinstance(table, dict) and table.get("kind") == "ensemble" else None
+def load_classifier_spec(folder: Path) -> WeightsSpec | EnsembleSpec:
+    """Read ``folder/spec.json`` of what classifies expressions. Raises WeightsError if it is not there, or a face detector's."""
+    spec = load_spec(folder)
+    if isinstance(spec, DetectorSpec):
+        raise WeightsError(f"{folder} holds {spec.name!r}, a face detector; expected weights that classify expressions.")
+    return spec
+
+
+_KINDS: dict[str | None, type[WeightsSpec | EnsembleSpec | DetectorSpec]] = {"detector": DetectorSpec, "ensemble": EnsembleSpec}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from .classify import Crops, ExpressionClassifier
 from .errors import InputError, WeightsError
 from .labels import LabelSet
 from .results import Expression
-from .weights import SPEC_FILE, TABLE, WeightsSpec, ensemble_table, resolve, sha256_of
+from .weights import SPEC_FILE, TABLE, EnsembleOutput, EnsembleSpec, load_classifier_spec, member_folder, resolve, sha256_of
 
 __all__ = ["COMBINE", "Ensemble", "open_classifier"]
 
 COMBINE = ("probability", "logit")
 PathLike = str | os.PathLike[str]
+_CUSTOM = "custom"  # the name of an output that is a part of the members' default one
 
 
 class Ensemble:
@@ -96,14 +96,14 @@ class Ensemble:
         """Open an ensemble.
 
         Args:
-            names: Weights, each as :class:`ExpressionClassifier` takes them; or one folder that :meth:`save` wrote, which
-                has weights, combine and temperature of its own.
+            names: A list of weights, each as :class:`ExpressionClassifier` takes them; or one ensemble: a release's name,
+                ``hf://org/repo@revision``, or a folder that :meth:`save` wrote. It has weights, combine and temperature of its own.
             weights, combine: As above; only for a list of names.
             labels, runtime, tta, min_confidence: As ExpressionClassifier takes them, for every member.
 
         Raises:
-            InputError, WeightsError, MissingExtraError: As ExpressionClassifier; WeightsError also for a bundle whose members
-                are missing or not those that it was saved with.
+            InputError, WeightsError, MissingExtraError: As ExpressionClassifier; WeightsError also for an ensemble whose
+                members are missing or not those that it was saved with.
         """
         options: dict[str, Any] = {"labels": labels, "runtime": runtime, "tta": tta}
         if not isinstance(names, (str, os.PathLike)):
@@ -111,63 +111,87 @@ class Ensemble:
             return cls(members, weights=weights, combine=combine, min_confidence=min_confidence)
         if weights is not None or combine != "probability":
             raise InputError("A saved ensemble has weights and combine of its own; for others give a list of names.")
-        folder = Path(names).expanduser()
-        table = ensemble_table(folder)
-        if table is None:
-            raise WeightsError(
-                f"{folder} is no ensemble; expected a folder with a {SPEC_FILE} of kind 'ensemble'. For one classifier give a list."
-            )
+        folder = resolve(names)
+        spec = EnsembleSpec.load(folder)
+        output = spec.output(labels if isinstance(labels, str) else spec.default_output)
+        if labels is None or isinstance(labels, str):
+            options["labels"] = output.labels if output.name == _CUSTOM else output.name
         try:
-            own = options if labels is not None else options | {"labels": table["labels"]}
-            members = [ExpressionClassifier(_member_folder(folder, entry), **own) for entry in table["members"]]
-            settings = {key: table[key] for key in ("weights", "combine", "temperature", "name")}
+            members = [ExpressionClassifier(member_folder(folder, entry), **options) for entry in spec.members]
         except (KeyError, TypeError) as error:
             raise WeightsError(f"{folder / SPEC_FILE} is no whole ensemble: it lacks {error}.") from error
-        return cls(members, min_confidence=min_confidence, **settings)
+        return cls(
+            members,
+            weights=output.weights,
+            combine=spec.combine,
+            temperature=output.temperature,
+            name=spec.name,
+            min_confidence=min_confidence,
+        )
 
-    def save(self, folder: PathLike, *, name: str | None = None) -> Path:
+    def save(self, folder: PathLike, *, name: str | None = None, others: Sequence[Ensemble] = ()) -> Path:
         """Write the ensemble as one folder that every command accepts.
 
         Members that are releases known by name are named, with their spec's SHA-256; others are copied into ``members/``.
 
+        Args:
+            folder: That does not exist yet, or is empty.
+            name: Of the ensemble; by default the folder's.
+            others: The same members, combined for other label sets. Who opens the ensemble gets this one's, or names another.
+
         Raises:
-            InputError: The folder already holds something.
+            InputError: The folder already holds something, or the others have other members.
             WeightsError: It cannot be written.
         """
         out = Path(folder)
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
-        entries: list[dict[str, str]] = []
+        for other in others:
+            if [m.folder for m in other.members] != [m.folder for m in self.members] or other.combine != self.combine:
+                raise InputError(f"{other.name} has other members than {self.name}, or combines them differently; save it by itself.")
+        specs = [member.spec for member in self.members]
+        licences = {spec.licence for spec in specs}
         try:
             out.mkdir(parents=True, exist_ok=True)
-            for number, member in enumerate(self.members):
-                source = member.folder
-                entry = {"name": member.name, "sha256": sha256_of((source / SPEC_FILE).read_bytes())}
-                if member.name in TABLE and TABLE[member.name].kind == "classifier":
-                    entry["weights"] = member.name
-                else:
-                    entry["path"] = f"members/{number:02d}-{member.name}"
-                    target = out / entry["path"]
-                    target.mkdir(parents=True)
-                    for filename in (SPEC_FILE, "model.onnx"):
-                        shutil.copyfile(source / filename, target / filename)
-                entries.append(entry)
-            table = {
-                "schema": 1,
-                "kind": "ensemble",
-                "name": name or out.resolve().name,
-                "labels": self.labels.name if self._named() else list(self.labels),
-                "combine": self.combine,
-                "weights": [round(float(w), 6) for w in self.weights],
-                "temperature": self.temperature,
-                "members": entries,
-            }
+            entries, files = self._write_members(out)
+            spec = EnsembleSpec(
+                name=name or out.resolve().name,
+                members=tuple(entries),
+                outputs=tuple(ensemble._output() for ensemble in (self, *others)),
+                default_output=self._output().name,
+                combine=self.combine,
+                files=files,
+                licence=licences.pop() if len(licences) == 1 else "not stated",
+                architecture={key: sum(s.architecture.get(key, 0) for s in specs) for key in ("parameters", "macs")},
+            )
             partial = out / f"{SPEC_FILE}.partial"
-            partial.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(spec.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             os.replace(partial, out / SPEC_FILE)
         except OSError as error:
             raise WeightsError(f"{out} cannot be written ({error.strerror or error}).") from error
         return out
+
+    def _write_members(self, out: Path) -> tuple[list[dict[str, str]], dict[str, dict[str, Any]]]:
+        """Copy the members that are no releases; return the spec's entries of all, and of the copied files."""
+        entries: list[dict[str, str]] = []
+        files: dict[str, dict[str, Any]] = {}
+        for number, member in enumerate(self.members):
+            entry = {"name": member.name, "sha256": sha256_of((member.folder / SPEC_FILE).read_bytes())}
+            if member.name in TABLE and TABLE[member.name].kind == "classifier":
+                entry["weights"] = member.name
+            else:
+                entry["path"] = f"members/{number:02d}-{member.name}"
+                (out / entry["path"]).mkdir(parents=True)
+                for filename in (SPEC_FILE, "model.onnx"):
+                    data = (member.folder / filename).read_bytes()
+                    (out / entry["path"] / filename).write_bytes(data)
+                    files[f"{entry['path']}/{filename}"] = {"sha256": sha256_of(data), "size": len(data)}
+            entries.append(entry)
+        return entries, files
+
+    def _output(self) -> EnsembleOutput:
+        weights = tuple(round(float(w), 6) for w in self.weights)
+        return EnsembleOutput(self.labels.name if self._named() else _CUSTOM, self.labels.classes, weights, self.temperature)
 
     def _named(self) -> bool:
         """Return True if the label set is an output of every member, and not a part of one."""
@@ -202,6 +226,10 @@ class Ensemble:
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
         """Return calibrated class probabilities, float32 ``(n, k)``. Arguments and errors as ExpressionClassifier's."""
         return self.probabilities(self.logits(crops))
+
+    def prepare(self, crops: Crops) -> NDArray[np.uint8]:
+        """Return crops as the grey squares of the member that wants the largest, uint8 ``(n, size, size)``."""
+        return max(self.members, key=lambda member: int(member.spec.input["size"])).prepare(crops)
 
     def expression(self, row: NDArray[np.float32]) -> Expression:
         """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence``."""
@@ -247,26 +275,6 @@ def combined(p: NDArray[np.float64], weights: NDArray[np.float64], combine: str,
     return np.asarray(exp / exp.sum(axis=-1, keepdims=True), np.float32)
 
 
-def _member_folder(bundle: Path, entry: Mapping[str, str]) -> Path:
-    """Find one member and check that it is the one that the bundle was saved with."""
-    if "weights" in entry:
-        folder = resolve(entry["weights"])
-    else:
-        folder = bundle / entry["path"]
-        if not folder.resolve().is_relative_to(bundle.resolve()):
-            raise WeightsError(f"{bundle} names a member outside of it: {entry['path']!r}. Do not use this ensemble.")
-    try:
-        found = sha256_of((folder / SPEC_FILE).read_bytes())
-    except OSError as error:
-        raise WeightsError(f"{bundle}: its member {entry['name']!r} cannot be read ({error.strerror}); restore {folder}.") from error
-    if found != entry["sha256"]:
-        raise WeightsError(
-            f"{bundle}: its member {entry['name']!r} has a spec with SHA-256 {found}, expected {entry['sha256']}; restore {folder}."
-        )
-    WeightsSpec.load(folder)
-    return folder
-
-
 def open_classifier(
     weights: PathLike | None = None,
     *,
@@ -275,8 +283,9 @@ def open_classifier(
     tta: str | int | None = None,
     min_confidence: float | None = None,
 ) -> ExpressionClassifier | Ensemble:
-    """Open whatever some weights are: an ensemble's folder or one classifier's. Arguments and errors as theirs."""
+    """Open whatever some weights are: an ensemble or one classifier. Arguments and errors as theirs."""
     options: dict[str, Any] = {"labels": labels, "runtime": runtime, "tta": tta, "min_confidence": min_confidence}
-    if weights is not None and ensemble_table(Path(weights).expanduser()) is not None:
-        return Ensemble.from_pretrained(weights, **options)
-    return ExpressionClassifier(weights, **options)
+    folder = resolve(weights)
+    if isinstance(load_classifier_spec(folder), EnsembleSpec):
+        return Ensemble.from_pretrained(folder, **options)
+    return ExpressionClassifier(folder, **options)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ._specs import SPEC_FILE, DetectorSpec, Output, WeightsSpec, ensemble_table, load_spec
+from ._specs import SPEC_FILE, DetectorSpec, EnsembleOutput, EnsembleSpec, Output, WeightsSpec, load_classifier_spec, load_spec
 from .errors import WeightsError
 
 __all__ = [
@@ -18,14 +18,17 @@ __all__ = [
     "SPEC_FILE",
     "TABLE",
     "DetectorSpec",
+    "EnsembleOutput",
+    "EnsembleSpec",
     "HubFile",
     "Output",
     "Release",
     "WeightsSpec",
-    "ensemble_table",
     "is_offline",
     "list_weights",
+    "load_classifier_spec",
     "load_spec",
+    "member_folder",
     "read_verified",
     "resolve",
     "resolve_detector",
@@ -53,7 +56,7 @@ class Release:
     """A row of the table. ``hub`` is None for what comes with the package."""
 
     name: str
-    kind: Literal["classifier", "detector"]
+    kind: Literal["classifier", "ensemble", "detector"]
     licence: str
     summary: str
     hub: HubFile | None = None
@@ -62,6 +65,7 @@ class Release:
 TABLE: dict[str, Release] = {
     release.name: release
     for release in (
+        Release("fer2013-n-v2", "classifier", "MIT", "the smallest; comes with the package"),
         Release("fer2013-s-v2", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
         Release("ferkit-face-v2", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
@@ -98,7 +102,7 @@ def sha256_of(data: bytes) -> str:
 
 
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
-    """Find a folder of classifier weights.
+    """Find a folder of a classifier's or an ensemble's weights.
 
     The order is: a folder's path; what comes with the package (in a source checkout, any release in ``weights/``); the local
     cache; the Hugging Face Hub.
@@ -122,8 +126,8 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
     release = TABLE.get(name)
     if release is None and name in _releases_at_hand():
         return bundled_folder() / name
-    if release is None or release.kind != "classifier":
-        names = ", ".join(r.name for r in TABLE.values() if r.kind == "classifier")
+    if release is None or release.kind == "detector":
+        names = ", ".join(r.name for r in TABLE.values() if r.kind != "detector")
         raise WeightsError(
             f"No weights {name!r}; expected one of {names}, hf://org/repo@revision, or the path of a folder with {SPEC_FILE}."
         )
@@ -155,7 +159,30 @@ def resolve_detector(name: str, *, force: bool = False) -> Path:
     return path
 
 
-def read_verified(folder: Path, spec: WeightsSpec | DetectorSpec, filename: str = "model.onnx") -> bytes:
+def member_folder(bundle: Path, entry: Mapping[str, str]) -> Path:
+    """Find one member of the ensemble in ``bundle`` and check that it is the one that the ensemble was saved with.
+
+    Raises:
+        WeightsError: It cannot be found or read, is another one, or lies outside of the ensemble's folder.
+    """
+    if "weights" in entry:
+        folder = resolve(entry["weights"])
+    else:
+        folder = bundle / entry["path"]
+        if not folder.resolve().is_relative_to(bundle.resolve()):
+            raise WeightsError(f"{bundle} names a member outside of it: {entry['path']!r}. Do not use this ensemble.")
+    try:
+        found = sha256_of((folder / SPEC_FILE).read_bytes())
+    except OSError as error:
+        raise WeightsError(f"{bundle}: its member {entry['name']!r} cannot be read ({error.strerror}); restore {folder}.") from error
+    if found != entry["sha256"]:
+        raise WeightsError(
+            f"{bundle}: its member {entry['name']!r} has a spec with SHA-256 {found}, expected {entry['sha256']}; restore {folder}."
+        )
+    return folder
+
+
+def read_verified(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec, filename: str = "model.onnx") -> bytes:
     """Read one file of a release and check it against the spec before anyone uses it.
 
     Raises:
@@ -171,7 +198,7 @@ def read_verified(folder: Path, spec: WeightsSpec | DetectorSpec, filename: str 
 
 
 def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, Mapping[str, Any]]:
-    """Check every file of a classifier's or detector's weights against its hash.
+    """Check every file of a classifier's, ensemble's or detector's weights against its hash, an ensemble's members included.
 
     Returns:
         ``{"name/file": {"sha256": 64 hex digits, "size": bytes}}``, for each file that was checked.
@@ -186,7 +213,12 @@ def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, Mapping[s
         return {f"{name}/{release.hub.filename}": {"sha256": release.hub.sha256, "size": release.hub.size}}
     folder = _bundled(name) if release is not None and release.kind == "detector" else resolve(weights)
     spec = load_spec(folder)
-    return {f"{spec.name}/{file}": entry for file, entry in spec.files.items() if read_verified(folder, spec, file)}
+    checked = {f"{spec.name}/{file}": entry for file, entry in spec.files.items() if read_verified(folder, spec, file)}
+    for member in spec.members if isinstance(spec, EnsembleSpec) else ():
+        where = member_folder(folder, member)
+        if "weights" in member:  # the files of copied members are the ensemble's own
+            checked |= verify(where)
+    return checked
 
 
 def bundled_folder() -> Path:
@@ -219,10 +251,10 @@ def _fetch_bundle(address: str, force: bool) -> Path:
         raise WeightsError(f"{address!r} is no pinned address; expected hf://org/repo@revision, the revision a commit or a tag.")
     spec_path = _fetch_file(repo, revision, SPEC_FILE, force)
     folder = spec_path.parent
-    spec = WeightsSpec.load(folder)
+    spec = load_classifier_spec(folder)
     for filename, wanted in spec.files.items():
-        if Path(filename).name != filename:
-            raise WeightsError(f"{address} lists the file {filename!r}; expected plain file names.")
+        if Path(filename).is_absolute() or ".." in Path(filename).parts:
+            raise WeightsError(f"{address} lists the file {filename!r}; expected names of files inside its folder.")
         path = _fetch_file(repo, revision, filename, force)
         _check(path, path.read_bytes(), str(wanted["sha256"]), int(wanted["size"]), f"ferkit weights fetch {address} --force")
     return folder

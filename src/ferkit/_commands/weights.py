@@ -7,9 +7,12 @@ import time
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ..weights import DetectorSpec, EnsembleSpec, WeightsSpec
 
 __all__ = ["weights_group"]
 
@@ -32,34 +35,43 @@ def weights_list(format_: str) -> None:
     if format_ == "json":
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
         return
-    click.echo(f"  {'name':<16} {'kind':<11} {'MB':>5} {'parameters':>11} {'accuracy':>9} {'ms':>6}  licence")
+    click.echo(f"  {'name':<19} {'kind':<11} {'MB':>5} {'parameters':>11} {'accuracy':>9} {'ms':>6}  licence")
     for row in rows:
         parameters = f"{row['parameters']:,}" if "parameters" in row else ""
         accuracy = f"{row['accuracy']:.1%}" if "accuracy" in row else ""
         milliseconds = f"{row['ms']:.1f}" if "ms" in row else ""
         click.echo(
-            f"{'*' if row['default'] else ' '} {row['name']:<16} {row['kind']:<11} {row['size'] / 1e6:5.1f} {parameters:>11} {accuracy:>9} "
+            f"{'*' if row['default'] else ' '} {row['name']:<19} {row['kind']:<11} {row['size'] / 1e6:5.1f} {parameters:>11} {accuracy:>9} "
             f"{milliseconds:>6}  {row['licence']:<8} {row['summary']}"
         )
     click.echo(_NOTE)
 
 
 def _row(release: Any) -> dict[str, Any]:
-    from ..weights import BUNDLED_DETECTOR, DEFAULT_WEIGHTS, SPEC_FILE, bundled_folder
+    from ..weights import BUNDLED_DETECTOR, DEFAULT_WEIGHTS, DetectorSpec, bundled_folder, load_spec
 
     row: dict[str, Any] = {"name": release.name, "kind": release.kind, "licence": release.licence, "summary": release.summary}
     row |= {"default": release.name in (DEFAULT_WEIGHTS, BUNDLED_DETECTOR), "bundled": release.hub is None}
     if release.hub is not None:
         return row | {"size": release.hub.size, "sha256": release.hub.sha256}
-    spec = json.loads((bundled_folder() / release.name / SPEC_FILE).read_text(encoding="utf-8"))
-    row |= {"size": sum(f["size"] for f in spec["files"].values()), "metrics": spec["metrics"]}
-    network = spec["architecture"]
+    spec = load_spec(bundled_folder() / release.name)
+    row |= {"size": _size(spec), "metrics": spec.metrics}
+    network = spec.architecture
     row |= {"parameters": network["parameters"] + network.get("points_parameters", 0), "ms": round(_milliseconds(release), 2)}
-    if release.kind == "classifier":
-        row["labels"] = [output["name"] for output in spec["outputs"]]
-        single = [m for m in spec["metrics"] if (m["labels"], m["tta"]) == ("fer2013", "none")]
+    if not isinstance(spec, DetectorSpec):
+        row["labels"] = [output.name for output in spec.outputs]
+        single = [m for m in spec.metrics if (m["labels"], m["tta"]) == ("fer2013", "none")]
         row |= {"accuracy": single[0]["accuracy"]} if single else {}
     return row
+
+
+def _size(spec: WeightsSpec | EnsembleSpec | DetectorSpec) -> int:
+    """Return how many bytes the files take, those of an ensemble's members included."""
+    from ..weights import EnsembleSpec, load_spec, resolve
+
+    own = sum(int(file["size"]) for file in spec.files.values())
+    members = spec.members if isinstance(spec, EnsembleSpec) else ()
+    return own + sum(_size(load_spec(resolve(member["weights"]))) for member in members if "weights" in member)
 
 
 def _milliseconds(release: Any) -> float:
@@ -73,9 +85,9 @@ def _milliseconds(release: Any) -> float:
 
         call = partial(FaceDetector().detect, picture)
     else:
-        from ..classify import ExpressionClassifier
+        from ..ensemble import open_classifier
 
-        call = partial(ExpressionClassifier(release.name).predict, picture[None, :96, :96])
+        call = partial(open_classifier(release.name).predict, picture[None, :96, :96])
     call()
     times = []
     for _ in range(_CALLS):
@@ -91,9 +103,12 @@ def weights_verify(weights: str | None) -> None:
     """Check every file of some weights against its SHA-256; without a name, of all that come with the package."""
     from ..weights import list_weights, verify
 
+    checked: dict[str, Any] = {}
     for name in [release.name for release in list_weights() if release.hub is None] if weights is None else [weights]:
-        for file, entry in verify(name).items():
+        new = {file: entry for file, entry in verify(name).items() if file not in checked}  # an ensemble's members have their own turn
+        for file, entry in new.items():
             click.echo(f"ok  {entry['sha256']}  {entry['size']:>9}  {file}")
+        checked |= new
 
 
 @weights_group.command("path")

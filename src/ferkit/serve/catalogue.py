@@ -6,9 +6,10 @@ import threading
 
 from ..classify import ExpressionClassifier
 from ..detect import FaceDetector
+from ..ensemble import Ensemble, open_classifier
 from ..errors import InputError
 from ..labels import FER6, LabelSet
-from ..weights import WeightsSpec, resolve
+from ..weights import EnsembleSpec, WeightsSpec, load_classifier_spec, resolve
 from .problems import Problem
 from .settings import Settings
 
@@ -27,11 +28,11 @@ class Catalogue:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._open: dict[Choice, ExpressionClassifier] = {}
+        self._open: dict[Choice, ExpressionClassifier | Ensemble] = {}
         self._where: dict[str, str | None] = {}
-        self.specs: dict[str, WeightsSpec] = {}
+        self.specs: dict[str, WeightsSpec | EnsembleSpec] = {}
         for where in settings.weights or (None,):
-            spec = WeightsSpec.load(resolve(where))
+            spec = load_classifier_spec(resolve(where))
             if spec.name in self.specs:
                 raise InputError(f"Weights {spec.name!r} are given twice; expected every --weights to have a name of its own.")
             self.specs[spec.name], self._where[spec.name] = spec, where
@@ -64,13 +65,13 @@ class Catalogue:
             raise Problem(422, "unknown_labels", f"Weights {name!r} have no labels {chosen[:80]!r}; expected one of {', '.join(sets)}.")
         return name, chosen
 
-    def classifier(self, choice: Choice) -> ExpressionClassifier:
+    def classifier(self, choice: Choice) -> ExpressionClassifier | Ensemble:
         """Return the classifier for a choice, opening it at its first use. Safe to call from several threads."""
         with self._lock:
             if choice not in self._open:
                 weights, labels = choice
                 outputs = {output.name for output in self.specs[weights].outputs}
-                self._open[choice] = ExpressionClassifier(
+                self._open[choice] = open_classifier(
                     self._where[weights],
                     labels=labels if labels in outputs else self.label_sets(weights)[labels],
                     runtime=self._settings.runtime,

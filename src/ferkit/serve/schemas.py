@@ -55,6 +55,7 @@ class FaceOut(_Wire):
     label: str | None = Field(description="The most probable expression")
     confidence: Probability
     probabilities: dict[str, Probability] = Field(description="Class name to calibrated probability; they sum to 1")
+    disagreement: float | None = Field(default=None, description="Of an ensemble's members, nats, 0 where all say the same; else null")
 
 
 class StreamFace(FaceOut):

@@ -10,6 +10,7 @@ from ..errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from .detector.release import train_detector as train_detector
     from .ensembling import fit_ensemble as fit_ensemble
+    from .ensembling import make_ensemble as make_ensemble
     from .ensembling import snapshot_weights as snapshot_weights
     from .evaluation import evaluate as evaluate
     from .finetuning import finetune as finetune
@@ -30,6 +31,7 @@ _HOMES = {
     "finetune": "finetuning",
     "fit": "fitting",
     "fit_ensemble": "ensembling",
+    "make_ensemble": "ensembling",
     "list_recipes": "recipe",
     "load_recipe": "recipe",
     "snapshot_weights": "ensembling",

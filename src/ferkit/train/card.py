@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..weights import WeightsSpec
+from ..weights import EnsembleSpec, WeightsSpec
 
 __all__ = ["write_card"]
 
+_APPARENT = "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people."
 
-def write_card(path: Path, spec: WeightsSpec) -> None:
+
+def write_card(path: Path, spec: WeightsSpec | EnsembleSpec) -> None:
     """Write ``card.md``."""
-    path.write_text("\n".join(_lines(spec)) + "\n", encoding="utf-8")
+    lines = _ensemble(spec) if isinstance(spec, EnsembleSpec) else _lines(spec)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _lines(spec: WeightsSpec) -> list[str]:
@@ -24,7 +27,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
         f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.input['window']}x{spec.input['window']}.",
         "",
-        "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people.",
+        _APPARENT,
         "",
         "## Label sets",
         "",
@@ -39,25 +42,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
     if "base" in training:
         lines += _finetuned(spec)
     elif spec.metrics:
-        lines += [
-            f"On {spec.selection}, which also served to fit the temperatures (one number a label set) and to choose among recipes; "
-            "PrivateTest was not used.",
-            "",
-            "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *(_metric_row(m) for m in spec.metrics),
-            "",
-            "Recall per label, single view:",
-            "",
-            *(f"- `{m['labels']}`: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in spec.metrics if "recall" in m),
-            "",
-            "Every row is one command (`fer2013new.csv` holds the FER+ votes):",
-            "",
-            "```console",
-            *(_command(spec, m) for m in spec.metrics),
-            "```",
-            "",
-        ]
+        lines += _measured(spec)
     else:
         lines += ["Not measured: the run had no validation data.", ""]
     lines += [
@@ -71,6 +56,59 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"- Licence: {spec.licence}.",
     ]
     return lines
+
+
+def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number a label set)") -> list[str]:
+    return [
+        f"On {spec.selection}, which also served to fit {fitted} and to choose among recipes; PrivateTest was not used.",
+        "",
+        "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_metric_row(m) for m in spec.metrics),
+        "",
+        "Recall per label, single view:",
+        "",
+        *(f"- `{m['labels']}`: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in spec.metrics if "recall" in m),
+        "",
+        "Every row is one command (`fer2013new.csv` holds the FER+ votes):",
+        "",
+        "```console",
+        *(_command(spec, m) for m in spec.metrics),
+        "```",
+        "",
+    ]
+
+
+def _ensemble(spec: EnsembleSpec) -> list[str]:
+    net, names = spec.architecture, [member["name"] for member in spec.members]
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"An ensemble of ferkit's: {len(names)} weights that answer as one, {net['parameters']:,} parameters and {net['macs'] / 1e6:.1f} M "
+        "multiply-adds together. It also says how much its members disagree.",
+        "",
+        _APPARENT,
+        "",
+        "## Members",
+        "",
+        f"The mean of their {'probabilities' if spec.combine == 'probability' else 'calibrated logits'}, each member counted so much:",
+        "",
+        f"| labels | {' | '.join(names)} | temperature |",
+        f"|---|{'---|' * len(names)}---|",
+        *(f"| `{o.name}` | {' | '.join(f'{w:.3f}' for w in o.weights)} | {o.temperature} |" for o in spec.outputs),
+        "",
+        "## Measured",
+        "",
+    ]
+    if not spec.metrics:
+        return [*lines, "Not measured: it was made without data.", "", f"Licence: {spec.licence}."]
+    return [
+        *lines,
+        *_measured(spec, "the members' weights and the temperatures"),
+        "The members' own cards say what they were trained on.",
+        "",
+        f"Licence: {spec.licence}.",
+    ]
 
 
 def _finetuned(spec: WeightsSpec) -> list[str]:
@@ -118,7 +156,7 @@ def _metric_row(m: Any) -> str:
     )
 
 
-def _command(spec: WeightsSpec, m: Any) -> str:
+def _command(spec: WeightsSpec | EnsembleSpec, m: Any) -> str:
     plus = " --ferplus fer2013new.csv" if "FER+" in m["truth"] else ""
     tta = "" if m["tta"] == "none" else f" --tta {m['tta']}"
     return f"ferkit evaluate --weights {spec.name} --data {spec.training['source']} --split {m['split']} --labels {m['labels']}{plus}{tta}"

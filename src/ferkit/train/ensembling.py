@@ -1,8 +1,13 @@
-"""Ensembles made here: weights fitted on PublicTest, and the snapshots of one run as members. Fitting needs no Keras."""
+"""Ensembles made here: weights fitted on PublicTest, figures and a card, and the snapshots of one run as members.
+
+Only snapshots need Keras.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +15,64 @@ from numpy.typing import NDArray
 
 from ..ensemble import Ensemble, combined
 from ..errors import DataError, WeightsError
-from ..weights import WeightsSpec
+from ..labels import FERPLUS8
+from ..weights import SPEC_FILE, EnsembleSpec, WeightsSpec
 from .calibrate import fit_temperature
+from .card import write_card
 from .data import Faces
+from .evaluation import metric_rows
 from .recipe import Recipe
+from .writing import write_json
 
-__all__ = ["fit_ensemble", "fit_weights", "snapshot_weights"]
+__all__ = ["fit_ensemble", "fit_weights", "make_ensemble", "snapshot_weights"]
+
+
+def make_ensemble(
+    names: Sequence[str | Path],
+    out: str | Path,
+    *,
+    validation: Faces | None = None,
+    source: str = "",
+    labels: str | None = None,
+    combine: str = "probability",
+    weights: bool = True,
+) -> Path:
+    """Make an ensemble of some weights, one folder; with PublicTest also fitted, measured and with a card.
+
+    Args:
+        names: Of the members.
+        out: A new folder, whose name is the ensemble's.
+        validation: PublicTest. With its FER+ votes the FER+ labels are fitted and measured on their majority.
+        source: Name of the data's file, for the card's commands.
+        labels: The one label set to answer in. None: all that the members have in common, the first member's default first.
+        combine: ``"probability"`` or ``"logit"``.
+        weights: False lets every member count the same; only temperatures are fitted.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError, WeightsError, DataError: As Ensemble, its ``save`` and :func:`fit_ensemble`.
+    """
+    first = Ensemble.from_pretrained(names, combine=combine, labels=labels)
+    made = [first]
+    if labels is None:
+        sets = [{output.name: output.labels for output in member.spec.outputs} for member in first.members]
+        shared = [name for name in sets[0] if name != first.labels.name and all(own.get(name) == sets[0][name] for own in sets)]
+        made += [Ensemble.from_pretrained(names, combine=combine, labels=name) for name in shared]
+    if validation is not None:
+        if set(first.labels) < set(validation.label_set):
+            validation = validation.restricted(first.labels)  # as the six-class systems are trained and measured
+        fittable = [validation.votes is not None or ensemble.labels.name != FERPLUS8.name for ensemble in made]
+        made = [fit_ensemble(e, validation, weights=weights) if fits else e for e, fits in zip(made, fittable, strict=True)]
+    out = made[0].save(out, others=made[1:])
+    spec = EnsembleSpec.load(out)
+    if validation is not None:
+        training = {"source": source, "data": source}
+        spec = replace(spec, selection="PublicTest", training=training, metrics=metric_rows(out, validation))
+        write_json(out / SPEC_FILE, spec.to_dict())
+    write_card(out / "card.md", spec)
+    return out
 
 
 def fit_ensemble(ensemble: Ensemble, faces: Faces, *, weights: bool = True) -> Ensemble:
@@ -23,12 +80,16 @@ def fit_ensemble(ensemble: Ensemble, faces: Faces, *, weights: bool = True) -> E
 
     Args:
         ensemble: Its members are taken as they are.
-        faces: PublicTest; the faces whose label the ensemble does not answer are left out.
+        faces: PublicTest; the faces whose label the ensemble does not answer are left out. For FER+'s labels the votes'
+            majority is the truth, if there are votes.
         weights: False keeps the weights and fits the temperature alone.
 
     Raises:
         DataError: No face has one of the ensemble's labels.
     """
+    if ensemble.labels.name == FERPLUS8.name and faces.votes is not None:
+        keep, winner = faces.majority()
+        faces = Faces(faces.images[keep], winner[keep], FERPLUS8)
     if faces.label_set.classes != ensemble.labels.classes:
         if not set(ensemble.labels) & set(faces.label_set):
             raise DataError(f"The faces' labels are {', '.join(faces.label_set)}; {ensemble.name} answers {', '.join(ensemble.labels)}.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,14 +12,26 @@ from numpy.typing import NDArray
 
 from ..classify import ExpressionClassifier
 from ..detect import FaceDetector
+from ..ensemble import Ensemble, open_classifier
 from ..errors import DataError
 from ..labels import FER6, FER7, FERPLUS8
+from ..weights import load_classifier_spec
 from .aliases import columns_of
 from .curves import coverage_risk, reliability
 from .data import Faces, read_faces
 from .folders import read_photos
 
-__all__ = ["Classifier", "Measurement", "evaluate", "expected_calibration_error", "format_report", "measure", "score", "wilson"]
+__all__ = [
+    "Classifier",
+    "Measurement",
+    "evaluate",
+    "expected_calibration_error",
+    "format_report",
+    "measure",
+    "metric_rows",
+    "score",
+    "wilson",
+]
 
 
 class Classifier(Protocol):
@@ -52,7 +65,7 @@ class Measurement:
 
 
 def evaluate(
-    classifier: Classifier | ExpressionClassifier,
+    classifier: Classifier | ExpressionClassifier | Ensemble,
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
@@ -83,7 +96,7 @@ def evaluate(
 
 
 def measure(
-    classifier: Classifier | ExpressionClassifier,
+    classifier: Classifier | ExpressionClassifier | Ensemble,
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
@@ -114,13 +127,47 @@ def measure(
         )
     truth = np.array([(columns[name] or [0])[0] for name in names], np.int64)[:limit]
     images = faces.images[keep][:limit]
-    if logits is not None and isinstance(classifier, ExpressionClassifier):
+    if logits is not None and isinstance(classifier, ExpressionClassifier | Ensemble):
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
     else:
         probabilities = classifier.predict_proba(images)
     head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": classifier.tta}
     skipped = {"skipped": [list(entry) for entry in faces.skipped]}
     return Measurement({**score(probabilities, truth, classes), **head, **skipped}, images, probabilities, truth)
+
+
+_ROW = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
+
+
+def metric_rows(folder: Path, validation: Faces, views: Sequence[int] = (1, 2, 10)) -> tuple[dict[str, Any], ...]:
+    """Measure what users run: the written weights, each of their label sets, with so many views. Returns a spec's ``metrics``.
+
+    Args:
+        folder: A classifier's or an ensemble's.
+        validation: PublicTest, the faces whose label the weights answer. Without votes FER+'s labels are not measured.
+        views: Numbers of views, of 1, 2 (flip) and 10 (ten-crop).
+    """
+    names: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
+    rows = []
+    logits = open_classifier(folder, tta=names[max(views)]).logits(validation.images)  # fewer views come first among more
+    for output in load_classifier_spec(folder).outputs:
+        by_votes = output.name == FERPLUS8.name and validation.label_set.name != FERPLUS8.name
+        if by_votes and validation.votes is None:
+            continue
+        faces = validation if by_votes else replace(validation, votes=None)
+        for count in views:
+            report = evaluate(open_classifier(folder, labels=output.name, tta=names[count]), faces, logits=logits[:count])
+            row = {key: _rounded(report[key]) for key in _ROW}
+            if count == 1:
+                row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
+            rows.append(row)
+    return tuple(rows)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    return [round(v, 4) for v in value] if isinstance(value, list) else value
 
 
 def _read(classifier: Any, path: Path, split: str, ferplus: str | Path | None, detector: FaceDetector | None, progress: bool) -> Faces:

@@ -13,15 +13,13 @@ import numpy as np
 
 from .._geometry import CropGeometry
 from .._runtime import OpenCVRuntime
-from ..classify import ExpressionClassifier
 from ..errors import DataError, FerkitError
-from ..labels import FERPLUS8
 from ..weights import WeightsSpec, sha256_of
 from .calibrate import calibrated_outputs
 from .card import write_card
 from .counting import machine, multiply_adds
 from .data import Faces, read_faces
-from .evaluation import evaluate
+from .evaluation import metric_rows
 from .export import difference, export_onnx, keras_outputs
 from .fitting import fit, matching, normalise, prepare
 from .recipe import Recipe, load_recipe
@@ -167,7 +165,7 @@ def write_release(
     )
     write_json(out / "spec.json", spec.to_dict())
     if validation is not None:
-        spec = replace(spec, metrics=_metrics(out, spec, validation, views))
+        spec = replace(spec, metrics=metric_rows(out, validation, views))
         write_json(out / "spec.json", spec.to_dict())
     write_card(out / "card.md", spec)
     return spec
@@ -180,34 +178,6 @@ def _run_batches(runtime: OpenCVRuntime, batch: np.ndarray, size: int = 64) -> n
 def _entry(path: Path) -> dict[str, Any]:
     data = path.read_bytes()
     return {"sha256": sha256_of(data), "size": len(data)}
-
-
-def _metrics(folder: Path, spec: WeightsSpec, validation: Faces, views: Sequence[int]) -> tuple[dict[str, Any], ...]:
-    """Measure what users run: the written files, every label set, so many views."""
-    names: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
-    rows = []
-    logits = ExpressionClassifier(folder, tta=names[max(views)]).logits(validation.images)  # fewer views come first among more
-    for output in spec.outputs:
-        by_votes = output.name == FERPLUS8.name and validation.label_set.name != FERPLUS8.name
-        if by_votes and validation.votes is None:
-            continue
-        faces = validation if by_votes else replace(validation, votes=None)
-        for count in views:
-            tta = names[count]
-            classifier = ExpressionClassifier(folder, labels=output.name, tta=tta)
-            report = evaluate(classifier, faces, logits=logits[:count])
-            keys = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
-            row = {key: _rounded(report[key]) for key in keys}
-            if tta is None:
-                row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
-            rows.append(row)
-    return tuple(rows)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    return [round(v, 4) for v in value] if isinstance(value, list) else value
 
 
 def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
