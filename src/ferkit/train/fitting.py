@@ -29,6 +29,7 @@ from .mixing import mix
 from .models import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .recipe import Recipe, load_recipe
+from .sharpness import sharpness_aware
 from .writing import save_model, to_stderr, write_json
 
 __all__ = ["Run", "fit", "matching", "normalise", "predict_logits", "prepare"]
@@ -266,6 +267,8 @@ def fit(
         if "initial" in recipe.training and not checkpoint.exists():
             _begin_from(str(recipe.training["initial"]), model)
         model = with_fused_normalisation(model)
+        if "sam" in recipe.optimizer:
+            model = sharpness_aware(model, float(recipe.optimizer["sam"]))
         _compile(model, recipe, len(_Batches(data, recipe, augment, 0)))
         epoch, history = 0, list[dict[str, Any]]()
         if resume and checkpoint.exists():

@@ -44,7 +44,7 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "snapshots": ("every", "keep"),
     "release": ("default_output",),
 }
-_OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema")
+_OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema", "sam")
 
 
 @dataclass(frozen=True)
