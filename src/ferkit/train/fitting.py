@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -348,15 +349,26 @@ def _epochs(
 def _train_epoch(model: keras.Model, recipe: Recipe, batches: _Batches, out: Path) -> list[dict[str, Any]]:
     """Step through one epoch, keeping the recipe's snapshots on the way; returns the metrics of every step."""
     # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
-    # can wait for a free thread for ever (seen on two cores).
+    # can wait for a free thread for ever (seen on two cores). A thread of our own is in nobody's pool.
     kept = set(snapshot_steps(recipe, len(batches)))
     logs = []
-    for step in range(len(batches)):
-        logs.append(model.train_on_batch(*batches[step], return_dict=True))
+    for step, batch in enumerate(_drawn_ahead(batches)):
+        logs.append(model.train_on_batch(*batch, return_dict=True))
         done = batches.epoch * len(batches) + step + 1
         if done in kept:
             save_weights(snapshot_path(out, done), _averaged(model, recipe))
     return logs
+
+
+def _drawn_ahead(batches: _Batches) -> Iterator[tuple[Any, dict[str, NDArray[np.float32]]]]:
+    """Yield the batches in order, each drawn while the one before is learnt from: a tenth to a fifth of the time."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(batches.__getitem__, 0)
+        for step in range(len(batches)):
+            batch = coming.result()
+            if step + 1 < len(batches):
+                coming = thread.submit(batches.__getitem__, step + 1)
+            yield batch
 
 
 def snapshot_path(out: Path, step: int) -> Path:
