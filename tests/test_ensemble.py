@@ -174,6 +174,15 @@ def test_bundle_with_several_label_sets(pair: Ensemble, other: Path, tmp_path: P
         verify(out)
 
 
+def test_a_changed_copy_of_a_release_is_copied(tmp_path: Path, crops: np.ndarray) -> None:
+    changed = Path(shutil.copytree(resolve(), tmp_path / "changed"))
+    spec = changed / "spec.json"
+    spec.write_text(spec.read_text() + "\n")
+    saved = Ensemble.from_pretrained([changed]).save(tmp_path / "one")
+    assert "path" in EnsembleSpec.load(saved).members[0]
+    assert Ensemble.from_pretrained(saved).predict_proba(crops).shape == (len(crops), 7)
+
+
 def test_it_measures_folders_of_photos(pair: Ensemble, tmp_path: Path, photo: Path) -> None:
     (tmp_path / "photos" / "happy").mkdir(parents=True)
     shutil.copy(photo, tmp_path / "photos" / "happy")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ class Ensemble:
         files: dict[str, dict[str, Any]] = {}
         for number, member in enumerate(self.members):
             entry = {"name": member.name, "sha256": sha256_of((member.folder / SPEC_FILE).read_bytes())}
-            if member.name in TABLE and TABLE[member.name].kind == "classifier":
+            if _is_release(entry):
                 entry["weights"] = member.name
             else:
                 entry["path"] = f"members/{number:02d}-{member.name}"
@@ -260,6 +260,14 @@ class Ensemble:
         p = self.member_probabilities(logits)
         apart = _entropy(np.tensordot(self.weights, p, 1)) - np.tensordot(self.weights, _entropy(p), 1)
         return np.asarray(np.maximum(apart, 0.0), np.float32)
+
+
+def _is_release(entry: Mapping[str, str]) -> bool:
+    """Return True for a release known by name; a changed copy of one is something else."""
+    release = TABLE.get(entry["name"])
+    if release is None or release.kind != "classifier":
+        return False
+    return sha256_of((resolve(release.name) / SPEC_FILE).read_bytes()) == entry["sha256"]
 
 
 def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
