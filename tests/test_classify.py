@@ -9,6 +9,7 @@ import pytest
 
 from ferkit import ExpressionClassifier, InputError, LabelSet, MissingExtraError
 from ferkit.classify import View, random_views, views
+from ferkit.ensemble import open_classifier
 from ferkit.labels import FER6, FER7, FERPLUS8
 from tests.conftest import SUPERSEDED
 
@@ -40,15 +41,15 @@ def bundled(*kinds: str) -> set[str]:
 
 
 def test_golden_vectors(crops: np.ndarray) -> None:
-    for path in (GOLDEN / f"{name}.npz" for name in sorted(bundled("classifier") | {"fer2013-s-v1"})):
+    for path in (GOLDEN / f"{name}.npz" for name in sorted(bundled("classifier", "ensemble") | {"fer2013-s-v1"})):
         with np.load(path) as golden:
             for output in golden.files:
-                answered = ExpressionClassifier(path.stem, labels=output).predict_proba(crops)
+                answered = open_classifier(path.stem, labels=output).predict_proba(crops)
                 assert np.abs(answered - golden[output]).max() < 1e-4, (path.stem, output)
 
 
 def test_every_bundled_release_has_golden_vectors() -> None:
-    assert {path.stem for path in GOLDEN.glob("*.npz")} == bundled("classifier", "detector") | SUPERSEDED
+    assert {path.stem for path in GOLDEN.glob("*.npz")} == bundled("classifier", "ensemble", "detector") | SUPERSEDED
 
 
 def test_engines_agree(classifier: ExpressionClassifier, crops: np.ndarray) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ferkit import ExpressionClassifier, InputError, WeightsError, list_weights
+from ferkit import Ensemble, ExpressionClassifier, InputError, WeightsError, list_weights
 from ferkit.weights import (
     DEFAULT_WEIGHTS,
     TABLE,
+    EnsembleSpec,
     Output,
     WeightsSpec,
     bundled_folder,
@@ -67,6 +68,26 @@ def test_every_release_is_whole(name: str) -> None:
         assert f"{m['accuracy']:.2%}" in card
         assert f"{m['n']:,}" in card
     assert "ferkit evaluate" in card
+
+
+@pytest.mark.parametrize("name", [r.name for r in list_weights() if r.kind == "ensemble"])
+def test_every_ensemble_is_whole(name: str) -> None:
+    folder = bundled_folder() / name
+    spec = EnsembleSpec.load(folder)
+    assert spec.name == name
+    assert {p.name for p in folder.iterdir()} == {"spec.json", "card.md"}  # its members are releases
+    members = [member["weights"] for member in spec.members]
+    assert set(members) <= {r.name for r in list_weights()}
+    assert set(verify(name)) == {file for member in members for file in verify(member)}
+    assert spec.licence == "MIT"
+    assert spec.selection == "PublicTest"
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    for output in spec.outputs:
+        assert {m["tta"] for m in spec.metrics if m["labels"] == output.name} == {"none", "flip", 10}
+        assert Ensemble.from_pretrained(name, labels=output.name).labels.classes == output.labels
+    for m in spec.metrics:
+        assert f"{m['accuracy']:.2%}" in card
+    assert f"ferkit evaluate --weights {name}" in card
 
 
 def test_spec_survives_a_round_trip() -> None:

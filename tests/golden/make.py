@@ -9,13 +9,14 @@ import numpy as np
 from tests.conftest import patterns
 from tests.test_detector import as_rows, resized
 
-from ferkit import ExpressionClassifier, FaceDetector
-from ferkit.weights import TABLE
+from ferkit import FaceDetector
+from ferkit.ensemble import open_classifier
+from ferkit.weights import TABLE, load_classifier_spec, resolve
 
 
 def classifier(name: str) -> dict[str, np.ndarray]:
-    outputs = [output.name for output in ExpressionClassifier(name).spec.outputs]
-    return {output: ExpressionClassifier(name, labels=output).predict_proba(patterns()) for output in outputs}
+    outputs = [output.name for output in load_classifier_spec(resolve(name)).outputs]
+    return {output: open_classifier(name, labels=output).predict_proba(patterns()) for output in outputs}
 
 
 def detector() -> dict[str, np.ndarray]:
@@ -25,5 +26,5 @@ def detector() -> dict[str, np.ndarray]:
 
 
 for name in sys.argv[1:]:
-    answers = classifier(name) if TABLE[name].kind == "classifier" else detector()
+    answers = detector() if TABLE[name].kind == "detector" else classifier(name)
     np.savez_compressed(Path(__file__).with_name(f"{name}.npz"), **answers)  # type: ignore[arg-type]
