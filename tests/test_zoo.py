@@ -156,7 +156,7 @@ def test_recipes_and_the_code_know_the_same_entries() -> None:
 def test_the_recipes_of_the_accuracy_plan_load() -> None:
     folder = Path(__file__).resolve().parents[1] / "benchmarks" / "accuracy" / "short"
     recipes = [load_recipe(path) for path in sorted(folder.glob("*.toml"))]
-    assert {loaded.name for loaded in recipes} == {"short-plain", "short-light", "short-mixup", "short-cutmix"}
+    assert {loaded.name for loaded in recipes} == {"short-plain", "short-light", "short-mixup", "short-cutmix", "short-sam"}
     assert {loaded.epochs for loaded in recipes} == {20}
 
 
