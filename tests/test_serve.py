@@ -148,7 +148,8 @@ def test_an_ensemble_is_served(tmp_path: Path) -> None:
         assert expected is not None
         assert face["probabilities"] == pytest.approx(dict(expected.probabilities), abs=1e-4)
         [alone] = served.post(f"/v1/predict?weights={DEFAULT_WEIGHTS}", content=noise()).json()["images"][0]["faces"]
-        assert alone["disagreement"] is None
+        assert "disagreement" not in alone
+        assert "disagreement" in served.get("/openapi.json").json()["components"]["schemas"]["FaceOut"]["properties"]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ class FaceOut(_Wire):
     label: str | None = Field(description="The most probable expression")
     confidence: Probability
     probabilities: dict[str, Probability] = Field(description="Class name to calibrated probability; they sum to 1")
-    disagreement: float | None = Field(default=None, description="Of an ensemble's members, nats, 0 where all say the same; else null")
+    disagreement: float | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # as ferkit predict prints it
+        description="Of an ensemble's members, nats, 0 where all say the same; else left out",
+    )
 
 
 class StreamFace(FaceOut):
