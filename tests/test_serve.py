@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import contextlib
+import gc
 import io
 import json
 import logging
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from PIL import Image
 for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets", "httpx"):
     pytest.importorskip(module, reason="needs ferkit[serve] and httpx")
 
+import anyio  # noqa: E402
 import httpx  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
@@ -32,6 +34,7 @@ from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.middleware import JsonFormatter  # noqa: E402
 from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa: E402
+from ferkit.serve.stream import Stream  # noqa: E402
 from ferkit.weights import DEFAULT_WEIGHTS  # noqa: E402
 from tests.serving import WEIGHTS, Service, encoded, noise, photo, portrait  # noqa: E402
 
@@ -251,6 +254,44 @@ def test_the_key_guards_everything_but_the_page_and_the_probes() -> None:
             with pytest.raises(WebSocketDisconnect) as closed:
                 socket.receive_json()
             assert closed.value.code == 1008
+
+
+class _Leaving:
+    """A socket whose other side is gone."""
+
+    headers: ClassVar[dict[str, str]] = {}
+    default = None  # the catalogue's choice
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        return {"type": "websocket.disconnect", "code": 1000}
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_stream_that_ends_lets_a_cancel_scope_have_its_cancellation(turns: int) -> None:
+    """The server, or the test client, may cancel a stream at any turn of the loop while it ends by itself."""
+    lost: list[dict[str, Any]] = []
+
+    async def cancelled_after(turns: int) -> bool:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+        with anyio.CancelScope() as scope:
+
+            async def cancel() -> None:
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                scope.cancel()
+
+            cancelling = asyncio.create_task(cancel())
+            socket: Any = _Leaving()
+            nothing: Any = None
+            await Stream(socket, Settings(), socket, nothing, nothing).run()
+            await cancelling
+            await anyio.sleep_forever()
+        return scope.cancelled_caught
+
+    assert anyio.run(cancelled_after, turns)
+    gc.collect()
+    assert not lost
 
 
 def test_a_proxy_may_publish_under_a_prefix(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ class Stream:
         except Problem:
             pass  # a browser cannot set headers here; the key may come in the first message
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer())]
+        for task in tasks:  # what the first one raises is handled below; of a second one nobody needs to hear
+            task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -64,7 +66,8 @@ class Stream:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            # Not gather: it would answer a cancellation from outside with its children's, which no cancel scope knows as its own.
+            await asyncio.wait(tasks)
 
     async def _read(self) -> None:
         while True:
