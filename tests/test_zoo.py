@@ -186,6 +186,7 @@ def test_the_seed_systems_are_recipes() -> None:
         ({"optimizer": {"name": "adam", "learning_rate": 1, "momentum": 0.9}}, r"\(adam\): unknown momentum; expected .*beta_1"),
         ({"optimizer": {"name": "adam"}}, "needs learning_rate"),
         ({"optimizer": {"learning_rate": 1, "schedule": "step"}}, "Unknown schedule 'step'"),
+        ({"release": {"precision": "int8"}}, "Unknown precision 'int8'.*float32 or float16"),
         ({"optimizer": {"learning_rate": 1, "schedule": "constant", "cycles": 3}}, "cycles needs schedule"),
         ({"optimizer": {"learning_rate": 1, "cycles": 3, "warmup_epochs": 1}}, "cycles are equal cosines"),
         ({"optimizer": {"learning_rate": 1}, "plateau": {"factor": 0.1, "patience": 2}}, r"\[plateau\] needs schedule"),

@@ -68,7 +68,8 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
         wanted = json.loads(json.dumps(recipe.to_dict()))
         if meta["recipe"] != wanted:
             # A table that the recipes of an earlier ferkit did not have yet is an empty one.
-            changed = [key for key in wanted if wanted[key] != meta["recipe"].get(key, {})]
+            # How the finished weights are written is no part of the training.
+            changed = [key for key in wanted if key != "release" and wanted[key] != meta["recipe"].get(key, {})]
             if changed:
                 raise InputError(
                     f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."

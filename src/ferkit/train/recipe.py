@@ -27,6 +27,7 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "rmsprop": ("rho", "momentum", "epsilon"),
 }
 SCHEDULES = ("cosine", "constant")
+STORED = ("float32", "float16")  # what weights are written in
 _WATCH = ("monitor", "patience", "min_delta")
 # The entries of each table; [model] is checked by the architecture, [balance] against the labels.
 _ENTRIES: dict[str, tuple[str, ...]] = {
@@ -42,7 +43,7 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "early_stopping": (*_WATCH, "restore_best"),
     "plateau": (*_WATCH, "factor", "min_learning_rate"),
     "snapshots": ("every", "keep"),
-    "release": ("default_output",),
+    "release": ("default_output", "precision"),
 }
 _OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema", "sam")
 
@@ -133,6 +134,8 @@ class Recipe:
             raise InputError(
                 f"Recipe {self.name!r}: cycles are equal cosines; warmup_epochs, decay_epochs and stages' rates contradict them."
             )
+        if self.stored not in STORED:
+            raise InputError(f"Unknown precision {self.stored!r} in [release] of recipe {self.name!r}; expected {' or '.join(STORED)}.")
         if self.teacher and not 0 < self.teaching["weight"] <= 1:
             raise InputError(f"Recipe {self.name!r}: a teacher's weight of {self.teaching['weight']}; expected more than 0, at most 1.")
         for table in (self.early_stopping, self.plateau):
@@ -153,6 +156,11 @@ class Recipe:
     @property
     def batch_size(self) -> int:
         return int(self.training.get("batch_size", 128))
+
+    @property
+    def stored(self) -> str:
+        """What the finished weights are written in; they compute in float32 either way."""
+        return str(self.release.get("precision", "float32"))
 
     @property
     def window(self) -> int:
