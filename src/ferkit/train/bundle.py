@@ -18,6 +18,7 @@ from ..weights import Output, WeightsSpec
 from .backbone import Backbone
 from .card import write_card
 from .counting import machine
+from .evaluation import rounded
 from .export import export_onnx
 from .golden import patterns, write_golden
 from .release import _architecture, _entry
@@ -96,20 +97,14 @@ def finish_bundle(folder: Path, spec: WeightsSpec, report: Mapping[str, Any]) ->
         "truth": "folder names",
         "split": "held-out part",
         "tta": "none",
-        **{key: _rounded(held[key]) for key in ("n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")},
+        **{key: rounded(held[key]) for key in ("n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")},
         "recall": {label: round(values["recall"], 4) for label, values in held["per_label"].items() if values["n"]},
     }
     if report["paired"] is not None:
-        row["before"] = {key: _rounded(value) for key, value in report["paired"].items()}
+        row["before"] = {key: rounded(value) for key, value in report["paired"].items()}
     if report["publictest"] is not None:
-        row["publictest"] = {key: _rounded(value) for key, value in report["publictest"].items()}
+        row["publictest"] = {key: rounded(value) for key, value in report["publictest"].items()}
     spec = replace(spec, metrics=(row,))
     write_json(folder / "spec.json", spec.to_dict())
     write_card(folder / "card.md", spec)
     return spec
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 4)
-    return [round(v, 4) for v in value] if isinstance(value, list) else value

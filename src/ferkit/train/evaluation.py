@@ -29,6 +29,7 @@ __all__ = [
     "format_report",
     "measure",
     "metric_rows",
+    "rounded",
     "score",
     "wilson",
 ]
@@ -157,14 +158,15 @@ def metric_rows(folder: Path, validation: Faces, views: Sequence[int] = (1, 2, 1
         faces = validation if by_votes else replace(validation, votes=None)
         for count in views:
             report = evaluate(open_classifier(folder, labels=output.name, tta=names[count]), faces, logits=logits[:count])
-            row = {key: _rounded(report[key]) for key in _ROW}
+            row = {key: rounded(report[key]) for key in _ROW}
             if count == 1:
                 row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
             rows.append(row)
     return tuple(rows)
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Return a figure, or a list of them, with the four decimals that specs keep."""
     if isinstance(value, float):
         return round(value, 4)
     return [round(v, 4) for v in value] if isinstance(value, list) else value
