@@ -65,15 +65,19 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
     """
     with np.load(path) as stored:
         meta = json.loads(str(stored["meta"]))
-        wanted = json.loads(json.dumps(recipe.to_dict()))
-        if meta["recipe"] != wanted:
-            # A table that the recipes of an earlier ferkit did not have yet is an empty one.
-            # How the finished weights are written is no part of the training.
-            changed = [key for key in wanted if key != "release" and wanted[key] != meta["recipe"].get(key, {})]
-            if changed:
-                raise InputError(
-                    f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."
-                )
+        trained, wanted = _training_part(meta["recipe"]), _training_part(json.loads(json.dumps(recipe.to_dict())))
+        # A table that the recipes of an earlier ferkit did not have yet is an empty one.
+        changed = [key for key in wanted if wanted[key] != trained.get(key, {})]
+        if changed:
+            raise InputError(
+                f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."
+            )
         for i, variable in enumerate(_state(model)):
             variable.assign(stored[f"v{i}"])
     return int(meta["epoch"]), list(meta["history"])
+
+
+def _training_part(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's table without what is done to the weights of a finished run: a resumed one does it anew."""
+    kept = {key: value for key, value in recipe.items() if key != "release"}
+    return kept | {"training": {key: value for key, value in kept.get("training", {}).items() if key != "settle"}}
