@@ -268,6 +268,11 @@ def test_a_finished_run_is_written_anew_in_half_precision(recipe: Path, tmp_path
         expected = before.astype(np.float16).astype(np.float32) if before.size >= 1024 else before
         np.testing.assert_array_equal(after, expected)
 
+    recipe.write_text(TINY.replace("[training]", "[training]\nsettle = true"))
+    settled = keras.models.load_model(train(recipe, data, out, resume=True) / "model.keras", compile=False)
+    changed = {v.name for v, before in zip(settled.weights, layers, strict=True) if not np.array_equal(v, before)}
+    assert changed == {"moving_mean", "moving_variance"}
+
 
 @needs_keras
 def test_half_precision_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
