@@ -53,6 +53,11 @@ def _lines(spec: WeightsSpec) -> list[str]:
         else f"- Data: {training['data']}, {training['faces']:,} faces.",
         _recipe(spec),
         f"- Crop of a detected face: {_crop(spec)}",
+        *(
+            ["- Stored as float16, half the size; computed in float32."]
+            if training["recipe"].get("release", {}).get("precision") == "float16"
+            else []
+        ),
         f"- Licence: {spec.licence}.",
     ]
     return lines

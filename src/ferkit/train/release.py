@@ -128,7 +128,7 @@ def write_release(
     if recipe.stored == "float16":
         halve_keras(out / "model.keras")
         halve_onnx(out / "model.onnx")
-        tolerance = 1e-2  # of logits: 0.003 on PublicTest's 3,589 faces, where at most one answer in a thousand changes
+        tolerance = 1e-2  # of logits: 0.003 on PublicTest, where at most one of 3,589 answers changes
 
     logits = None
     if validation is not None:
