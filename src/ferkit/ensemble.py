@@ -17,7 +17,7 @@ from .classify import Crops, ExpressionClassifier
 from .errors import InputError, WeightsError
 from .labels import LabelSet
 from .results import Expression
-from .weights import SPEC_FILE, TABLE, EnsembleOutput, EnsembleSpec, load_classifier_spec, member_folder, resolve, sha256_of
+from .weights import SPEC_FILE, TABLE, EnsembleOutput, EnsembleSpec, file_entry, load_classifier_spec, member_folder, resolve, sha256_of
 
 __all__ = ["COMBINE", "Ensemble", "open_classifier"]
 
@@ -185,7 +185,7 @@ class Ensemble:
                 for filename in (SPEC_FILE, "model.onnx"):
                     data = (member.folder / filename).read_bytes()
                     (out / entry["path"] / filename).write_bytes(data)
-                    files[f"{entry['path']}/{filename}"] = {"sha256": sha256_of(data), "size": len(data)}
+                    files[f"{entry['path']}/{filename}"] = file_entry(data)
             entries.append(entry)
         return entries, files
 

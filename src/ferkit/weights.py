@@ -24,6 +24,7 @@ __all__ = [
     "Output",
     "Release",
     "WeightsSpec",
+    "file_entry",
     "is_offline",
     "list_weights",
     "load_classifier_spec",
@@ -101,6 +102,11 @@ def is_offline() -> bool:
 def sha256_of(data: bytes) -> str:
     """Return the SHA-256 of some bytes as 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
+
+
+def file_entry(data: bytes) -> dict[str, str | int]:
+    """Return what a spec's ``files`` say of a file with this content: its ``sha256`` and its ``size`` in bytes."""
+    return {"sha256": sha256_of(data), "size": len(data)}
 
 
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:

@@ -14,14 +14,13 @@ import numpy as np
 from ..classify import ExpressionClassifier
 from ..errors import FerkitError
 from ..labels import LabelSet
-from ..weights import Output, WeightsSpec
+from ..weights import Output, WeightsSpec, file_entry
 from .backbone import Backbone
 from .card import write_card
-from .counting import machine
+from .counting import architecture, machine
 from .evaluation import rounded
 from .export import export_onnx
 from .golden import patterns, write_golden
-from .release import _architecture, _entry
 from .writing import write_json
 
 __all__ = ["GOLDEN", "OUTPUT", "finish_bundle", "write_bundle"]
@@ -53,7 +52,7 @@ def write_bundle(
     export_onnx(model, [labels.name], folder / "model.onnx", size)
     spec = WeightsSpec(
         name=about["name"],
-        files={file: _entry(folder / file) for file in ("model.onnx", "model.keras")},
+        files={file: file_entry((folder / file).read_bytes()) for file in ("model.onnx", "model.keras")},
         input=dict(base.input),
         crop=base.crop,
         outputs=(Output(labels.name, labels.classes, (tuple(range(len(labels))),), temperature=round(temperature, 4)),),
@@ -73,7 +72,7 @@ def write_bundle(
         selection="cross-validation on the training part",
         metrics=(),
         licence=about["licence"],
-        architecture=_architecture(model, size),
+        architecture=architecture(model, size),
     )
     write_json(folder / "spec.json", spec.to_dict())
     classifier = ExpressionClassifier(folder)
@@ -84,7 +83,7 @@ def write_bundle(
     if not worst < 1e-4:
         raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {len(pictures)} pictures; at most 1e-4 is allowed.")
     write_golden(folder / GOLDEN, pictures, logits=raw, probabilities=classifier.predict_proba(pictures))
-    spec = replace(spec, files={**spec.files, GOLDEN: _entry(folder / GOLDEN)})
+    spec = replace(spec, files={**spec.files, GOLDEN: file_entry((folder / GOLDEN).read_bytes())})
     write_json(folder / "spec.json", spec.to_dict())
     return spec
 

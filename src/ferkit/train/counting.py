@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-__all__ = ["machine", "multiply_adds"]
+__all__ = ["architecture", "machine", "multiply_adds"]
 
 
 def multiply_adds(network: keras.Model, size: int) -> int:
@@ -27,6 +27,11 @@ def multiply_adds(network: keras.Model, size: int) -> int:
         elif isinstance(layer, layers.Dense):
             total += int(np.prod(layer.kernel.shape))
     return total
+
+
+def architecture(network: keras.Model, size: int) -> dict[str, str | int]:
+    """Return what a spec says of a network: its ``name``, its ``parameters``, and its ``macs`` for one picture of ``size`` pixels."""
+    return {"name": network.name, "parameters": int(network.count_params()), "macs": multiply_adds(network, size)}
 
 
 def machine() -> str:

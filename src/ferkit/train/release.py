@@ -14,10 +14,10 @@ import numpy as np
 from .._geometry import CropGeometry
 from .._runtime import OpenCVRuntime
 from ..errors import DataError, FerkitError
-from ..weights import WeightsSpec, sha256_of
+from ..weights import WeightsSpec, file_entry
 from .calibrate import calibrated_outputs
 from .card import write_card
-from .counting import machine, multiply_adds
+from .counting import architecture, machine
 from .data import Faces, read_faces
 from .evaluation import metric_rows
 from .export import difference, export_onnx, keras_outputs
@@ -140,7 +140,7 @@ def write_release(
     outputs, wanted = calibrated_outputs(recipe, logits, validation), recipe.release.get("default_output")
     spec = WeightsSpec(
         name=name,
-        files={file: _entry(out / file) for file in ("model.onnx", "model.keras")},
+        files={file: file_entry((out / file).read_bytes()) for file in ("model.onnx", "model.keras")},
         input={
             "size": recipe.size,
             "window": size,
@@ -167,7 +167,7 @@ def write_release(
         selection="PublicTest" if validation is not None else "none",
         metrics=(),
         licence=licence,
-        architecture=_architecture(model, size),
+        architecture=architecture(model, size),
     )
     write_json(out / "spec.json", spec.to_dict())
     if validation is not None:
@@ -179,12 +179,3 @@ def write_release(
 
 def _run_batches(runtime: OpenCVRuntime, batch: np.ndarray, size: int = 64) -> np.ndarray:
     return np.concatenate([runtime.run(batch[i : i + size]) for i in range(0, len(batch), size)])
-
-
-def _entry(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
-    return {"sha256": sha256_of(data), "size": len(data)}
-
-
-def _architecture(model: keras.Model, size: int) -> dict[str, Any]:
-    return {"name": model.name, "parameters": int(model.count_params()), "macs": multiply_adds(model, size)}

@@ -13,7 +13,7 @@ import numpy as np
 from ..._detectors.own import POINTS_FILE, POINTS_SIZE, Own
 from ..._specs import DetectorSpec
 from ...detect import FaceDetector
-from ...weights import sha256_of
+from ...weights import file_entry
 from ..counting import machine, multiply_adds
 from ..writing import write_json
 from .evaluation import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
@@ -110,7 +110,7 @@ def write_detector(
         architecture |= {"points_parameters": int(points.count_params()), "points_macs": multiply_adds(points, POINTS_SIZE)}
     spec = DetectorSpec(
         name=out.resolve().name,
-        files={name: {"sha256": sha256_of(data), "size": len(data)} for name, data in files.items()},
+        files={name: file_entry(data) for name, data in files.items()},
         min_score=threshold,
         training={
             **about,
