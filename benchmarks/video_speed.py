@@ -44,10 +44,18 @@ print(json.dumps({"rows": rows, "seconds": time.perf_counter() - begun, "cpu_sec
 """
 
 
-def run(python: str, code: str, *arguments: str) -> dict[str, float]:
-    """Run a script in a fresh process; the figures are those of its last line, with the opening of models left out."""
+def run(python: str, code: str, folder: str, *arguments: str) -> dict[str, float]:
+    """Run a script in a fresh process; the figures are those of its last line, with the opening of models left out.
+
+    It runs in ``folder``, since fer leaves a ``data.csv`` in the folder where it is run.
+    """
     done = subprocess.run(
-        [python, "-c", code, *arguments], capture_output=True, text=True, check=False, env=os.environ | {"FERKIT_OFFLINE": "1"}
+        [str(Path(python).absolute()), "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | {"FERKIT_OFFLINE": "1"},
     )
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
@@ -79,9 +87,9 @@ def main() -> None:
         rounds: dict[str, list[dict[str, float]]] = {}
         for _ in range(args.runs):
             for runtime in args.runtimes:
-                rounds.setdefault(f"ferkit, {runtime}", []).append(run(sys.executable, OURS, video, runtime))
+                rounds.setdefault(f"ferkit, {runtime}", []).append(run(sys.executable, OURS, folder, video, runtime))
             if args.fer:
-                rounds.setdefault("fer", []).append(run(args.fer, FER, video, folder))
+                rounds.setdefault("fer", []).append(run(args.fer, FER, folder, video, folder))
     medians = {name: sorted(runs, key=lambda r: r["frames_per_second"])[len(runs) // 2] for name, runs in rounds.items()}
     figures |= medians
     if args.fer:
