@@ -69,7 +69,7 @@ def halve_keras(path: Path) -> None:
         new.attrs.update(old.attrs)
         old.visititems(copy)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for entry, data in (parts | {weights: halved.getvalue()}).items():
             archive.writestr(entry, data)
     write_bytes(path, buffer.getvalue())

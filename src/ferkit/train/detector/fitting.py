@@ -20,7 +20,7 @@ from ..averaging import copy_averaged, settle
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..optimizer import CosineCycles
 from ..recipe import tomllib
-from ..writing import save_model, to_stderr, write_json
+from ..writing import save_model, to_stderr, write_bytes, write_json
 from .evaluation import AnnotatedPhoto, average_precision
 from .export import to_onnx
 from .model import build_detector
@@ -262,7 +262,7 @@ def fit_detector(
                 return False
         final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
         save_model(out / "model.keras", final)
-        (out / "model.onnx").write_bytes(to_onnx(final))
+        write_bytes(out / "model.onnx", to_onnx(final))
         return True
     finally:
         keras.config.set_dtype_policy(policy)
