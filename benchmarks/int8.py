@@ -1,0 +1,116 @@
+"""What eight-bit integers would cost and give: accuracy on PublicTest, ms and bytes of weights quantised after training.
+
+Weights and activations by onnxruntime's static quantisation (QDQ; a scale for each channel of the weights), activations' ranges from
+Training faces. Only onnxruntime runs such a file fast; nothing of it is released.
+
+    python benchmarks/int8.py --data fer2013.csv --weights fer2013-s-v3 --out benchmarks/results/int8.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _record import record
+from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from ferkit import ExpressionClassifier
+from ferkit.classify import normalised
+from ferkit.train.data import read_csv
+from ferkit.train.evaluation import wilson
+from ferkit.weights import SPEC_FILE, file_entry, load_spec, resolve
+
+MODEL = "model.onnx"
+METHODS = ("MinMax", "Percentile")
+
+
+class Training(quantization.CalibrationDataReader):
+    """Training faces as the network sees them, one batch after the other."""
+
+    def __init__(self, faces: np.ndarray, settings: dict[str, Any]) -> None:
+        margin = (settings["size"] - settings.get("window", settings["size"])) // 2
+        seen = faces[:, None, margin : faces.shape[1] - margin, margin : faces.shape[2] - margin]
+        self.batches: Iterator[np.ndarray] = iter(np.array_split(normalised(seen, settings), len(faces) // 64))
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"face": batch}
+
+
+def quantised(source: Path, folder: Path, faces: np.ndarray, method: str) -> Path:
+    """Write a copy of weights whose network computes in int8."""
+    shutil.copytree(source, folder)
+    spec = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
+    folded = folder / "folded.onnx"
+    quant_pre_process(str(source / MODEL), str(folded), skip_symbolic_shape=True)
+    quantization.quantize_static(
+        str(folded),
+        str(folder / MODEL),
+        Training(faces, spec["input"]),
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        calibrate_method=quantization.CalibrationMethod[method],
+    )
+    folded.unlink()
+    spec["files"][MODEL] = file_entry((folder / MODEL).read_bytes())
+    (folder / SPEC_FILE).write_text(json.dumps(spec), encoding="utf-8")
+    return folder
+
+
+def milliseconds(classifier: ExpressionClassifier, faces: np.ndarray, runs: int) -> float:
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        classifier.predict_proba(faces)
+        times.append(time.perf_counter() - begun)
+    return round(statistics.median(times) * 1e3 / len(faces), 3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--weights", nargs="+", required=True)
+    parser.add_argument("--faces", type=int, default=1024, help="of Training, for the activations' ranges")
+    parser.add_argument("--out")
+    args = parser.parse_args()
+
+    test = read_csv(args.data, "PublicTest")
+    training = read_csv(args.data, "Training").images
+    training = training[np.random.default_rng(0).permutation(len(training))[: args.faces]]
+    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in args.weights:
+        source = resolve(name)
+        rows = figures[name] = {}
+        with tempfile.TemporaryDirectory() as temporary:
+            folders = {"as released": source} | {
+                f"int8, {method}": quantised(source, Path(temporary) / method, training, method) for method in METHODS
+            }
+            answers: dict[str, np.ndarray] = {}
+            for kind, folder in folders.items():
+                classifier = ExpressionClassifier(str(folder), runtime="onnxruntime")
+                answers[kind] = classifier.predict_proba(test.images).argmax(axis=1)
+                right = int((answers[kind] == test.labels).sum())
+                rows[kind] = {
+                    "n": len(test.labels),
+                    "accuracy": round(100 * right / len(test.labels), 2),
+                    "interval": [round(100 * bound, 2) for bound in wilson(right, len(test.labels))],
+                    "answers_changed": int((answers[kind] != answers["as released"]).sum()),
+                    "bytes": load_spec(folder).files[MODEL]["size"],
+                    "ms_one_face": milliseconds(classifier, test.images[:1], 300),
+                    "ms_each_of_64": milliseconds(classifier, test.images[:64], 40),
+                }
+    record(args.out, {"figures": figures})
+
+
+if __name__ == "__main__":
+    main()
