@@ -129,7 +129,7 @@ def write_page(page: Path) -> None:
             for card in cards
         ]
         lines.append("")
-    lines += ["Each row is one command:", "", "```text", *(card["command"] for card in cards), "```"]
+    lines += ["Each row is one command:", "", "```text", *(card["command"].split(" --page")[0] for card in cards), "```"]
     page.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
