@@ -103,6 +103,7 @@ def test_predict_refuses_one_image(pipeline: Pipeline, photo: Path) -> None:
         pipeline.predict([photo, photo.parent / "missing.jpg"])
 
 
+@pytest.mark.slow
 def test_threads_share_a_pipeline(astronaut: np.ndarray) -> None:
     """An OpenCV network shared without a lock answers wrong numbers silently: 8 threads x 200 must equal one thread."""
     pipeline = Pipeline()

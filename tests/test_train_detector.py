@@ -306,6 +306,7 @@ def annotated(photos: list[LabelledPhoto]) -> list[AnnotatedPhoto]:
     return [AnnotatedPhoto(str(i), "made", p.pixels, p.boxes.astype(float), p.ignore) for i, p in enumerate(photos)]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     photos = [face_photo(i) for i in range(6)]
     lines: list[str] = []
@@ -348,6 +349,7 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     data = write_data(tmp_path / "faces")
     out = train_detector(data, tmp_path / "mine", recipe=replace(TINY, stages=(Stage(1, 1e-3),)), licence="CC0-1.0")
