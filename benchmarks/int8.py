@@ -24,6 +24,7 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ferkit import ExpressionClassifier
+from ferkit._geometry import centre
 from ferkit.classify import normalised
 from ferkit.train.data import read_csv
 from ferkit.train.evaluation import wilson
@@ -37,9 +38,8 @@ class Training(quantization.CalibrationDataReader):
     """Training faces as the network sees them, one batch after the other."""
 
     def __init__(self, faces: np.ndarray, settings: dict[str, Any]) -> None:
-        margin = (settings["size"] - settings.get("window", settings["size"])) // 2
-        seen = faces[:, None, margin : faces.shape[1] - margin, margin : faces.shape[2] - margin]
-        self.batches: Iterator[np.ndarray] = iter(np.array_split(normalised(seen, settings), len(faces) // 64))
+        seen = centre(faces, settings.get("window", settings["size"]))[:, None]
+        self.batches: Iterator[np.ndarray] = iter(np.array_split(normalised(seen, settings), -(-len(faces) // 64)))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         batch = next(self.batches, None)
