@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,8 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ferkit.weights import DEFAULT_WEIGHTS, bundled_folder
+from tests.waiting import until
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "fer2013-s-v1" / "model.onnx"
+WEIGHTS = bundled_folder() / DEFAULT_WEIGHTS / "model.onnx"
 
 
 def photo(name: str) -> Path:
@@ -56,6 +58,14 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except OSError:
+        return False
+    return True
+
+
 def answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as response:
@@ -64,12 +74,9 @@ def answers(url: str) -> bool:
         return False
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not answers(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise AssertionError(f"no answer from {url}; its log says:\n{log.read_text(errors='replace')}")
-        time.sleep(0.1)
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until(lambda: answers(url) or process.poll() is not None, f"an answer from {url}")
+    assert process.poll() is None, f"the service ended; its log says:\n{log.read_text(errors='replace')}"
 
 
 class Service:

@@ -37,6 +37,7 @@ from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa
 from ferkit.serve.stream import Stream  # noqa: E402
 from ferkit.weights import DEFAULT_WEIGHTS  # noqa: E402
 from tests.serving import WEIGHTS, Service, encoded, noise, photo, portrait  # noqa: E402
+from tests.waiting import until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
 
@@ -184,19 +185,19 @@ def test_a_file_name_is_echoed_without_folders(whole: TestClient) -> None:
 
 
 def test_a_full_queue_answers_503_with_retry_after(monkeypatch: pytest.MonkeyPatch) -> None:
-    release = threading.Event()
+    held, release = threading.Event(), threading.Event()
     slow = Engine._work
-    monkeypatch.setattr(Engine, "_work", lambda self, *a: (release.wait(20), slow(self, *a))[1])
-    with running(detector="none", queue=2, max_images=2, lanes=1) as client:
+    monkeypatch.setattr(Engine, "_work", lambda self, *a: (held.set(), release.wait(60), slow(self, *a))[2])
+    with running(detector="none", queue=2, max_images=2, lanes=1, queue_seconds=60) as client:
         statuses: list[int] = []
         threads = [
             threading.Thread(target=lambda: statuses.append(client.post("/v1/predict", content=noise()).status_code)) for _ in range(3)
         ]
-        for thread in threads:
+        threads[0].start()
+        until(held.is_set, "the lane holds the first picture")  # or the third would find the first still in the queue
+        for thread in threads[1:]:
             thread.start()
-        deadline = time.monotonic() + 10
-        while len(client.app.state.engine._waiting) < 2 and time.monotonic() < deadline:  # type: ignore[attr-defined]
-            time.sleep(0.01)
+        until(lambda: len(client.app.state.engine._waiting) == 2, "two more wait")  # type: ignore[attr-defined]
         refused = client.post("/v1/predict", content=noise())
         assert (refused.status_code, code(refused)) == (503, "busy")
         assert int(refused.headers["retry-after"]) >= 1
@@ -415,22 +416,39 @@ def test_a_stream_knows_people_again(astronaut: np.ndarray) -> None:
 
 
 def test_a_stream_skips_frames_and_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = Engine._work
-    monkeypatch.setattr(Engine, "_work", lambda self, *a: (time.sleep(0.4), slow(self, *a))[1])
-    with running(detector="none") as client, client.websocket_connect("/v1/stream") as socket:
-        for _ in range(5):
+    held, arrived = threading.Event(), threading.Event()
+    slow, offer = Engine._work, Stream._offer
+
+    def offered(stream: Stream, data: bytes) -> None:
+        offer(stream, data)
+        if stream._count == 5:
+            arrived.set()
+
+    monkeypatch.setattr(Engine, "_work", lambda self, *a: (held.set(), arrived.wait(60), slow(self, *a))[2])
+    monkeypatch.setattr(Stream, "_offer", offered)
+    with running(detector="none", queue_seconds=60) as client, client.websocket_connect("/v1/stream") as socket:
+        socket.send_bytes(noise())
+        until(held.is_set, "the lane holds the first frame")
+        for _ in range(4):
             socket.send_bytes(noise())
-            time.sleep(0.02)
         assert [socket.receive_json()["frame"], socket.receive_json()["frame"]] == [0, 4]
 
 
-def test_streams_are_counted_and_close_when_idle() -> None:
-    with running(detector="none", max_streams=1, idle_seconds=0.5) as client, client.websocket_connect("/v1/stream") as one:
-        with client.websocket_connect("/v1/stream") as two, pytest.raises(WebSocketDisconnect) as closed:
-            two.receive_json()
-        assert closed.value.code == 1013
+def test_streams_are_counted() -> None:
+    with running(detector="none", max_streams=1) as client:
+        with client.websocket_connect("/v1/stream"):
+            with client.websocket_connect("/v1/stream") as two, pytest.raises(WebSocketDisconnect) as closed:
+                two.receive_json()
+            assert closed.value.code == 1013
+        with client.websocket_connect("/v1/stream") as three:
+            three.send_bytes(noise())
+            assert three.receive_json()["frame"] == 0
+
+
+def test_a_stream_closes_when_idle() -> None:
+    with running(detector="none", idle_seconds=0.2) as client, client.websocket_connect("/v1/stream") as socket:
         with pytest.raises(WebSocketDisconnect) as closed:
-            one.receive_json()
+            socket.receive_json()
         assert closed.value.code == 1001
 
 

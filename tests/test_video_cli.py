@@ -216,5 +216,7 @@ def test_webcam_that_goes_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert done.exit_code == 1
     assert "camera 0 stopped answering after 7 frames" in done.stderr
     rows = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
-    assert rows
-    assert rows[0]["frame"] == 0
+    frames = [row["frame"] for row in rows]  # which ones is the machine's haste: a frame that nobody came for is dropped
+    assert frames
+    assert frames == sorted(set(frames))
+    assert set(frames) <= set(range(7))
