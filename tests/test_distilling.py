@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -65,6 +66,13 @@ def test_a_teacher_answers_as_its_weights_do() -> None:
             assert np.allclose(soft[head], odds / odds.sum(axis=1, keepdims=True), atol=1e-4)
     coarse = Teacher(["fer2013-s-v1"], ["fer2013"], temperature=2.0, policy="mixed_bfloat16")(faces)
     assert np.abs(coarse["fer2013"] - Teacher(["fer2013-s-v1"], ["fer2013"], temperature=2.0)(faces)["fer2013"]).max() < 0.05
+
+    # A student that sees its faces twice as large: its teacher sees them at the size that it knows.
+    smooth = np.stack([cv2.GaussianBlur(face, (0, 0), 3) for face in faces[..., 0]])
+    large = np.stack([cv2.resize(face, (88, 88)) for face in smooth])[..., None]
+    wanted = Teacher(["fer2013-s-v1"], ["fer2013"])(smooth[..., None])["fer2013"]
+    assert np.abs(Teacher(["fer2013-s-v1"], ["fer2013"], size=96)(large)["fer2013"] - wanted).max() < 0.01
+    assert np.abs(Teacher(["fer2013-s-v1"], ["fer2013"])(large)["fer2013"] - wanted).max() > 0.05
 
     with pytest.raises(InputError, match="has the head 'fer6'; they have fer2013, ferplus"):
         Teacher(["fer2013-s-v1"], ["fer6"])

@@ -29,17 +29,21 @@ class Teacher:
         heads: Of the student. A member without one of them is left out of its mean.
         temperature: That softens the answers.
         policy: Precision of the members' arithmetic, a Keras dtype policy.
+        size: Side of the frame that the student's faces are drawn for, pixels. A member made for another one sees them resized to
+            its own, so that a face has the size that it learnt.
 
     Raises:
         InputError: No weights, a member that takes one size only, or a head that no member has.
         WeightsError: Weights that cannot be found or are damaged.
     """
 
-    def __init__(self, weights: Sequence[str], heads: Sequence[str], temperature: float = 3.0, policy: str = "float32") -> None:
+    def __init__(
+        self, weights: Sequence[str], heads: Sequence[str], temperature: float = 3.0, policy: str = "float32", size: int = 48
+    ) -> None:
         if isinstance(weights, str) or not weights:
             raise InputError(f'A teacher needs a list of weights; got {weights!r}. Type, for example, weights = ["fer2013-s-v1"].')
         self.heads, self.temperature = tuple(heads), temperature
-        self.members = [_Member(name, policy) for name in weights]
+        self.members = [_Member(name, policy, size) for name in weights]
         for head in heads:
             if not any(head in member.heads for member in self.members):
                 raise InputError(f"No teacher of {', '.join(weights)} has the head {head!r}; they have {', '.join(self._known())}.")
@@ -62,16 +66,19 @@ class Teacher:
 
 
 class _Member:
-    def __init__(self, weights: str, policy: str) -> None:
+    def __init__(self, weights: str, policy: str, size: int) -> None:
         classifier = ExpressionClassifier(weights)
         trained = load_keras(weights, classifier)
         if trained.input_shape[1] is not None:
             raise InputError(f"Weights {weights!r} take faces of {trained.input_shape[1]} pixels only; a teacher must take any size.")
         self.heads = tuple(trained.output_names)
         self.mean, self.std = float(classifier.spec.input["mean"]), float(classifier.spec.input["std"])
-        self.network = _cast(trained, policy)
+        self.network, self.zoom = _cast(trained, policy), int(classifier.spec.input["size"]) / size
 
     def __call__(self, faces: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
+        if self.zoom != 1:
+            side = round(faces.shape[1] * self.zoom)
+            faces = ops.convert_to_numpy(ops.image.resize(faces, (side, side), antialias=True))
         answer: Mapping[str, NDArray[np.float32]] = self.network.predict_on_batch((faces / 255.0 - self.mean) / self.std)
         return answer
 

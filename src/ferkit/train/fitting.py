@@ -119,7 +119,7 @@ def _teacher(recipe: Recipe) -> Teacher | None:
         return None
     heads = [head.labels for head in recipe.heads]
     precision = recipe.training.get("precision", "float32")
-    return Teacher(recipe.teacher.get("weights", ()), heads, recipe.teaching["temperature"], precision)
+    return Teacher(recipe.teacher.get("weights", ()), heads, recipe.teaching["temperature"], precision, recipe.size)
 
 
 def _build(recipe: Recipe) -> keras.Model:
