@@ -75,7 +75,7 @@ def answers(url: str) -> bool:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until(lambda: answers(url) or process.poll() is not None, f"an answer from {url}")
+    until(lambda: answers(url) or process.poll() is not None, f"an answer from {url}; its log is {log}")
     assert process.poll() is None, f"the service ended; its log says:\n{log.read_text(errors='replace')}"
 
 
