@@ -199,9 +199,12 @@ def read_verified(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec,
     try:
         data = (folder / filename).read_bytes()
     except OSError as error:
-        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it.") from error
+        cure = _cure(folder, spec.name, filename)
+        raise WeightsError(
+            f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} list it and this needs it. Type: {cure}"
+        ) from error
     wanted = spec.files[filename]
-    _check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), _cure(folder, spec.name))
+    _check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), _cure(folder, spec.name, filename))
     return data
 
 
@@ -235,9 +238,13 @@ def bundled_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "weights"
 
 
-def _cure(folder: Path, name: str) -> str:
-    if folder.is_relative_to(bundled_folder()):
-        return "pip install --force-reinstall ferkit"
+def _cure(folder: Path, name: str, filename: str) -> str:
+    ours = bundled_folder()
+    if folder.is_relative_to(ours):
+        if ours.name == "_weights":
+            return "pip install --force-reinstall ferkit"
+        path = f"weights/{folder.name}/{filename}"  # superseded weights have their Keras network in the repository's history alone
+        return f"git checkout $(git log -1 --diff-filter=AM --format=%h -- {path}) -- {path}"
     return (
         f"ferkit weights fetch hf://ORG/REPO@REVISION --force, or restore {folder}"
         if name not in TABLE
