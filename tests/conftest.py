@@ -13,6 +13,7 @@ from PIL import Image
 SUPERSEDED = {
     "fer2013-s-v1",
     "fer2013-s-v2",
+    "fer2013-n-v2",
     "fer2013-b-v2",
     "fer2013-b-v3",
     "fer2013-ensemble-v1",

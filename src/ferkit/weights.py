@@ -66,7 +66,7 @@ class Release:
 TABLE: dict[str, Release] = {
     release.name: release
     for release in (
-        Release("fer2013-n-v2", "classifier", "MIT", "the smallest; comes with the package"),
+        Release("fer2013-n-v4", "classifier", "MIT", "the smallest; comes with the package"),
         Release("fer2013-s-v3", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
         Release("fer2013-b-v4", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
         Release("fer2013-ensemble-v3", "ensemble", "MIT", "fer2013-s-v3 and fer2013-b-v4 together; comes with the package"),

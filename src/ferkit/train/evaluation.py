@@ -31,6 +31,7 @@ __all__ = [
     "metric_rows",
     "rounded",
     "score",
+    "view_logits",
     "wilson",
 ]
 
@@ -137,27 +138,36 @@ def measure(
     return Measurement({**score(probabilities, truth, classes), **head, **skipped}, images, probabilities, truth)
 
 
+_TTA_OF: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
 _ROW = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
 
 
-def metric_rows(folder: Path, validation: Faces, views: Sequence[int] = (1, 2, 10)) -> tuple[dict[str, Any], ...]:
+def view_logits(folder: Path, faces: Faces, count: int) -> NDArray[np.float32]:
+    """Return the raw outputs of written weights for 1, 2 (flip) or 10 views, ``(views, n, columns)``; fewer views come first among more."""
+    return open_classifier(folder, tta=_TTA_OF[count]).logits(faces.images)
+
+
+def metric_rows(
+    folder: Path, validation: Faces, views: Sequence[int] = (1, 2, 10), logits: NDArray[np.float32] | None = None
+) -> tuple[dict[str, Any], ...]:
     """Measure what users run: the written weights, each of their label sets, with so many views. Returns a spec's ``metrics``.
 
     Args:
         folder: A classifier's or an ensemble's.
         validation: PublicTest, the faces whose label the weights answer. Without votes FER+'s labels are not measured.
         views: Numbers of views, of 1, 2 (flip) and 10 (ten-crop).
+        logits: From :func:`view_logits` for the most of them, where they are known.
     """
-    names: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
     rows = []
-    logits = open_classifier(folder, tta=names[max(views)]).logits(validation.images)  # fewer views come first among more
+    if logits is None:
+        logits = view_logits(folder, validation, max(views))
     for output in load_classifier_spec(folder).outputs:
         by_votes = output.name == FERPLUS8.name and validation.label_set.name != FERPLUS8.name
         if by_votes and validation.votes is None:
             continue
         faces = validation if by_votes else replace(validation, votes=None)
         for count in views:
-            report = evaluate(open_classifier(folder, labels=output.name, tta=names[count]), faces, logits=logits[:count])
+            report = evaluate(open_classifier(folder, labels=output.name, tta=_TTA_OF[count]), faces, logits=logits[:count])
             row = {key: rounded(report[key]) for key in _ROW}
             if count == 1:
                 row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
