@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def fer_csv(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
                 f.write(f"{label},{' '.join(map(str, image.ravel()))},{usage}\n")
                 v.write(f"{usage},{row:07d}.png,{','.join(map(str, vote))}\n")
     return faces, votes
+
+
+@pytest.fixture(scope="session")
+def in_float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default weights, which are stored as float16, written anew in float32: there Keras and ONNX differ by rounding alone."""
+    import keras
+
+    from ferkit.train.recipe import load_recipe
+    from ferkit.train.release import write_release
+    from ferkit.weights import resolve
+
+    recipe = load_recipe("ferkit-s-v3")
+    recipe = dataclasses.replace(recipe, release={**recipe.release, "precision": "float32"})
+    folder = tmp_path_factory.mktemp("weights") / "in-float32"
+    write_release(keras.models.load_model(resolve() / "model.keras", compile=False), recipe, folder, folder.name, None, [], 0)
+    return folder
 
 
 @pytest.fixture(scope="session")

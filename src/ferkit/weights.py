@@ -196,15 +196,13 @@ def read_verified(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec,
     Raises:
         WeightsError: The file is missing, or its size or SHA-256 is not the spec's; both hashes and the cure are named.
     """
+    cure = _cure(folder, spec.name, filename)
     try:
         data = (folder / filename).read_bytes()
     except OSError as error:
-        cure = _cure(folder, spec.name, filename)
-        raise WeightsError(
-            f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} list it and this needs it. Type: {cure}"
-        ) from error
+        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it. Type: {cure}") from error
     wanted = spec.files[filename]
-    _check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), _cure(folder, spec.name, filename))
+    _check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), cure)
     return data
 
 
