@@ -19,6 +19,7 @@ FLOORS = {
     "weights": 2,
     "_runtime": 2,
     "_draw": 2,
+    "_display": 2,
     "_detectors": 2.5,
     "detect": 3,
     "classify": 3,
@@ -32,9 +33,9 @@ FLOORS = {
     "__main__": 7,
     "train": 5,
 }
-# Result.draw() is what users call; the drawing itself needs results. The import happens inside the method.
+# Result.draw() and a notebook's display are what users call; they themselves need results. The import happens inside the method.
 # Pipeline.video() likewise: a method of the class that users hold, done one floor up.
-ALLOWED = {("results", "_draw"), ("pipeline", "video")}
+ALLOWED = {("results", "_draw"), ("results", "_display"), ("pipeline", "video")}
 # Nothing outside train/ imports train/, a command of the cli excepted; the same holds for the rooms with extras.
 GUARDED = {"train": {"cli", "_commands"}, "serve": {"cli", "_commands"}, "batch": {"cli"}}
 

@@ -135,8 +135,14 @@ class ExpressionClassifier:
         self.folder = folder = resolve(weights)
         self.spec = WeightsSpec.load(folder)
         self._mix, self._labels = _mixing(self.spec, labels)
+        self._engine = runtime
         self._runtime = open_runtime(runtime, read_verified(folder, self.spec))
         self._size = int(self.spec.input["size"])
+
+    def __repr__(self) -> str:
+        labels = self.labels.classes if self.labels.name == "custom" else self.labels.name
+        floor = "" if self._min_confidence is None else f", min_confidence={self._min_confidence:g}"
+        return f"ExpressionClassifier({self.name!r}, labels={labels!r}, runtime={self._engine!r}, tta={self.tta!r}{floor})"
 
     @property
     def labels(self) -> LabelSet:

@@ -66,6 +66,11 @@ class FaceDetector:
             Path(model) if model is not None else None, backend.default_score if min_score is None else min_score
         )
         self._min_size = min_size
+        self._options = {"model": model, "min_score": min_score, "min_size": min_size or None}
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self._options.items() if value is not None)
+        return f"FaceDetector({self.name!r}{options})"
 
     @property
     def whole(self) -> bool:

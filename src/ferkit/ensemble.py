@@ -81,6 +81,11 @@ class Ensemble:
         self._order = [member.labels.columns(first.labels) for member in self.members]
         self._columns = np.cumsum([0, *(member.spec.columns for member in self.members)])
 
+    def __repr__(self) -> str:
+        members, weights = [member.name for member in self.members], [round(float(w), 4) for w in self.weights]
+        floor = "" if self._min_confidence is None else f", min_confidence={self._min_confidence:g}"
+        return f"Ensemble({self.name!r}, members={members}, weights={weights}, combine={self.combine!r}, tta={self.tta!r}{floor})"
+
     @classmethod
     def from_pretrained(
         cls,

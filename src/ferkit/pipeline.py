@@ -40,6 +40,9 @@ class Pipeline:
         self.detector = detector if detector is not None else FaceDetector()
         self.classifier = classifier if classifier is not None else ExpressionClassifier()
 
+    def __repr__(self) -> str:
+        return f"Pipeline({self.detector!r}, {self.classifier!r})"
+
     def __call__(self, image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = True) -> Result:
         """Read one image.
 

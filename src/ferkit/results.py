@@ -5,23 +5,50 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._image import load_image
-from .errors import InputError
+from .errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    import pandas
     from PIL import Image
 
 __all__ = ["SCHEMA", "Expression", "Face", "Result", "csv_header", "csv_rows"]
 
 SCHEMA = 1
+
+
+class _Probabilities(Mapping[str, float]):
+    """A read-only mapping that hashes, pickles and copies; a deep copy, as of ``dataclasses.asdict``, is a plain dict."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: Mapping[str, float]) -> None:
+        self._table = dict(table)
+
+    def __getitem__(self, name: str) -> float:
+        return self._table[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._table.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._table)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, float]:
+        return dict(self._table)
 
 
 @dataclass(frozen=True)
@@ -48,9 +75,9 @@ class Expression:
             raise InputError(f"Probabilities sum to {total}; expected 1.")
         if self.label is not None and self.label not in self.probabilities:
             raise InputError(f"Label {self.label!r} is none of {', '.join(self.probabilities)}.")
-        object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
+        object.__setattr__(self, "probabilities", _Probabilities(self.probabilities))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # a mapping proxy does not pickle
+    def __reduce__(self) -> tuple[Any, ...]:  # copies are checked and read-only too
         return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason, self.disagreement)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,7 +143,15 @@ class Face:
 
 @dataclass(frozen=True)
 class Result:
-    """What a pipeline says about one image. Truth value and length are those of ``faces``.
+    """What a pipeline says about one image: a sequence of its faces, and false where there are none.
+
+    ``result[0]`` is a Face and ``result[:3]`` a Result of fewer faces. In a notebook it shows its picture and a table.
+
+    Example:
+        >>> face = Face((10, 10, 50, 60), expression=Expression("happy", 0.9, {"happy": 0.9, "sad": 0.1}))
+        >>> result = Result((face,), 100, 80)
+        >>> [face.expression.label for face in result], result.boxes.tolist()
+        (['happy'], [[10.0, 10.0, 50.0, 60.0]])
 
     Attributes:
         faces: Largest first.
@@ -138,6 +173,40 @@ class Result:
     def __len__(self) -> int:
         return len(self.faces)
 
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    @overload
+    def __getitem__(self, index: int) -> Face: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Result: ...
+
+    def __getitem__(self, index: int | slice) -> Face | Result:
+        return replace(self, faces=self.faces[index]) if isinstance(index, slice) else self.faces[index]
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """The faces' boxes, xyxy pixels, float64 ``(n, 4)``."""
+        return np.array([face.box for face in self.faces], np.float64).reshape(-1, 4)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """The detector's confidences, 0-1, float64 ``(n,)``."""
+        return np.array([face.score for face in self.faces], np.float64)
+
+    @property
+    def labels(self) -> NDArray[np.object_]:
+        """The faces' labels, str or None (unsure, or not classified), object ``(n,)``."""
+        labels = np.empty(len(self.faces), object)
+        labels[:] = [face.expression.label if face.expression else None for face in self.faces]
+        return labels
+
+    @property
+    def largest(self) -> Face | None:
+        """The face with the largest box; None where there is none."""
+        return max(self.faces, key=lambda face: face.width * face.height, default=None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values in the schema of ``ferkit predict``."""
         return {
@@ -155,12 +224,39 @@ class Result:
 
     def to_csv(self) -> str:
         """Return a header and one row per face as CSV text; an image without faces keeps a row of its own."""
-        labels = next((list(f.expression.probabilities) for f in self.faces if f.expression), [])
+        labels = self._class_names()
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(csv_header(labels))
         writer.writerows(csv_rows(self, labels))
         return buffer.getvalue()
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame with the columns of :meth:`to_csv` and one row per face, none where there is no face.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError("pandas", None, "Result.to_dataframe()") from error
+        labels = self._class_names()
+        rows = [[None if cell == "" else cell for cell in row] for row in csv_rows(self, labels)] if self.faces else []
+        return pandas.DataFrame(rows, columns=csv_header(labels))
+
+    def _class_names(self) -> list[str]:
+        return next((list(face.expression.probabilities) for face in self.faces if face.expression), [])
+
+    def _repr_html_(self) -> str:
+        from ._display import html
+
+        return html(self)
+
+    def _repr_png_(self) -> bytes | None:
+        from ._display import png
+
+        return png(self)
 
     def draw(self) -> Image.Image:
         """Return a copy of the image with boxes, labels and probability bars.
