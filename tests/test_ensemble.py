@@ -125,8 +125,10 @@ def test_bundle(pair: Ensemble, tmp_path: Path, crops: np.ndarray, photo: Path) 
     shown = json.loads(answer.stdout)[0]
     assert shown["weights"] == "both"
     assert "disagreement" in shown["faces"][0]
-    with pytest.raises(WeightsError, match=r"is an ensemble, not one classifier.*Ensemble\.from_pretrained"):
-        ExpressionClassifier(out)
+    opened = ExpressionClassifier(out)
+    assert np.array_equal(opened.predict_proba(crops), fitted.predict_proba(crops))
+    with pytest.raises(WeightsError, match=r"is an ensemble, not one network.*take one of"):
+        opened.spec  # noqa: B018
     with pytest.raises(InputError, match="already exists"):
         fitted.save(out)
     with pytest.raises(InputError, match="weights and combine of its own"):

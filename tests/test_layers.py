@@ -17,6 +17,8 @@ FLOORS = {
     "_geometry": 1,
     "_specs": 1.5,
     "weights": 2,
+    "_threads": 0.5,
+    "_committee": 2,
     "_runtime": 2,
     "_draw": 2,
     "_display": 2,

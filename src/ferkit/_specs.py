@@ -121,7 +121,7 @@ class WeightsSpec:
         """Read ``folder/spec.json``. Raises WeightsError if it is not there or not a classifier's spec."""
         spec = load_classifier_spec(folder)
         if isinstance(spec, EnsembleSpec):
-            raise WeightsError(f"{folder} is an ensemble, not one classifier; open it with Ensemble.from_pretrained({str(folder)!r}).")
+            raise WeightsError(f"{folder} is an ensemble, not one network, which this needs; take one of its members.")
         return spec
 
 

@@ -5,22 +5,27 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._committee import Committee
 from ._geometry import CropGeometry, centre
 from ._image import to_grey
 from ._runtime import open_runtime
-from .errors import InputError
+from ._specs import EnsembleOutput, EnsembleSpec
+from .errors import InputError, WeightsError
 from .labels import LabelSet
 from .results import Expression
-from .weights import Output, WeightsSpec, read_verified, resolve
+from .weights import SPEC_FILE, Output, WeightsSpec, load_classifier_spec, member_folder, read_verified, resolve
 
-__all__ = ["Crops", "ExpressionClassifier", "View", "normalised", "random_views", "resized", "views"]
+__all__ = ["Crops", "ExpressionClassifier", "View", "normalised", "open_members", "random_views", "resized", "views"]
 
 Crops = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+CUSTOM = "custom"  # the name of an output that is a part of the networks' default one
 _BATCH = 16  # measured: a tenth faster than 64 on two cores, and the buffers stay small
 _CORNER = 2.0  # pixels of a 48-pixel face: the ten-crop of 44 in 48
 _TTA = "expected None, 'flip', 'ten-crop', a number of views from 1 to 100, or 'random:N' (random:N:SEED)"
@@ -104,7 +109,7 @@ class ExpressionClassifier:
     """Classifies face crops.
 
     Args:
-        weights: A name, ``hf://org/repo@revision`` or a folder; None is the bundled default.
+        weights: A name, ``hf://org/repo@revision`` or a folder, of one network or of an ensemble; None is the bundled default.
         labels: Which of the weights' outputs to answer in (``"fer2013"``, ``"ferplus"``, ...), or class names (a
             LabelSet or a sequence), which must all be in the weights' default output: the rest is left out and the
             probabilities are renormalised. None is the weights' own default.
@@ -112,9 +117,17 @@ class ExpressionClassifier:
         tta: Test-time augmentation: None, ``"flip"``, ``"ten-crop"``, a number of views (10 is the ten-crop), or
             ``"random:10"`` for so many random views, ``"random:10:7"`` with another seed than 0.
         min_confidence: Abstain (label None, with a reason) below this probability, 0-1.
+        providers: onnxruntime's execution providers in order of preference, such as ``["cuda", "cpu"]``; None is the CPU.
+        threads: Of the engine; None is ``FERKIT_THREADS``, else the CPUs that this process is given. OpenCV's threads are
+            those of the whole process.
+
+    Example:
+        >>> import numpy as np
+        >>> ExpressionClassifier("fer2013-n-v4").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
+        (2, 7)
 
     Raises:
-        InputError: Unknown labels, runtime or tta, or a min_confidence outside 0-1.
+        InputError: Unknown labels, runtime, provider or tta, a min_confidence outside 0-1, or threads below 1.
         WeightsError: The weights cannot be found, or are damaged.
         MissingExtraError: The runtime is not installed.
     """
@@ -127,17 +140,24 @@ class ExpressionClassifier:
         runtime: str = "opencv",
         tta: str | int | None = None,
         min_confidence: float | None = None,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> None:
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
         self.tta, self._views = _parse_tta(tta)
         self._min_confidence = min_confidence
         self.folder = folder = resolve(weights)
-        self.spec = WeightsSpec.load(folder)
-        self._mix, self._labels = _mixing(self.spec, labels)
+        self._spec = spec = load_classifier_spec(folder)
         self._engine = runtime
-        self._runtime = open_runtime(runtime, read_verified(folder, self.spec))
-        self._size = int(self.spec.input["size"])
+        self._committee: Committee[ExpressionClassifier] | None = None
+        if isinstance(spec, EnsembleSpec):
+            members, output = open_members(folder, spec, labels=labels, runtime=runtime, tta=tta, providers=providers, threads=threads)
+            self._committee = Committee(members, weights=output.weights, combine=spec.combine, temperature=output.temperature)
+            self._labels = self._committee.labels
+        else:
+            self._mix, self._labels = _mixing(spec, labels)
+            self._runtime = open_runtime(runtime, read_verified(folder, spec), providers, threads)
 
     def __repr__(self) -> str:
         labels = self.labels.classes if self.labels.name == "custom" else self.labels.name
@@ -152,16 +172,44 @@ class ExpressionClassifier:
     @property
     def name(self) -> str:
         """The weights' name."""
-        return self.spec.name
+        return self._spec.name
+
+    @property
+    def spec(self) -> WeightsSpec:
+        """Everything in the network's ``spec.json``. Raises WeightsError for an ensemble, whose :attr:`members` have one each."""
+        if isinstance(self._spec, EnsembleSpec):
+            raise WeightsError(
+                f"{self.folder} is an ensemble, not one network, which this needs; take one of {', '.join(m.name for m in self.members)}."
+            )
+        return self._spec
+
+    @property
+    def members(self) -> tuple[ExpressionClassifier, ...]:
+        """The classifiers behind an ensemble's name; of one network, itself alone."""
+        return (self,) if self._committee is None else self._committee.members
 
     @property
     def crop(self) -> CropGeometry:
         """How these weights want a detected face to be cropped."""
-        return self.spec.crop
+        return self.spec.crop if self._committee is None else self._committee.crop
+
+    @property
+    def size(self) -> int:
+        """The side of the network's input, of an ensemble's largest, pixels."""
+        return int(self.spec.input["size"]) if self._committee is None else self._committee.size
+
+    @property
+    def columns(self) -> int:
+        """How many raw outputs there are, of all networks together."""
+        return self.spec.columns if self._committee is None else self._committee.columns
 
     def predict(self, crops: Crops) -> list[Expression]:
-        """Classify face crops: one Expression each. Arguments and errors as in :meth:`predict_proba`."""
-        return [self.expression(row) for row in self.predict_proba(crops)]
+        """Classify face crops: one Expression each, an ensemble's with its disagreement. Arguments and errors as in :meth:`predict_proba`."""
+        logits = self.logits(crops)
+        answers = [self.expression(row) for row in self.probabilities(logits)]
+        if self._committee is None:
+            return answers
+        return [replace(answer, disagreement=float(d)) for answer, d in zip(answers, self._committee.disagreement(logits), strict=True)]
 
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
         """Return calibrated class probabilities.
@@ -179,7 +227,9 @@ class ExpressionClassifier:
         return self.probabilities(self.logits(crops))
 
     def logits(self, crops: Crops) -> NDArray[np.float32]:
-        """Return the network's raw outputs for every view, float32 ``(views, n, columns)``. Arguments as above."""
+        """Return the raw outputs for every view, float32 ``(views, n, columns)``, networks side by side. Arguments as above."""
+        if self._committee is not None:
+            return self._committee.logits(crops)
         faces = self.prepare(crops)
         out = np.zeros((len(self._views), len(faces), self.spec.columns), np.float32)
         for v, view in enumerate(self._views):
@@ -190,6 +240,8 @@ class ExpressionClassifier:
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn raw outputs ``(views, n, columns)`` into probabilities ``(n, k)``: the mean over the views."""
+        if self._committee is not None:
+            return self._committee.probabilities(logits)
         scores = logits.astype(np.float64) @ self._mix
         scores -= scores.max(axis=-1, keepdims=True)
         exp = np.exp(scores)
@@ -197,7 +249,9 @@ class ExpressionClassifier:
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
         """Return crops as the network's grey squares, uint8 ``(n, size, size)``. Arguments as in predict_proba."""
-        return np.stack(list(self._prepared(crops))) if len(crops) else np.zeros((0, self._size, self._size), np.uint8)
+        if self._committee is not None:
+            return self._committee.prepare(crops)
+        return np.stack(list(self._prepared(crops))) if len(crops) else np.zeros((0, self.size, self.size), np.uint8)
 
     def _prepared(self, crops: Crops) -> Iterator[NDArray[np.uint8]]:
         # (H, W, 3) would also be H grey crops three pixels wide, which nobody has.
@@ -213,10 +267,10 @@ class ExpressionClassifier:
                 crop = crop[:, :, 0]
             if crop.ndim not in (2, 3) or (crop.ndim == 3 and crop.shape[2] != 3) or 0 in crop.shape:
                 raise InputError(f"Crop {number} has shape {crop.shape}; expected (H, W) or (H, W, 3), at least one pixel.")
-            yield resized(to_grey(crop), self._size)
+            yield resized(to_grey(crop), self.size)
 
     def _normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        seen = centre(faces, int(self.spec.input.get("window", self._size)))
+        seen = centre(faces, int(self.spec.input.get("window", self.size)))
         return np.ascontiguousarray(normalised(seen[:, None], self.spec.input))
 
     def expression(self, row: NDArray[np.float32], min_confidence: float | None = None) -> Expression:
@@ -229,6 +283,29 @@ class ExpressionClassifier:
         if floor is not None and confidence < floor:
             label, reason = None, f"confidence {confidence:.3f} is below {floor:g}; most likely {self._labels[best]}"
         return Expression(label, confidence, {name: float(p) for name, p in zip(self._labels, row, strict=True)}, reason)
+
+
+def open_members(
+    folder: Path, spec: EnsembleSpec, labels: str | LabelSet | Sequence[str] | None = None, **options: Any
+) -> tuple[list[ExpressionClassifier], EnsembleOutput]:
+    """Open an ensemble's members, each for the labels that are asked for, and return them with how the ensemble combines them.
+
+    Args:
+        folder: The ensemble's.
+        spec: Its spec.
+        labels, options: As ExpressionClassifier takes them.
+
+    Raises:
+        InputError, WeightsError, MissingExtraError: As ExpressionClassifier; WeightsError also for members that are missing, or
+            not those that the ensemble was saved with.
+    """
+    output = spec.output(labels if isinstance(labels, str) else spec.default_output)
+    if labels is None or isinstance(labels, str):
+        labels = output.labels if output.name == CUSTOM else output.name
+    try:
+        return [ExpressionClassifier(member_folder(folder, entry), labels=labels, **options) for entry in spec.members], output
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{folder / SPEC_FILE} is no whole ensemble: it lacks {error}.") from error
 
 
 def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) -> tuple[NDArray[np.float64], LabelSet]:

@@ -41,6 +41,8 @@ def main() -> None:
 
 def _classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
+        click.option("--threads", type=click.IntRange(1), help="Of the engines.  [default: FERKIT_THREADS, or the CPUs at hand]"),
+        click.option("--provider", multiple=True, help="onnxruntime's: cpu, cuda, coreml ...; repeat it in order of preference."),
         click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
         click.option("--tta", default=None, help="Test-time augmentation: flip, ten-crop, a number of views, or random:N."),
         click.option("--labels", default=None, help="Which of the weights' label sets to answer in (for example ferplus)."),
@@ -67,6 +69,8 @@ def predict(
     labels: str | None,
     tta: str | None,
     runtime: str,
+    provider: tuple[str, ...],
+    threads: int | None,
     detector: str | None,
     detector_model: Path | None,
     min_confidence: float | None,
@@ -85,7 +89,15 @@ def predict(
     paths = list(_expand(inputs, failures))
     pipeline = Pipeline(
         FaceDetector(detector, model=detector_model),
-        open_classifier(weights, labels=labels, runtime=runtime, tta=tta, min_confidence=min_confidence),
+        open_classifier(
+            weights,
+            labels=labels,
+            runtime=runtime,
+            tta=tta,
+            min_confidence=min_confidence,
+            providers=provider or None,
+            threads=threads,
+        ),
     )
     _check_draw(draw, paths)
     write = _Writer(format_, list(pipeline.classifier.labels))

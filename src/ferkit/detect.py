@@ -14,7 +14,7 @@ from ._image import ImageLike, load_image
 from .errors import InputError
 from .results import Face
 
-__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector"]
+__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "open_detector"]
 
 DEFAULT_DETECTOR = "ferkit"
 
@@ -95,3 +95,8 @@ class FaceDetector:
         """As :meth:`detect`, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
         faces = [face for face in self._backend.detect(pixels) if max(face.width, face.height) >= self._min_size]
         return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
+
+
+def open_detector(detector: FaceDetector | str | None) -> FaceDetector:
+    """Return a detector as it is, or open one by name. Raises as FaceDetector."""
+    return FaceDetector(detector) if detector is None or isinstance(detector, str) else detector

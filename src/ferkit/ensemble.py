@@ -12,25 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import CropGeometry
-from .classify import Crops, ExpressionClassifier
+from ._committee import COMBINE, Committee, combined
+from .classify import CUSTOM, Crops, ExpressionClassifier, open_members
 from .errors import InputError, WeightsError
 from .labels import LabelSet
 from .results import Expression
-from .weights import SPEC_FILE, TABLE, EnsembleOutput, EnsembleSpec, file_entry, load_classifier_spec, member_folder, resolve, sha256_of
+from .weights import SPEC_FILE, TABLE, EnsembleOutput, EnsembleSpec, file_entry, load_classifier_spec, resolve, sha256_of
 
-__all__ = ["COMBINE", "Ensemble", "open_classifier"]
+__all__ = ["COMBINE", "Ensemble", "as_classifier", "combined", "open_classifier"]
 
-COMBINE = ("probability", "logit")
 PathLike = str | os.PathLike[str]
-_CUSTOM = "custom"  # the name of an output that is a part of the members' default one
 
 
-class Ensemble:
+class Ensemble(Committee[ExpressionClassifier]):
     """Several classifiers as one: it can stand wherever an ExpressionClassifier can.
 
     Args:
-        members: At least one, with the same classes, the same crop and the same number of views.
+        members: At least one, classifiers or weights by name, with the same classes, the same crop and the same number of views.
         weights: What each counts, 0 or more; scaled to sum to 1. None: all the same.
         combine: ``"probability"`` averages the members' probabilities, ``"logit"`` their calibrated logits.
         temperature: Divides the combined logarithms before the last softmax; above 1 makes the answers less sure.
@@ -43,7 +41,7 @@ class Ensemble:
 
     def __init__(
         self,
-        members: Sequence[ExpressionClassifier],
+        members: Sequence[ExpressionClassifier | PathLike],
         *,
         weights: Sequence[float] | None = None,
         combine: str = "probability",
@@ -51,35 +49,12 @@ class Ensemble:
         name: str | None = None,
         min_confidence: float | None = None,
     ) -> None:
-        self.members = tuple(members)
-        if not self.members:
-            raise InputError("An ensemble of nothing; expected at least one classifier.")
-        given = np.asarray(weights if weights is not None else np.ones(len(self.members)), np.float64)
-        if given.shape != (len(self.members),) or not np.isfinite(given).all() or (given < 0).any() or given.sum() <= 0:
-            raise InputError(
-                f"Ensemble weights {given.tolist()}; expected {len(self.members)} numbers, one a member, 0 or more, not all 0."
-            )
-        if combine not in COMBINE:
-            raise InputError(f"combine={combine!r}; expected one of {', '.join(COMBINE)}.")
-        if not temperature > 0:
-            raise InputError(f"Ensemble temperature {temperature}; expected a positive number.")
         if min_confidence is not None and not 0 <= min_confidence <= 1:
             raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
-        first = self.members[0]
-        for member in self.members[1:]:
-            if set(member.labels) != set(first.labels):
-                raise InputError(
-                    f"{member.name} answers {', '.join(member.labels)}; {first.name} {', '.join(first.labels)}: no ensemble of both."
-                )
-            if member.crop != first.crop:
-                raise InputError(f"{member.name} and {first.name} want their faces cropped differently: no ensemble of both.")
-            if member.tta != first.tta:
-                raise InputError(f"{member.name} has tta={member.tta!r}, {first.name} {first.tta!r}; expected the same.")
-        self.weights, self.combine, self.temperature = given / given.sum(), combine, float(temperature)
+        opened = [ExpressionClassifier(m) if isinstance(m, (str, os.PathLike)) else m for m in members]
+        super().__init__(opened, weights=weights, combine=combine, temperature=temperature)
         self._name = name or "+".join(member.name for member in self.members)
         self._min_confidence = min_confidence
-        self._order = [member.labels.columns(first.labels) for member in self.members]
-        self._columns = np.cumsum([0, *(member.spec.columns for member in self.members)])
 
     def __repr__(self) -> str:
         members, weights = [member.name for member in self.members], [round(float(w), 4) for w in self.weights]
@@ -97,6 +72,8 @@ class Ensemble:
         runtime: str = "opencv",
         tta: str | int | None = None,
         min_confidence: float | None = None,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> Ensemble:
         """Open an ensemble.
 
@@ -104,13 +81,13 @@ class Ensemble:
             names: A list of weights, each as :class:`ExpressionClassifier` takes them; or one ensemble: a release's name,
                 ``hf://org/repo@revision``, or a folder that :meth:`save` wrote. It has weights, combine and temperature of its own.
             weights, combine: As above; only for a list of names.
-            labels, runtime, tta, min_confidence: As ExpressionClassifier takes them, for every member.
+            labels, runtime, tta, min_confidence, providers, threads: As ExpressionClassifier takes them, for every member.
 
         Raises:
             InputError, WeightsError, MissingExtraError: As ExpressionClassifier; WeightsError also for an ensemble whose
                 members are missing or not those that it was saved with.
         """
-        options: dict[str, Any] = {"labels": labels, "runtime": runtime, "tta": tta}
+        options: dict[str, Any] = {"labels": labels, "runtime": runtime, "tta": tta, "providers": providers, "threads": threads}
         if not isinstance(names, (str, os.PathLike)):
             members = [ExpressionClassifier(name, **options) for name in names]
             return cls(members, weights=weights, combine=combine, min_confidence=min_confidence)
@@ -118,13 +95,7 @@ class Ensemble:
             raise InputError("A saved ensemble has weights and combine of its own; for others give a list of names.")
         folder = resolve(names)
         spec = EnsembleSpec.load(folder)
-        output = spec.output(labels if isinstance(labels, str) else spec.default_output)
-        if labels is None or isinstance(labels, str):
-            options["labels"] = output.labels if output.name == _CUSTOM else output.name
-        try:
-            members = [ExpressionClassifier(member_folder(folder, entry), **options) for entry in spec.members]
-        except (KeyError, TypeError) as error:
-            raise WeightsError(f"{folder / SPEC_FILE} is no whole ensemble: it lacks {error}.") from error
+        members, output = open_members(folder, spec, **options)
         return cls(
             members,
             weights=output.weights,
@@ -196,31 +167,16 @@ class Ensemble:
 
     def _output(self) -> EnsembleOutput:
         weights = tuple(round(float(w), 6) for w in self.weights)
-        return EnsembleOutput(self.labels.name if self._named() else _CUSTOM, self.labels.classes, weights, self.temperature)
+        return EnsembleOutput(self.labels.name if self._named() else CUSTOM, self.labels.classes, weights, self.temperature)
 
     def _named(self) -> bool:
         """Return True if the label set is an output of every member, and not a part of one."""
         return all(any(output.label_set == self.labels for output in member.spec.outputs) for member in self.members)
 
     @property
-    def labels(self) -> LabelSet:
-        """The classes, in the order of the probabilities' columns: the first member's."""
-        return self.members[0].labels
-
-    @property
     def name(self) -> str:
         """The ensemble's name."""
         return self._name
-
-    @property
-    def crop(self) -> CropGeometry:
-        """How the members want a detected face to be cropped."""
-        return self.members[0].crop
-
-    @property
-    def tta(self) -> str | int:
-        """The members' test-time augmentation."""
-        return self.members[0].tta
 
     def predict(self, crops: Crops) -> list[Expression]:
         """Classify face crops: one Expression each, with the members' ``disagreement``. Arguments as in predict_proba."""
@@ -232,39 +188,9 @@ class Ensemble:
         """Return calibrated class probabilities, float32 ``(n, k)``. Arguments and errors as ExpressionClassifier's."""
         return self.probabilities(self.logits(crops))
 
-    def prepare(self, crops: Crops) -> NDArray[np.uint8]:
-        """Return crops as the grey squares of the member that wants the largest, uint8 ``(n, size, size)``."""
-        return max(self.members, key=lambda member: int(member.spec.input["size"])).prepare(crops)
-
     def expression(self, row: NDArray[np.float32]) -> Expression:
         """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence``."""
         return self.members[0].expression(row, self._min_confidence)
-
-    def logits(self, crops: Crops) -> NDArray[np.float32]:
-        """Return all members' raw outputs side by side, float32 ``(views, n, columns of all)``."""
-        return np.concatenate([member.logits(crops) for member in self.members], axis=2)
-
-    def member_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Turn raw outputs as of :meth:`logits` into each member's own probabilities, float64 ``(members, n, k)``."""
-        parts = [logits[:, :, a:b] for a, b in zip(self._columns[:-1], self._columns[1:], strict=True)]
-        return np.stack(
-            [m.probabilities(part)[:, order].astype(np.float64) for m, part, order in zip(self.members, parts, self._order, strict=True)]
-        )
-
-    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn raw outputs as of :meth:`logits` into probabilities, float32 ``(n, k)``."""
-        return combined(self.member_probabilities(logits), self.weights, self.combine, self.temperature)
-
-    def disagreement(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return how far the members are apart on each face, float32 ``(n,)``, in nats: 0 where all say the same.
-
-        It is the weighted Jensen-Shannon divergence of their probabilities (Lin, IEEE Transactions on Information Theory,
-        1991): the entropy of the mean less the mean of the entropies, which is also the mutual information of the answer
-        and the member (Houlsby et al., 2011). At most the logarithm of the number of members.
-        """
-        p = self.member_probabilities(logits)
-        apart = _entropy(np.tensordot(self.weights, p, 1)) - np.tensordot(self.weights, _entropy(p), 1)
-        return np.asarray(np.maximum(apart, 0.0), np.float32)
 
 
 def _is_release(entry: Mapping[str, str]) -> bool:
@@ -275,30 +201,14 @@ def _is_release(entry: Mapping[str, str]) -> bool:
     return sha256_of((resolve(release.name) / SPEC_FILE).read_bytes()) == entry["sha256"]
 
 
-def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(-(p * np.log(np.maximum(p, 1e-30))).sum(axis=-1))
-
-
-def combined(p: NDArray[np.float64], weights: NDArray[np.float64], combine: str, temperature: float = 1.0) -> NDArray[np.float32]:
-    """Combine probabilities ``(members, n, k)`` into float32 ``(n, k)``: their mean, or the softmax of their mean logarithm."""
-    log = np.log(np.maximum(p, 1e-30))
-    scores = np.log(np.maximum(np.tensordot(weights, p, 1), 1e-30)) if combine == "probability" else np.tensordot(weights, log, 1)
-    scores = scores / temperature
-    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=-1, keepdims=True), np.float32)
-
-
-def open_classifier(
-    weights: PathLike | None = None,
-    *,
-    labels: str | LabelSet | Sequence[str] | None = None,
-    runtime: str = "opencv",
-    tta: str | int | None = None,
-    min_confidence: float | None = None,
-) -> ExpressionClassifier | Ensemble:
-    """Open whatever some weights are: an ensemble or one classifier. Arguments and errors as theirs."""
-    options: dict[str, Any] = {"labels": labels, "runtime": runtime, "tta": tta, "min_confidence": min_confidence}
+def open_classifier(weights: PathLike | None = None, **options: Any) -> ExpressionClassifier | Ensemble:
+    """Open whatever some weights are: an Ensemble or one classifier. Options and errors as ExpressionClassifier's."""
     folder = resolve(weights)
     if isinstance(load_classifier_spec(folder), EnsembleSpec):
         return Ensemble.from_pretrained(folder, **options)
     return ExpressionClassifier(folder, **options)
+
+
+def as_classifier(classifier: Any) -> Any:
+    """Return a classifier as it is, or open weights (a name, an address, a folder or None) as one. Raises as ExpressionClassifier."""
+    return ExpressionClassifier(classifier) if classifier is None or isinstance(classifier, (str, os.PathLike)) else classifier

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from ._geometry import crop_face
 from ._image import ImageLike, load_image
 from .classify import ExpressionClassifier
-from .detect import FaceDetector
-from .ensemble import Ensemble
+from .detect import FaceDetector, open_detector
+from .ensemble import Ensemble, as_classifier
 from .errors import InputError
 from .results import Face, Result
 
@@ -28,17 +28,25 @@ class Pipeline:
     """Finds the faces of an image and classifies their expressions. Safe to share between threads.
 
     Args:
-        detector: None is the bundled default.
-        classifier: None is the bundled default.
+        detector: A detector, or a name as FaceDetector takes it; None is the bundled default.
+        classifier: A classifier or an ensemble, or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
+            a folder, of one network or of an ensemble. None is the bundled default.
+
+    Example:
+        >>> Pipeline("none", "fer2013-n-v4").classifier.name
+        'fer2013-n-v4'
+
+    Raises:
+        InputError, WeightsError, MissingExtraError: As FaceDetector and ExpressionClassifier, for what is given by name.
     """
 
-    def __init__(self, detector: FaceDetector | None = None, classifier: ExpressionClassifier | Ensemble | None = None) -> None:
-        if isinstance(detector, str) or isinstance(classifier, str):
-            raise InputError(
-                "Pipeline takes a FaceDetector and an ExpressionClassifier; type FaceDetector(name), ExpressionClassifier(name)."
-            )
-        self.detector = detector if detector is not None else FaceDetector()
-        self.classifier = classifier if classifier is not None else ExpressionClassifier()
+    def __init__(
+        self,
+        detector: FaceDetector | str | None = None,
+        classifier: ExpressionClassifier | Ensemble | str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.detector = open_detector(detector)
+        self.classifier: ExpressionClassifier | Ensemble = as_classifier(classifier)
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.classifier!r})"

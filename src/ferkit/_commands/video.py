@@ -38,6 +38,10 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--detector", default=None, help="ferkit, yunet, haar, or none.  [default: ferkit]"),
         click.option("--min-confidence", type=click.FloatRange(0, 1), help="Abstain (no label) below this probability."),
+        click.option("--threads", type=click.IntRange(1), help="Of the engines.  [default: FERKIT_THREADS, or the CPUs at hand]"),
+        click.option(
+            "--provider", "providers", multiple=True, help="onnxruntime's: cpu, cuda, coreml ...; repeat it in order of preference."
+        ),
         click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
         click.option("--tta", default=None, help="Test-time augmentation: flip, or a number of views."),
         click.option("--labels", default=None, help="Which of the weights' label sets to answer in."),
@@ -116,8 +120,8 @@ def _pipeline(options: dict[str, Any]) -> Pipeline:
     from ..ensemble import open_classifier
     from ..pipeline import Pipeline
 
-    chosen = {name: options[name] for name in ("labels", "runtime", "tta", "min_confidence")}
-    classifier = open_classifier(options["weights"], **chosen)
+    chosen = {name: options[name] for name in ("labels", "runtime", "tta", "min_confidence", "threads")}
+    classifier = open_classifier(options["weights"], providers=options["providers"] or None, **chosen)
     return Pipeline(FaceDetector(options["detector"], model=options["detector_model"]), classifier)
 
 

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from .. import __version__
+from .._threads import limit_opencv
 from ..detect import DEFAULT_DETECTOR
 from .catalogue import Catalogue
 from .engine import Engine
@@ -119,10 +120,8 @@ class _Ticket:
 
 def app_from_env() -> FastAPI:
     """Make the application from the settings in the environment; what a worker process starts with."""
-    import cv2
-
     settings = Settings.from_env()
-    cv2.setNumThreads(settings.threads)
+    limit_opencv(settings.threads)
     _give_memory_back()
     return create_app(settings)
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from .._threads import thread_count
 from ..errors import InputError
 
 __all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]
@@ -17,8 +18,8 @@ ENV_NAME = "FERKIT_SERVE_SETTINGS"
 
 
 def cpu_count() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many CPUs this process may use: ``FERKIT_THREADS``, else those that it is given. Raises InputError."""
+    return thread_count()
 
 
 def default_lanes(workers: int) -> int:

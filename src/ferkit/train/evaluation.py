@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classify import ExpressionClassifier
-from ..detect import FaceDetector
-from ..ensemble import Ensemble, open_classifier
+from ..detect import FaceDetector, open_detector
+from ..ensemble import Ensemble, as_classifier, open_classifier
 from ..errors import DataError
 from ..labels import FER6, FER7, FERPLUS8
 from ..weights import load_classifier_spec
@@ -67,25 +68,26 @@ class Measurement:
 
 
 def evaluate(
-    classifier: Classifier | ExpressionClassifier | Ensemble,
+    classifier: Classifier | ExpressionClassifier | Ensemble | str | os.PathLike[str],
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
     ferplus: str | Path | None = None,
     limit: int | None = None,
     logits: NDArray[np.float32] | None = None,
-    detector: FaceDetector | None = None,
+    detector: FaceDetector | str | None = None,
 ) -> dict[str, Any]:
     """Measure a classifier on one split.
 
     Args:
-        classifier: Anything with ``predict_proba``, ``labels``, ``name`` and ``tta``; for folders also ``prepare`` and ``crop``.
+        classifier: Anything with ``predict_proba``, ``labels``, ``name`` and ``tta``; for folders also ``prepare`` and ``crop``. Or weights
+            by name, as ExpressionClassifier takes them.
         data: ``fer2013.csv``, a folder with one folder per label, or Faces.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
         ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
         limit: Only the first faces.
         logits: The classifier's raw outputs on all these faces, if they are already known.
-        detector: Finds the faces of a folder's photos, the largest of each; None: the pictures are ready crops.
+        detector: Finds the faces of a folder's photos, the largest of each; a FaceDetector or its name. None: the pictures are ready crops.
 
     Returns:
         ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
@@ -94,7 +96,9 @@ def evaluate(
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
     """
-    return measure(classifier, data, split=split, ferplus=ferplus, limit=limit, logits=logits, detector=detector).report
+    found = open_detector(detector) if detector is not None else None
+    opened = as_classifier(classifier)
+    return measure(opened, data, split=split, ferplus=ferplus, limit=limit, logits=logits, detector=found).report
 
 
 def measure(

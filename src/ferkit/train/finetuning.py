@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classify import ExpressionClassifier
-from ..detect import FaceDetector
+from ..detect import FaceDetector, open_detector
 from ..errors import InputError
 from ..labels import FER7, LabelSet
 from .aliases import columns_of
@@ -38,7 +38,7 @@ def finetune(
     out: str | Path,
     base: str | os.PathLike[str] | None = None,
     *,
-    detector: FaceDetector | None = None,
+    detector: FaceDetector | str | None = None,
     publictest: str | Path | None = None,
     holdout: float = 0.2,
     seed: int = 0,
@@ -86,7 +86,7 @@ def finetune(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; weights are never overwritten. Choose another --out.")
     classifier = ExpressionClassifier(base)
-    detector = detector if detector is not None else FaceDetector()
+    detector = open_detector(detector)
     table = gather(data, classifier, detector, holdout, seed, progress)
     labels, training, test = table.labels, table.training, table.held_out
     log(f"{len(training)} faces to learn from, {len(test)} held out, {len(labels)} labels: {', '.join(labels)}.")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .._image import load_image
 from ..classify import ExpressionClassifier
-from ..detect import FaceDetector
+from ..detect import FaceDetector, open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
 from .aliases import label_order
 from .copies import copies, format_copies
@@ -40,7 +40,7 @@ class _Item:
 
 
 def prepare(
-    data: str | Path, out: str | Path, *, detector: FaceDetector | None = None, size: int = 48, progress: bool = False
+    data: str | Path, out: str | Path, *, detector: FaceDetector | str | None = None, size: int = 48, progress: bool = False
 ) -> dict[str, Any]:
     """Write ``out/<train|validation|test>/<label>/*.png``, tables of boxes and landmarks, and a report of copies.
 
@@ -69,7 +69,7 @@ def prepare(
         raise InputError(f"size={size}; expected a side from 16 to 1024 pixels.")
     data, out = Path(data), Path(out)
     items = list(_folder_items(data) if data.is_dir() else _csv_items(data))
-    detector = detector if detector is not None else FaceDetector("none")
+    detector = open_detector("none" if detector is None else detector)
     _check_settings(out, {"data": data.resolve().name, "detector": detector.name, "size": size})
     crop = ExpressionClassifier().crop
     geometry = replace(crop, mode="aligned") if crop.template else crop
