@@ -73,7 +73,7 @@ class Client:
         start = time.perf_counter()
         try:
             status = await asyncio.wait_for(self._post(), timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             status = -1
         except (OSError, asyncio.IncompleteReadError):
             status = 0

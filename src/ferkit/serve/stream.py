@@ -72,10 +72,7 @@ class Stream:
     async def _read(self) -> None:
         while True:
             seconds = self._settings.idle_seconds if self._allowed else _HELLO_SECONDS
-            try:
-                message = await asyncio.wait_for(self._socket.receive(), seconds)
-            except asyncio.TimeoutError:
-                raise TimeoutError from None
+            message = await asyncio.wait_for(self._socket.receive(), seconds)
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code") or 1000)
             if message.get("text") is not None:

@@ -51,7 +51,7 @@ async def read_body(
         raise too_large
     body = bytearray()
     try:
-        async with asyncio.timeout(seconds) if hasattr(asyncio, "timeout") else _Timeout(seconds):
+        async with asyncio.timeout(seconds):
             async for chunk in chunks:
                 if len(body) + len(chunk) > max_bytes:
                     raise too_large
@@ -62,28 +62,6 @@ async def read_body(
     except TimeoutError:
         raise Problem(408, "too_slow", f"The request's body did not arrive within {seconds:g} s.") from None
     return bytes(body)
-
-
-class _Timeout:
-    """``asyncio.timeout`` for Python 3.10, which has none."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._expired = seconds, False
-
-    async def __aenter__(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def expire() -> None:
-            self._expired = True
-            task.cancel()
-
-        self._handle = asyncio.get_running_loop().call_later(self._seconds, expire)
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._handle.cancel()
-        if self._expired and kind is asyncio.CancelledError:
-            raise TimeoutError
 
 
 def parse_multipart(body: bytes, content_type: str, max_files: int) -> list[Upload]:

@@ -48,7 +48,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "tomli", "scipy"):
+        if (error.name or "").split(".")[0] in ("keras", "tensorflow", "torch", "jax", "scipy"):
             raise MissingExtraError(str(error.name), "train", f"ferkit.train.{name}") from error
         raise
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import resources
@@ -13,12 +13,7 @@ from .._geometry import CropGeometry
 from ..errors import InputError
 from ..labels import LabelSet, label_set
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the same parser under its earlier name
-    import tomli as tomllib
-
-__all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe", "tomllib"]
+__all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe"]
 
 # What each optimiser takes beside learning_rate, weight_decay and ema; an option that would be ignored is refused.
 OPTIMIZERS: dict[str, tuple[str, ...]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
@@ -19,7 +20,6 @@ from ...errors import DataError, InputError
 from ..averaging import copy_averaged, settle
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..optimizer import CosineCycles
-from ..recipe import tomllib
 from ..writing import save_model, to_stderr, write_bytes, write_json
 from .evaluation import AnnotatedPhoto, average_precision
 from .export import to_onnx
