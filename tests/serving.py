@@ -85,13 +85,13 @@ class Service:
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / f"serve-{self.port}.log"
-        self._command = [sys.executable, "-m", "ferkit", "serve", "--port", str(self.port), *options]
+        self.log, self.said = folder / f"serve-{self.port}.log", folder / f"serve-{self.port}.out"
+        self.command = [sys.executable, "-m", "ferkit", "serve", "--port", str(self.port), *options]
         self._environment = {**os.environ, **environment}
 
     def __enter__(self) -> Service:
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(self._command, stderr=log, env=self._environment)
+        with self.log.open("wb") as log, self.said.open("wb") as said:
+            self.process = subprocess.Popen(self.command, stdout=said, stderr=log, env=self._environment)
         wait_for(f"{self.url}/readyz", self.process, self.log)
         return self
 

@@ -30,9 +30,11 @@ from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 from ferkit import Ensemble, FaceDetector, InputError, Pipeline  # noqa: E402
+from ferkit.serve.admission import StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
-from ferkit.serve.middleware import JsonFormatter  # noqa: E402
+from ferkit.serve.logs import JsonFormatter  # noqa: E402
+from ferkit.serve.metrics import Metrics  # noqa: E402
 from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa: E402
 from ferkit.serve.stream import Stream  # noqa: E402
 from ferkit.weights import DEFAULT_WEIGHTS  # noqa: E402
@@ -262,6 +264,10 @@ class _Leaving:
 
     headers: ClassVar[dict[str, str]] = {}
     default = None  # the catalogue's choice
+    scope: ClassVar[dict[str, Any]] = {}
+
+    async def accept(self) -> None:
+        await asyncio.sleep(0)
 
     async def receive(self) -> dict[str, Any]:
         await asyncio.sleep(0)
@@ -285,7 +291,8 @@ def test_a_stream_that_ends_lets_a_cancel_scope_have_its_cancellation(turns: int
             cancelling = asyncio.create_task(cancel())
             socket: Any = _Leaving()
             nothing: Any = None
-            await Stream(socket, Settings(), socket, nothing, nothing).run()
+            metrics = Metrics()
+            await Stream(socket, Settings(), socket, nothing, metrics, StreamPlaces(1)).run()
             await cancelling
             await anyio.sleep_forever()
         return scope.cancelled_caught
@@ -362,18 +369,23 @@ def test_metrics_count_and_logs_hold_no_image_data(whole: TestClient, caplog: py
     assert 'method="OTHER",route="other"' in whole.get("/metrics").text
 
 
-def test_a_slow_body_is_408() -> None:
+def test_a_slow_body_is_408_and_a_steady_one_arrives_however_long_it_takes() -> None:
     from ferkit.serve.problems import Problem
-    from ferkit.serve.uploads import read_body
+    from ferkit.serve.uploads import Pace, read_body
 
-    async def drip() -> Any:
-        while True:
-            yield b"x"
-            await asyncio.sleep(0.05)
+    async def drip(chunk: bytes, count: int, pause: float) -> Any:
+        for _ in range(count):
+            yield chunk
+            await asyncio.sleep(pause)
 
-    with pytest.raises(Problem) as raised:
-        asyncio.run(read_body(drip(), None, 1000, 0.2, lambda count: None))
-    assert raised.value.status == 408
+    def read(pace: Pace, *body: Any) -> bytes:
+        return asyncio.run(read_body(drip(*body), None, 10_000, pace, lambda count: None))
+
+    assert len(read(Pace(gap=0.2, rate=100), b"x" * 100, 12, 0.05)) == 1200  # three times the gap, but never a pause nor too slow
+    for pace, body in ((Pace(0.2, 100), (b"x", 100, 0.05)), (Pace(0.2, 1), (b"x" * 100, 2, 0.5))):  # too slow, and a pause
+        with pytest.raises(Problem) as raised:
+            read(pace, *body)
+        assert (raised.value.status, raised.value.code) == (408, "too_slow")
 
 
 # -------------------------------------------------------------------------------------------------- the stream
@@ -471,7 +483,7 @@ def test_settings_travel_through_the_environment() -> None:
         {"cors": ("https://a.example/",)},
         {"api_key": "short"},
         {"root_path": "x/"},
-        {"body_seconds": 0},
+        {"body_gap_seconds": 0},
         {"max_bytes": 10**12},
     ],
 )

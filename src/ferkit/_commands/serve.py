@@ -11,7 +11,7 @@ __all__ = ["serve"]
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on; 0 takes any free one.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with its own networks and queue.")
 @click.option(
     "--lanes", type=click.IntRange(1), default=None, help="Pictures worked on at once in each worker.  [default: CPUs / 2 / workers]"
@@ -27,14 +27,57 @@ __all__ = ["serve"]
 @click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime.")
 @click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
 @click.option("--detector-model", default=None, type=click.Path(), help="The detector's own file or folder, instead of the default one.")
-@click.option("--max-megabytes", type=click.FloatRange(0.001), default=20, show_default=True, help="Of one request.")
-@click.option("--max-megapixels", type=click.FloatRange(0.001), default=40, show_default=True, help="Of one picture.")
-@click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="In one request.")
+@click.option("--max-megabytes", type=click.FloatRange(0.001), default=20, show_default=True, help="Largest request, in megabytes.")
+@click.option(
+    "--max-pending-megabytes", type=click.FloatRange(0.001), default=256, show_default=True, help="Of all requests that a worker holds."
+)
+@click.option("--max-megapixels", type=click.FloatRange(0.001), default=50, show_default=True, help="Largest picture, in megapixels.")
+@click.option(
+    "--max-decoding-megapixels", type=click.FloatRange(0.001), default=50, show_default=True, help="Decoded at once by a worker's lanes."
+)
+@click.option(
+    "--max-side", type=click.IntRange(64), default=2000, show_default=True, help="Scale pictures to this longer side while they are read."
+)
+@click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Most pictures in one request.")
+@click.option("--queue-seconds", default=5.0, show_default=True, help="How long a request may wait for its turn; then 503.")
+@click.option("--max-connections", type=click.IntRange(1), default=500, show_default=True, help="Open connections of each worker.")
+@click.option(
+    "--max-client-connections",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    help="Open connections of one address, in each worker; 0 is no limit, as behind a proxy.",
+)
+@click.option("--header-seconds", default=10.0, show_default=True, help="How long a request's head may take; then 408.")
+@click.option("--keep-alive-seconds", default=15.0, show_default=True, help="How long a connection may be idle between two requests.")
+@click.option("--body-gap-seconds", default=15.0, show_default=True, help="How long an upload may pause; then 408.")
+@click.option("--body-rate", type=click.IntRange(1), default=4000, show_default=True, help="Bytes a second that an upload must reach.")
+@click.option("--send-seconds", default=30.0, show_default=True, help="How long a client may leave an answer unread.")
+@click.option("--max-streams", type=click.IntRange(1), default=8, show_default=True, help="Open webcam streams of each worker.")
+@click.option(
+    "--max-frame-megabytes", type=click.FloatRange(0.001), default=2, show_default=True, help="Largest webcam frame, in megabytes."
+)
+@click.option("--idle-seconds", default=60.0, show_default=True, help="How long a webcam stream may send no frame.")
 @click.option("--api-key", envvar="FERKIT_API_KEY", default=None, help="Key that requests must carry; better set FERKIT_API_KEY.")
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="Let this origin's pages call the service; may be repeated.")
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer under this host name; may be repeated; * is any.  [default: this machine's own names on a loopback address, else any]",
+)
 @click.option("--root-path", default="", help="Prefix under which a proxy publishes the service, such as /ferkit.")
 def serve(
-    host: str, port: int, workers: int, max_megabytes: float, max_megapixels: float, detector_model: str | None, **options: Any
+    host: str,
+    port: int,
+    workers: int,
+    max_megabytes: float,
+    max_pending_megabytes: float,
+    max_megapixels: float,
+    max_decoding_megapixels: float,
+    max_frame_megabytes: float,
+    **options: Any,
 ) -> None:
     """Serve the web page and the HTTP interface."""
     from ..serve.run import serve as run
@@ -45,9 +88,10 @@ def serve(
     settings = Settings(
         **options,
         threads=max(1, cpu_count() // (workers * options["lanes"])),
-        detector_model=detector_model,
         max_bytes=round(max_megabytes * 1e6),
-        max_pending_bytes=max(256_000_000, round(max_megabytes * 1e6)),
+        max_pending_bytes=round(max(max_pending_megabytes, max_megabytes) * 1e6),
         max_pixels=round(max_megapixels * 1e6),
+        max_decoding_pixels=round(max_decoding_megapixels * 1e6),
+        max_frame_bytes=round(max_frame_megabytes * 1e6),
     )
     run(settings, host=host, port=port, workers=workers)

@@ -33,13 +33,26 @@ class Answer:
     picture: bytes | None = field(default=None, repr=False)
 
 
+@dataclass(eq=False)
+class _Request:
+    """What the pictures of one request share: how long the first of them may wait. The others follow it in the queue."""
+
+    deadline: float
+    begun: bool = False
+
+    def late(self) -> bool:
+        """Return True where none of the request's pictures has begun in time; else from now on none is late."""
+        self.begun = self.begun or time.monotonic() <= self.deadline
+        return not self.begun
+
+
 @dataclass(frozen=True, eq=False)
 class _Job:
     data: bytes = field(repr=False)
     choice: Choice
     draw: bool
     keep_pixels: bool
-    deadline: float
+    request: _Request
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
 
@@ -117,8 +130,8 @@ class Engine:
             Problem: 503, the queue has no room for them.
         """
         loop = asyncio.get_running_loop()
-        deadline = time.monotonic() + self._settings.queue_seconds
-        jobs = [_Job(data, choice, draw, keep_pixels, deadline, loop, loop.create_future()) for data in images]
+        request = _Request(time.monotonic() + self._settings.queue_seconds)
+        jobs = [_Job(data, choice, draw, keep_pixels, request, loop, loop.create_future()) for data in images]
         with self._changed:
             if self._stopping or len(self._waiting) + len(jobs) > self._settings.queue:
                 raise busy(f"{len(self._waiting)} pictures are waiting, of at most {self._settings.queue}.", self.retry_after())
@@ -184,7 +197,7 @@ class Engine:
         for job in batch:
             if job.future.cancelled():
                 continue
-            if time.monotonic() > job.deadline:
+            if job.request.late():
                 job.finish(busy(f"The picture waited longer than {self._settings.queue_seconds:g} s.", self.retry_after()))
                 continue
             try:

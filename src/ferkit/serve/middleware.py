@@ -1,22 +1,24 @@
-"""Around every request: an id, the security headers, one structured log line, the metrics."""
+"""Around every request: an id, the security headers, one structured log line, the metrics; and who is let in at all."""
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
 import time
 from collections.abc import Collection
-from typing import Any
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .logs import log
 from .metrics import Metrics
+from .problems import Problem
+from .security import is_known_host, is_ours
+from .settings import Settings
+from .wire import error_json
 
-__all__ = ["JsonFormatter", "Watch", "log"]
-
-log = logging.getLogger("ferkit.serve")
+__all__ = ["Doorman", "Watch"]
 
 # No inline script or style, nothing from elsewhere; blob: is a chosen photo or a picture to download.
 _POLICY = "; ".join(
@@ -41,42 +43,34 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_METHODS = {"GET", "HEAD", "POST", "OPTIONS"}
-
-
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line. Nothing that was uploaded is in it: no pixels, no file names, no query."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+_METHODS = _SAFE | {"POST"}
 
 
 class Watch:
-    """ASGI middleware, the outermost."""
+    """ASGI middleware, the outermost. A HEAD request is answered as the GET of the same route, without a body."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
         self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(6)
         # What fills labels and logs comes from fixed lists, so that no client can make them grow.
         route = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
         route = route if route in self._routes else "/static" if route.startswith("/static/") else "other"
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        method = scope.get("method", "GET")
+        method = method if method in _METHODS else "OTHER"
         scope.setdefault("state", {})["fields"] = fields = {"id": request_id, "method": method, "route": route}
         start, status = time.perf_counter(), 500
+        if scope["type"] == "websocket":
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                log.info("stream", extra={"fields": {**fields, "seconds": round(time.perf_counter() - start, 1)}})
+            return
 
         async def watched(message: Message) -> None:
             nonlocal status
@@ -87,10 +81,12 @@ class Watch:
                     headers[name] = value
                 headers["X-Request-Id"] = request_id
                 headers.setdefault("Cache-Control", "no-store")
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app({**scope, "method": "GET"} if method == "HEAD" else scope, receive, watched)
         finally:
             seconds = time.perf_counter() - start
             self._metrics.requests.labels(route, method, str(status)).inc()
@@ -102,3 +98,29 @@ class Watch:
                 "request",
                 extra={"fields": {**fields, "status": status, "ms": round(seconds * 1000, 1)}},
             )
+
+
+class Doorman:
+    """ASGI middleware that turns away wrong host names and other sites' pages, before a byte of a body is read."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app, self._settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        problem = self._problem(scope) if scope["type"] in ("http", "websocket") else None
+        if problem is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # before it was accepted: HTTP 403
+        else:
+            body = error_json(problem, scope["state"]["fields"]["id"])
+            await Response(body, problem.status, media_type="application/json")(scope, receive, send)
+
+    def _problem(self, scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        if not is_known_host(headers, self._settings.hosts):
+            return Problem(421, "wrong_host", f"Not a name of this service; it answers as {', '.join(self._settings.hosts)}.")
+        changes = scope["type"] == "websocket" or scope["method"] not in _SAFE
+        if changes and not is_ours(headers, self._settings.cors):
+            return Problem(403, "foreign_page", "Another site's page asks; its origin has to be allowed with --cors.")
+        return None

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import sys
 import tempfile
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ..errors import InputError, MissingExtraError
+from .logs import LOGGING, log, log_everything
 from .settings import Settings
+
+if TYPE_CHECKING:
+    import uvicorn
 
 __all__ = ["serve"]
 
-_LOGGING: dict[str, Any] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "ferkit.serve.middleware.JsonFormatter"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
-    "loggers": {
-        "uvicorn": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-        "ferkit.serve": {"handlers": ["stderr"], "level": "INFO", "propagate": False},
-    },
-}
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, workers: int = 1) -> None:
@@ -39,6 +37,8 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
     """
     if workers < 1:
         raise InputError(f"workers={workers}; expected at least 1.")
+    if not settings.hosts and _is_loopback(host):
+        settings = replace(settings, hosts=(*_LOOPBACK_NAMES, host))
     with tempfile.TemporaryDirectory(prefix="ferkit-metrics-") as folder:
         environment = settings.to_env()
         if workers > 1:
@@ -53,34 +53,58 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
             import websockets  # noqa: F401
         except ImportError as error:
             raise MissingExtraError(error.name or "fastapi", "serve", "ferkit serve") from error
-        _open_early(settings)
-        if not _is_loopback(host) and settings.api_key is None:
-            import click
+        from .connections import BoundedConnection
 
-            click.echo(
-                f"ferkit serve: {host} is reachable by others and asks for no key; set FERKIT_API_KEY, or put a proxy in front.", err=True
-            )
-        uvicorn.run(
+        _open_early(settings)
+        config = uvicorn.Config(
             "ferkit.serve.app:app_from_env",
             factory=True,
             host=host,
             port=port,
             workers=workers,
             root_path=settings.root_path,
-            log_config=_LOGGING,
+            log_config=LOGGING,
             access_log=False,  # ferkit writes its own line, without query strings
             server_header=False,
+            http=BoundedConnection,
             ws="websockets-sansio",
             ws_max_size=settings.max_frame_bytes,
             ws_max_queue=2,
             ws_per_message_deflate=False,  # JPEG does not shrink, and a deflated message can be a bomb
-            limit_concurrency=1000,
-            timeout_keep_alive=15,
+            backlog=256,
+            timeout_keep_alive=max(1, round(settings.keep_alive_seconds)),
             timeout_graceful_shutdown=15,
             # A worker that dies between being pinged and answering is noticed after this long; less would take a slow start for a hang.
             timeout_worker_healthcheck=10,
             h11_max_incomplete_event_size=32_768,
         )
+        log_everything()
+        if not _is_loopback(host) and settings.api_key is None:
+            log.warning("%s is reachable by others and asks for no key; set FERKIT_API_KEY, or put a proxy in front", host)
+        _run(config)
+
+
+def _run(config: uvicorn.Config) -> None:
+    """Listen, say where, and serve with one process or several."""
+    import click
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    try:
+        listening = config.bind_socket()
+    except SystemExit as error:  # uvicorn has logged why
+        raise InputError(f"{config.host}:{config.port} cannot be opened; give another --port, or 0 for any that is free.") from error
+    name = f"[{config.host}]" if ":" in config.host else config.host
+    click.echo(f"ferkit is at http://{name}:{listening.getsockname()[1]}{config.root_path}/  (to stop it, press Ctrl-C)")
+    sys.stdout.flush()
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        if config.workers > 1:
+            Multiprocess(config, sockets=[listening]).run()
+        else:
+            server.run(sockets=[listening])
+    if config.workers == 1 and not server.started:
+        sys.exit(3)  # as uvicorn itself where the application does not start
 
 
 def _open_early(settings: Settings) -> None:

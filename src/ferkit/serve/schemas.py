@@ -44,6 +44,7 @@ class ErrorBody(_Wire):
 
 class ErrorResponse(_Versioned):
     error: ErrorBody
+    request_id: str | None = Field(default=None, description="As in the header X-Request-Id and in the service's log")
 
 
 class FaceOut(_Wire):
@@ -90,6 +91,9 @@ class StreamResponse(_Versioned):
     height: int | None = None
     faces: list[StreamFace] = Field(default_factory=list)
     error: ErrorBody | None = None
+    request_id: str | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="With an error: the stream's number in the service's log"
+    )
 
 
 class ClassOut(_Wire):

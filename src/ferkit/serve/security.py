@@ -1,4 +1,4 @@
-"""Who may call: the API key and the origin of a page."""
+"""Who may call: the API key, the origin of a page, and the name under which the service is called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 
 from .problems import Problem
 
-__all__ = ["key_of", "may_open_stream", "require_key"]
+__all__ = ["is_known_host", "is_ours", "key_of", "require_key"]
 
 
 def key_of(headers: Headers) -> str | None:
@@ -26,9 +26,26 @@ def require_key(given: str | None, wanted: str | None) -> None:
         raise Problem(401, "unauthorized", "This service needs an API key; send the header Authorization: Bearer KEY.")
 
 
-def may_open_stream(headers: Headers, cors: tuple[str, ...]) -> bool:
-    """Return whether the page that opens a WebSocket is ours or allowed; browsers do not apply CORS to WebSockets."""
+def is_ours(headers: Headers, cors: tuple[str, ...]) -> bool:
+    """Return whether a request comes from our own page, an allowed one, or from no page at all.
+
+    Browsers send a foreign page's simple posts and its WebSockets without asking first; only these headers tell.
+    """
     origin = headers.get("origin")
-    if origin is None:  # not a browser
-        return True
+    if origin is None:
+        return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
     return origin in cors or urlsplit(origin).netloc == headers.get("host", "")
+
+
+def is_known_host(headers: Headers, hosts: tuple[str, ...]) -> bool:
+    """Return whether the name that a client asks for is one of ``hosts``; none means any.
+
+    A page that makes its own name point to this machine (DNS rebinding) is same-origin to a browser; its name gives it away.
+    """
+    if not hosts or "*" in hosts:
+        return True
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname
+    except ValueError:
+        return False
+    return name is not None and name in {host.lower().strip("[]") for host in hosts}

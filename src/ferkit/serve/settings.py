@@ -16,6 +16,12 @@ __all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"
 
 ENV_NAME = "FERKIT_SERVE_SETTINGS"
 
+_COUNTS = (
+    "lanes", "threads", "batch", "queue", "max_bytes", "max_images", "max_pixels", "max_side", "max_decoding_pixels",
+    "max_connections", "body_rate", "max_streams", "max_frame_bytes",
+)  # fmt: skip
+_SECONDS = ("queue_seconds", "header_seconds", "keep_alive_seconds", "body_gap_seconds", "send_seconds", "idle_seconds")
+
 
 def cpu_count() -> int:
     """Return how many CPUs this process may use: ``FERKIT_THREADS``, else those that it is given. Raises InputError."""
@@ -44,17 +50,27 @@ class Settings:
         threads: OpenCV's own threads in each worker process; lanes that each start several fight over the same CPUs.
         batch: Images that one lane classifies together, when that many are waiting; 1 is no batching.
         queue: Images that may wait in each worker process; beyond them requests are answered 503.
-        max_bytes: Of one request's body, bytes.
+        max_bytes: Largest body of one request, bytes.
         max_pending_bytes: Of all bodies held in a worker process at once; beyond them requests are answered 503.
-        max_images: In one request.
-        max_pixels: Of one picture.
-        body_seconds: Time for a request's body to arrive, then 408.
-        queue_seconds: Time that an image may wait for a lane, then 503.
+        max_images: Pictures in one request.
+        max_pixels: Largest picture accepted, in pixels.
+        max_side: Pictures are read at a scale that brings their longer side to at most this many pixels, the sooner the less memory;
+            boxes in the answers are in pixels of the picture as it came.
+        max_decoding_pixels: Of all pictures that a worker's lanes decode at the same time; a larger one is decoded alone.
+        queue_seconds: Time that a request's first picture may wait for a lane, then 503. The request's others follow it.
+        max_connections: Open connections in each worker process; above them the one that has been idle for longest is closed.
+        max_client_connections: Of one address, in each worker process; 0 is no limit, as behind a proxy that has the one address.
+        header_seconds: Time for a request's head to arrive, then 408.
+        keep_alive_seconds: Time that a connection may be idle between two requests.
+        body_gap_seconds: Time without a byte of a request's body, then 408.
+        body_rate: Bytes a second that a body must reach on average once ``body_gap_seconds`` have passed, then 408.
+        send_seconds: Time for which a client may leave an answer unread before its connection is closed.
         max_streams: Open webcam streams in each worker process.
-        max_frame_bytes: Of one webcam frame, bytes.
-        idle_seconds: A webcam stream without a frame for this long is closed.
+        max_frame_bytes: Largest webcam frame, bytes.
+        idle_seconds: A webcam stream without a frame for this long is closed, whatever else it sends.
         api_key: What ``/v1`` and ``/metrics`` ask for; None asks for nothing.
         cors: Origins whose pages may call the service, for example ``https://example.org``.
+        hosts: Names in a request's ``Host`` that are answered; empty is every name.
         root_path: The prefix under which a proxy publishes the service.
 
     Raises:
@@ -73,23 +89,34 @@ class Settings:
     max_bytes: int = 20_000_000
     max_pending_bytes: int = 256_000_000
     max_images: int = 16
-    max_pixels: int = 40_000_000
-    body_seconds: float = 20.0
+    max_pixels: int = 50_000_000
+    max_side: int = 2000
+    max_decoding_pixels: int = 50_000_000
     queue_seconds: float = 5.0
+    max_connections: int = 500
+    max_client_connections: int = 100
+    header_seconds: float = 10.0
+    keep_alive_seconds: float = 15.0
+    body_gap_seconds: float = 15.0
+    body_rate: int = 4_000
+    send_seconds: float = 30.0
     max_streams: int = 8
     max_frame_bytes: int = 2_000_000
     idle_seconds: float = 60.0
     api_key: str | None = field(default=None, repr=False)
     cors: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     root_path: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", tuple(self.weights))
-        object.__setattr__(self, "cors", tuple(self.cors))
-        for name in ("lanes", "threads", "batch", "queue", "max_bytes", "max_images", "max_pixels", "max_frame_bytes"):
+        for name in ("weights", "cors", "hosts"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; expected at least 1.")
-        for name in ("body_seconds", "queue_seconds", "idle_seconds"):
+        if self.max_client_connections < 0:
+            raise InputError(f"max_client_connections={self.max_client_connections}; expected a number of connections, or 0 for no limit.")
+        for name in _SECONDS:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}={getattr(self, name)}; expected seconds, more than 0.")
         if self.max_images > self.queue:

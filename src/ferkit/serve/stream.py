@@ -8,6 +8,7 @@ import time
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from .admission import StreamPlaces
 from .catalogue import Catalogue, Choice
 from .engine import Engine
 from .metrics import Metrics
@@ -17,11 +18,12 @@ from .schemas import ErrorBody, StreamFace, StreamResponse
 from .security import key_of, require_key
 from .settings import Settings
 
-__all__ = ["Stream", "refuse"]
+__all__ = ["Stream"]
 
 _HELLO_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2  # after a 503, so that a stream does not hammer a full queue
 
+_UNAVAILABLE = 503
 # RFC 6455, section 7.4
 _POLICY, _TOO_BIG, _TRY_LATER, _GOING_AWAY = 1008, 1009, 1013, 1001
 
@@ -34,10 +36,15 @@ class Stream:
     one that waits, so a slow service skips frames instead of falling behind.
     """
 
-    def __init__(self, socket: WebSocket, settings: Settings, catalogue: Catalogue, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self, socket: WebSocket, settings: Settings, catalogue: Catalogue, engine: Engine, metrics: Metrics, places: StreamPlaces
+    ) -> None:
         self._socket, self._settings, self._catalogue, self._engine, self._metrics = socket, settings, catalogue, engine, metrics
+        self._places = places
         self._choice: Choice = catalogue.default
         self._allowed = False
+        self._id: str = socket.scope.get("state", {}).get("fields", {}).get("id", "")
+        self._until = 0.0  # when the next frame, or before the first one the key, has to be here
         self._count = 0
         self._newest: tuple[int, bytes] | None = None
         self._people = People()
@@ -45,11 +52,27 @@ class Stream:
 
     async def run(self) -> None:
         """Serve the connection until either side leaves."""
+        await self._socket.accept()
         try:
-            require_key(key_of(self._socket.headers), self._settings.api_key)
-            self._allowed = True
-        except Problem:
-            pass  # a browser cannot set headers here; the key may come in the first message
+            self._places.wait_outside()
+        except Problem as problem:  # accepted first: of a refused handshake a browser sees nothing
+            await self._close(_TRY_LATER, problem.message)
+            return
+        try:
+            await self._run()
+        finally:
+            self._places.leave(had_place=self._allowed)
+            self._metrics.streams.set(self._places.taken)
+
+    async def _run(self) -> None:
+        self._until = time.monotonic() + _HELLO_SECONDS
+        try:
+            self._allow(key_of(self._socket.headers))
+        except Problem as problem:
+            if problem.status == _UNAVAILABLE:
+                await self._close(_TRY_LATER, problem.message)
+                return
+            # A browser cannot set headers here; the key may come in the first message.
         tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer())]
         for task in tasks:  # what the first one raises is handled below; of a second one nobody needs to hear
             task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
@@ -60,7 +83,7 @@ class Stream:
         except WebSocketDisconnect:
             pass
         except Problem as problem:
-            await self._close(_POLICY if problem.status == 401 else _TOO_BIG, problem.message)
+            await self._close({401: _POLICY, _UNAVAILABLE: _TRY_LATER}.get(problem.status, _TOO_BIG), problem.message)
         except TimeoutError:
             await self._close(_GOING_AWAY, "no frame for too long")
         finally:
@@ -69,10 +92,18 @@ class Stream:
             # Not gather: it would answer a cancellation from outside with its children's, which no cancel scope knows as its own.
             await asyncio.wait(tasks)
 
+    def _allow(self, key: str | None) -> None:
+        """Take a place for whoever has the key. Raises Problem 401 for a wrong key, 503 where no place is free."""
+        require_key(key, self._settings.api_key)
+        self._places.take()
+        self._metrics.streams.set(self._places.taken)
+        self._allowed = True
+        self._until = time.monotonic() + self._settings.idle_seconds
+
     async def _read(self) -> None:
         while True:
-            seconds = self._settings.idle_seconds if self._allowed else _HELLO_SECONDS
-            message = await asyncio.wait_for(self._socket.receive(), seconds)
+            async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
+                message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code") or 1000)
             if message.get("text") is not None:
@@ -89,6 +120,7 @@ class Stream:
             self._metrics.frames.labels("skipped").inc()
         self._newest = (self._count, data)
         self._count += 1
+        self._until = time.monotonic() + self._settings.idle_seconds  # only frames count: text could hold a place for ever
         self._arrived.set()
 
     async def _configure(self, text: str) -> None:
@@ -102,8 +134,7 @@ class Stream:
             await self._tell_error(Problem(422, "bad_message", 'Expected JSON such as {"weights": null, "labels": "fer2013"}.'))
             return
         if not self._allowed:
-            require_key(wanted.get("key"), self._settings.api_key)
-            self._allowed = True
+            self._allow(wanted.get("key"))
         try:
             self._choice = self._catalogue.choose(wanted.get("weights"), wanted.get("labels"))
         except Problem as problem:
@@ -137,7 +168,9 @@ class Stream:
             )
 
     async def _tell_error(self, problem: Problem, number: int = -1) -> None:
-        await self._tell(StreamResponse(frame=number, error=ErrorBody(code=problem.code, message=problem.message)))
+        await self._tell(
+            StreamResponse(frame=number, error=ErrorBody(code=problem.code, message=problem.message), request_id=self._id or None)
+        )
 
     async def _tell(self, response: StreamResponse) -> None:
         await self._socket.send_text(response.model_dump_json())
@@ -145,9 +178,3 @@ class Stream:
     async def _close(self, code: int, reason: str) -> None:
         if self._socket.application_state is WebSocketState.CONNECTED:
             await self._socket.close(code, reason[:100])
-
-
-async def refuse(socket: WebSocket) -> None:
-    """Say that there are too many streams. Accepting first lets a browser see the code; of a refused handshake it sees nothing."""
-    await socket.accept()
-    await socket.close(_TRY_LATER, "too many streams; try again later")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -17,8 +19,10 @@ from .._image import load_image
 from ..errors import ImageError
 from .problems import Problem
 
-__all__ = ["Upload", "decode", "parse_multipart", "read_body", "sniff"]
+__all__ = ["FORMATS", "Pace", "Upload", "decode", "parse_multipart", "read_body", "scans_of_jpeg", "sniff"]
 
+FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC with the extra heif"
+_MAX_PARTS = 100  # of a multipart body, files and plain fields together
 _MAX_NAME = 200  # characters of a file name that are echoed
 _MAX_SCANS = 64  # a progressive JPEG has about ten; every scan costs a pass over all its pixels
 
@@ -31,16 +35,26 @@ class Upload:
     name: str | None = None
 
 
-async def read_body(
-    chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, seconds: float, take: Callable[[int], None]
-) -> bytes:
+@dataclass(frozen=True)
+class Pace:
+    """How slowly a body may arrive: without a pause of ``gap`` seconds, and at ``rate`` bytes a second on average after the first ``gap``."""
+
+    gap: float
+    rate: float
+
+    def left(self, arrived: int, seconds: float) -> float:
+        """Return for how many seconds the next bytes may be waited for, after ``arrived`` bytes in ``seconds``; 0 is too slow."""
+        return max(0.0, min(self.gap, self.gap + arrived / self.rate - seconds))
+
+
+async def read_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, pace: Pace, take: Callable[[int], None]) -> bytes:
     """Read a request's body.
 
     Args:
         chunks: The body as it arrives.
         announced: The Content-Length header, or None.
         max_bytes: Longer bodies are refused, before they are read where their length was announced.
-        seconds: Time for the whole body.
+        pace: How slowly it may arrive.
         take: Called with the size of every chunk before it is kept; raises Problem to refuse it.
 
     Raises:
@@ -50,25 +64,32 @@ async def read_body(
     if announced is not None and announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
+    begun = time.monotonic()
     try:
-        async with asyncio.timeout(seconds):
-            async for chunk in chunks:
-                if len(body) + len(chunk) > max_bytes:
-                    raise too_large
-                take(len(chunk))
-                body += chunk
+        while True:
+            async with asyncio.timeout(pace.left(len(body), time.monotonic() - begun)):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return bytes(body)
+            if len(body) + len(chunk) > max_bytes:
+                raise too_large
+            take(len(chunk))
+            body += chunk
     except ClientDisconnect:  # nobody will read this; it spares the log a traceback
         raise Problem(400, "incomplete", "The connection closed before the body was complete.") from None
     except TimeoutError:
-        raise Problem(408, "too_slow", f"The request's body did not arrive within {seconds:g} s.") from None
-    return bytes(body)
+        raise Problem(
+            408,
+            "too_slow",
+            f"The request's body arrived too slowly: nothing for {pace.gap:g} s, or less than {pace.rate:g} bytes a second.",
+        ) from None
 
 
 def parse_multipart(body: bytes, content_type: str, max_files: int) -> list[Upload]:
-    """Return the files of a multipart/form-data body, in order; plain form fields are left aside.
+    """Return the files of a multipart/form-data body, in order; plain form fields are left aside. Not for the event loop: it takes time.
 
     Raises:
-        Problem: 400 for a malformed body or one without files, 413 for more than ``max_files``.
+        Problem: 400 for a malformed body or one without files, 413 for more than ``max_files``, or for 100 parts of any kind.
     """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
@@ -83,8 +104,13 @@ def parse_multipart(body: bytes, content_type: str, max_files: int) -> list[Uplo
     header: list[bytearray] = [bytearray(), bytearray()]
     disposition = bytearray()
     data = bytearray()
+    parts = 0
 
     def begin() -> None:
+        nonlocal parts
+        parts += 1
+        if parts > _MAX_PARTS:
+            raise Problem(413, "too_many_parts", f"The body has more than {_MAX_PARTS} parts; send only pictures, in several requests.")
         disposition.clear()
         data.clear()
 
@@ -150,6 +176,27 @@ def sniff(data: bytes) -> str | None:
     return None
 
 
+# Within a scan, 0xFF is followed by 0 where it is data, by 0xD0 to 0xD7 at a restart, and by 0xFF where it only fills.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_SCAN, _END = 0xDA, 0xD9
+
+
+def scans_of_jpeg(data: bytes, enough: int) -> int:
+    """Count the scans of a JPEG up to its end of image, ``enough`` + 1 at most: what follows it, such as a phone's video, is not decoded.
+
+    Thumbnails inside its metadata are passed over as their segments are.
+    """
+    scans, at = 0, 2
+    while scans <= enough and (found := _MARKER.search(data, at)) is not None:
+        kind, at = data[found.end() - 1], found.end()
+        if kind == _END:
+            break
+        scans += kind == _SCAN
+        if kind not in (0x01, 0xD8):  # these two have no length
+            at += int.from_bytes(data[at : at + 2], "big")
+    return scans
+
+
 def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     """Decode one picture: RGB uint8 ``(H, W, 3)``, 0-255, upright.
 
@@ -166,7 +213,7 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
     if kind is None:
         raise Problem(415, "unsupported_type", "Not a JPEG, PNG, WebP, GIF or BMP file, whatever its name says.")
     too_many = Problem(413, "too_many_pixels", f"The picture has more than {max_pixels:,} pixels; make it smaller.")
-    if kind == "JPEG" and data.count(b"\xff\xda") > _MAX_SCANS:
+    if kind == "JPEG" and scans_of_jpeg(data, _MAX_SCANS) > _MAX_SCANS:
         raise Problem(413, "too_many_scans", f"A JPEG with more than {_MAX_SCANS} scans; save the picture again.")
     try:
         with warnings.catch_warnings():

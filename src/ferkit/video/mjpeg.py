@@ -17,6 +17,16 @@ from .tables import columns, rows
 __all__ = ["Monitor"]
 
 _BOUNDARY = "ferkitframe"
+# No page elsewhere may embed the camera's pictures, in an element or a frame, nor learn their size.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
 _PAGE = b"""<!doctype html><html lang="en"><meta charset="utf-8"><title>ferkit webcam</title>
 <style>body{margin:0;background:#111;color:#ddd;font:16px system-ui,sans-serif;text-align:center}img{max-width:100vw;max-height:92vh}</style>
 <img src="/stream" alt="annotated camera"><p>Apparent expression, not feeling. <a style="color:#9cf" href="/latest.json">latest.json</a></p></html>
@@ -76,6 +86,8 @@ class Monitor:
                 host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
                 if host not in ("127.0.0.1", "localhost"):
                     self.send_error(403, "Only under 127.0.0.1 or localhost")
+                elif self.path != "/" and self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+                    self.send_error(403, "Another site's page may not show this camera")
                 elif self.path == "/":
                     self._answer("text/html; charset=utf-8", _PAGE)
                 elif self.path == "/latest.json":
@@ -89,9 +101,13 @@ class Monitor:
                 self.send_response(200)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
-                self.send_header("Cache-Control", "no-store")
                 self.end_headers()
                 self.wfile.write(body)
+
+            def end_headers(self) -> None:
+                for name, value in _HEADERS.items():
+                    self.send_header(name, value)
+                super().end_headers()
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing: standard error is for the user's own messages."""
@@ -101,7 +117,6 @@ class Monitor:
     def _stream(self, handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Type", f"multipart/x-mixed-replace; boundary={_BOUNDARY}")
-        handler.send_header("Cache-Control", "no-store")
         handler.end_headers()
         with self._news:
             self._viewers += 1
