@@ -71,6 +71,13 @@ class Faces:
         votes = None if self.votes is None else self.votes[keep]
         return Faces(self.images[keep], renumbered, labels, votes, self.skipped)
 
+    def faint_smiles(self) -> NDArray[np.bool_]:
+        """Return which faces at least three annotators of FER+ call happy and three neutral, bool ``(n,)``; none without votes."""
+        if self.votes is None:
+            return np.zeros(len(self), bool)
+        split = self.votes[:, [VOTE_COLUMNS.index("neutral"), VOTE_COLUMNS.index("happiness")]] >= 3
+        return np.asarray(split.all(axis=1))
+
     def majority(self) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Return which faces have a FER+ majority label (unknown and not-face removed), and the label of each face.
 

@@ -60,9 +60,12 @@ class Teacher:
         Returns:
             ``{head: float32 (n, k)}``, rows that sum to 1.
         """
+        return {head: ops.convert_to_numpy(ops.softmax(logits / self.temperature)) for head, logits in self.logits(faces).items()}
+
+    def logits(self, faces: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return the members' mean logits, ``{head: float32 (n, k)}``. Argument as above."""
         answers = [member(faces) for member in self.members]
-        mean = {head: np.mean([answer[head] for answer in answers if head in answer], axis=0) for head in self.heads}
-        return {head: ops.convert_to_numpy(ops.softmax(logits / self.temperature)) for head, logits in mean.items()}
+        return {head: np.mean([answer[head] for answer in answers if head in answer], axis=0) for head in self.heads}
 
 
 class _Member:

@@ -29,6 +29,7 @@ from .fused import with_fused_normalisation
 from .mixing import mix
 from .models import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
+from .photos import PhotoSource, Portraits
 from .recipe import Recipe, load_recipe
 from .sharpness import sharpness_aware
 from .writing import save_model, to_stderr, write_json
@@ -58,29 +59,51 @@ class Run:
 class _Batches:
     """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
 
-    def __init__(self, faces: Faces, recipe: Recipe, augment: FaceAugmentation, epoch: int, teacher: Teacher | None = None) -> None:
-        self.faces, self.recipe, self.augment, self.epoch, self.teacher = faces, recipe, augment, epoch, teacher
-        copies = np.ones(len(faces), int)
+    def __init__(
+        self,
+        faces: Faces,
+        recipe: Recipe,
+        augment: FaceAugmentation,
+        epoch: int,
+        teacher: Teacher | None = None,
+        photos: PhotoSource | None = None,
+    ) -> None:
+        self.faces, self.recipe, self.augment, self.epoch, self.teacher, self.photos = faces, recipe, augment, epoch, teacher, photos
+        copies = np.where(faces.faint_smiles(), int(recipe.training.get("faint_smiles", 1)), 1)
         for label, count in recipe.balance.items():
-            copies[faces.labels == faces.label_set.index(label)] = count
+            copies[faces.labels == faces.label_set.index(label)] *= count
         rows = np.repeat(np.arange(len(faces)), copies)
         self.order = rows[np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))]
         self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
+        self.own = recipe.batch_size - recipe.photo_places  # faces of each batch that are the data's
+        self.portraits = None if photos is None else photos.order(epoch, len(self))
 
     def __len__(self) -> int:
         # Whole batches only: a last batch of a few faces would unsettle batch normalisation.
-        return max(1, len(self.order) // self.recipe.batch_size)
+        return max(1, len(self.order) // self.own)
 
     def __getitem__(self, step: int) -> tuple[Any, dict[str, NDArray[np.float32]]]:
-        rows = self.order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
+        rows = self.order[step * self.own : (step + 1) * self.own]
         seed = int(np.random.SeedSequence((self.recipe.seed, self.epoch, step)).generate_state(1)[0] >> 1)
-        x = ops.convert_to_numpy(self.augment(self.faces.images[rows], size=self.recipe.size_at(self.epoch), seed=seed))
+        faces, taught = self.faces.images[rows], dict[str, NDArray[np.float32]]()
+        if self.photos is not None and self.portraits is not None:
+            portraits, taught = self.photos.batch(self.portraits[step], self.epoch, step)
+            faces = np.concatenate([faces, portraits])
+        x = ops.convert_to_numpy(self.augment(faces, size=self.recipe.size_at(self.epoch), seed=seed))
+        x, photographed = x[: len(rows)], x[len(rows) :]
         y = {head: target[rows] for head, target in self.targets.items()}
         if self.recipe.mix:
             x, y = mix(x, y, np.random.default_rng((self.recipe.seed, self.epoch, step)), **self.recipe.mix)
         if self.teacher is not None:
             y = {head: np.concatenate([y[head], soft], axis=1) for head, soft in self.teacher(x).items()}
+        if taught:
+            x = np.concatenate([x, photographed])
+            y = {head: np.concatenate([y[head], self._beside_teacher(taught[head])]) for head in y}
         return normalise(x, self.recipe), y
+
+    def _beside_teacher(self, taught: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return targets for the loss with a teacher: what it says of a portrait is in them already, so they count in full."""
+        return np.concatenate([taught / (1.0 - self.recipe.teaching["weight"]), np.zeros_like(taught)], axis=1)
 
 
 def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
@@ -218,6 +241,7 @@ def fit(
     resume: bool = False,
     max_minutes: float | None = None,
     log: Callable[[str], None] | None = None,
+    photos: Portraits | None = None,
 ) -> Run:
     """Train a recipe.
 
@@ -232,6 +256,7 @@ def fit(
         resume: Continue from ``out/checkpoint.npz`` if it is there.
         max_minutes: Stop cleanly after the epoch that passes this many minutes.
         log: Called with one line per epoch; standard error by default.
+        photos: Portraits for a recipe with ``[photos]``, as :func:`ferkit.train.photos.read_portraits` reads them.
 
     Raises:
         InputError: ``out`` already holds a run and ``resume`` is False, the checkpoint is of another recipe, or the recipe
@@ -244,6 +269,9 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
     recipe = _trainable(recipe, data, log)
+    if bool(recipe.photos) != (photos is not None):
+        wrong = "needs photos: type --photos FOLDER" if recipe.photos else "has no [photos] and would ignore --photos: add that table"
+        raise InputError(f"Recipe {recipe.name!r} {wrong}.")
     for watch in (recipe.early_stopping, recipe.plateau):
         if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
             raise DataError(
@@ -270,11 +298,13 @@ def fit(
         model = with_fused_normalisation(model)
         if "sam" in recipe.optimizer:
             model = sharpness_aware(model, float(recipe.optimizer["sam"]))
-        _compile(model, recipe, len(_Batches(data, recipe, augment, 0)))
+        teacher = _teacher(recipe)
+        source = None if photos is None or teacher is None else PhotoSource(photos, recipe, teacher)
+        batches = partial(_Batches, data, recipe, augment, teacher=teacher, photos=source)
+        _compile(model, recipe, len(batches(epoch=0)))
         epoch, history = 0, list[dict[str, Any]]()
         if resume and checkpoint.exists():
             epoch, history = load_checkpoint(checkpoint, model, recipe)
-        batches = partial(_Batches, data, recipe, augment, teacher=_teacher(recipe))
         return _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, log)
     finally:
         keras.config.set_dtype_policy(policy)

@@ -34,7 +34,8 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "mix": ("mixup", "cutmix"),
     "teacher": ("weights", "temperature", "weight"),
-    "training": ("batch_size", "precision", "validate_every", "settle", "initial"),
+    "photos": ("share", "label_weight", "arguable", "unchecked", "temperature", "degrade"),
+    "training": ("batch_size", "precision", "validate_every", "settle", "initial", "faint_smiles"),
     "early_stopping": (*_WATCH, "restore_best"),
     "plateau": (*_WATCH, "factor", "min_learning_rate"),
     "snapshots": ("every", "keep"),
@@ -84,6 +85,7 @@ class Recipe:
     augment: dict[str, Any] = field(default_factory=dict)
     mix: dict[str, float] = field(default_factory=dict)
     teacher: dict[str, Any] = field(default_factory=dict)
+    photos: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     release: dict[str, Any] = field(default_factory=dict)
@@ -133,6 +135,7 @@ class Recipe:
             raise InputError(f"Unknown precision {self.stored!r} in [release] of recipe {self.name!r}; expected {' or '.join(STORED)}.")
         if self.teacher and not 0 < self.teaching["weight"] <= 1:
             raise InputError(f"Recipe {self.name!r}: a teacher's weight of {self.teaching['weight']}; expected more than 0, at most 1.")
+        self._check_photos()
         for table in (self.early_stopping, self.plateau):
             if table and int(table.get("patience", 0)) < 1:
                 raise InputError(f"Recipe {self.name!r}: a patience of {table.get('patience')}; expected epochs, at least 1.")
@@ -143,6 +146,28 @@ class Recipe:
             raise InputError(f'Recipe {self.name!r}: snapshots every {every!r}; expected a number of iterations, or "cycle".')
         if every == "cycle" and "cycles" not in self.optimizer:
             raise InputError(f'Recipe {self.name!r}: snapshots every "cycle" need cycles in [optimizer].')
+
+    def _check_photos(self) -> None:
+        if not self.photos:
+            return
+        settings = self.photo_settings
+        if not self.teacher or self.teaching["weight"] == 1:
+            raise InputError(
+                f"Recipe {self.name!r}: [photos] needs a [teacher] with a weight below 1, since photos' labels are only half right."
+            )
+        if "fer2013" not in [head.labels for head in self.heads] or self.size != 48:
+            raise InputError(f"Recipe {self.name!r}: [photos] needs the head 'fer2013' and faces of 48 pixels.")
+        if not 0 < self.photo_places < self.batch_size:
+            raise InputError(
+                f"Recipe {self.name!r}: a share of {settings['share']} of photos in batches of {self.batch_size}; expected some, not all."
+            )
+        _known(f"unchecked in [photos] of recipe {self.name!r}", settings["unchecked"], label_set("fer2013"))
+        shares = {key: settings[key] for key in ("label_weight", "arguable", "degrade")} | settings["unchecked"]
+        for key, value in shares.items():
+            if not 0 <= value <= 1:
+                raise InputError(f"Recipe {self.name!r}: {key} = {value} in [photos]; expected a share from 0 to 1.")
+        if not settings["temperature"] > 0:
+            raise InputError(f"Recipe {self.name!r}: a temperature of {settings['temperature']} in [photos]; expected a number above 0.")
 
     @property
     def epochs(self) -> int:
@@ -171,6 +196,16 @@ class Recipe:
     def teaching(self) -> dict[str, float]:
         """``weight`` of the teacher's answers beside the labels', and the ``temperature`` that softens them."""
         return {"weight": float(self.teacher.get("weight", 0.7)), "temperature": float(self.teacher.get("temperature", 3.0))}
+
+    @property
+    def photo_settings(self) -> dict[str, Any]:
+        """``[photos]`` with its defaults; see docs/training.md."""
+        return {"share": 0.125, "label_weight": 0.6, "arguable": 0.3, "unchecked": {}, "temperature": 1.3, "degrade": 0.5} | self.photos
+
+    @property
+    def photo_places(self) -> int:
+        """How many faces of each batch are photos."""
+        return round(float(self.photo_settings["share"]) * self.batch_size) if self.photos else 0
 
     @property
     def schedule(self) -> str:

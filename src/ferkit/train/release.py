@@ -23,6 +23,7 @@ from .evaluation import metric_rows, view_logits
 from .export import difference, export_onnx, keras_outputs
 from .fitting import fit, matching, normalise, prepare
 from .half import halve_keras, halve_onnx
+from .photos import read_portraits
 from .recipe import Recipe, load_recipe
 from .writing import save_model, write_json
 
@@ -35,6 +36,7 @@ def train(
     out: str | Path,
     *,
     ferplus: str | Path | None = None,
+    photos: str | Path | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
     licence: str = "not stated",
@@ -46,6 +48,7 @@ def train(
         data: ``fer2013.csv`` or a folder; PublicTest (``validation``) calibrates and is measured if it is there.
         out: The run's folder.
         ferplus: FER+ votes beside a csv.
+        photos: Folder of portraits for a recipe with ``[photos]``: ``labels.csv`` and ``images``.
         resume, max_minutes: As in :func:`ferkit.train.fit`.
         licence: Of the weights, for their card: an SPDX name.
 
@@ -58,16 +61,19 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     training = matching(read_faces(data, "Training", ferplus), recipe)
-    for _, reason in training.skipped:
+    portraits = None if photos is None else read_portraits(photos, CropGeometry(**recipe.crop))
+    for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
         print(f"Skipped {reason}", file=sys.stderr)
     validation = _validation(data, ferplus)
     validation = None if validation is None else matching(validation, recipe)
-    run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes)
+    run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits)
     if run.finished:
         source = Path(data).resolve().name
         name, votes = out.resolve().name, " with FER+ votes" if training.votes is not None else ""
         description = f"{source}, Training{votes}"
         count = len(training)
+        if portraits is not None and photos is not None:
+            description, count = f"{description}; {len(portraits):,} portraits ({Path(photos).resolve().name})", count + len(portraits)
         write_release(
             run.model, run.recipe, out, name, validation, run.history, count, source=source, description=description, licence=licence
         )
