@@ -18,8 +18,9 @@ from ..errors import FerkitError
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
     from ..results import Result
-    from ..video.decode import Frame, Source
     from ..video.events import Events
+    from ..video.frame import Frame
+    from ..video.sources import Source
 
 __all__ = ["video", "webcam"]
 
@@ -70,7 +71,9 @@ def video(source: str, every: float | None, start: float | None, end: float | No
     VIDEO is a file or an address. Without -o, --table, --events and --plot the rows are printed as JSON lines. If the video
     is damaged, or on Ctrl-C, what was computed so far is kept and the exit code is 1.
     """
-    from ..video.decode import Span, check_source, estimate
+    from ..video.decode import estimate
+    from ..video.frame import Span
+    from ..video.sources import check_source
 
     span = Span.of(options["fps"], every, start, end)
     check_source(source)
@@ -98,8 +101,8 @@ def webcam(source: str, port: int, **options: Any) -> None:
     INDEX is a camera's number, URL an address such as rtsp://...; a file is played at its own speed. Late frames are
     dropped, never queued. If the camera goes away the exit code is 1.
     """
-    from ..video.decode import check_source
     from ..video.mjpeg import Monitor
+    from ..video.sources import check_source
 
     camera: Source = int(source) if source.isdecimal() and not Path(source).exists() else source
     check_source(camera)

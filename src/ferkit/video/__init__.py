@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .decode import Frame as Frame
 from .decode import frames as frames
+from .frame import Frame as Frame
 
 __all__ = ["Frame", "frames"]

@@ -11,7 +11,8 @@ import numpy as np
 from .._draw import draw_faces
 from ..errors import ImageError, InputError
 from ..results import Result
-from .decode import Frame, need
+from .frame import Frame
+from .sources import need
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import ImageError
-
-if TYPE_CHECKING:
-    from .decode import Frame, Span
+from .frame import Frame, Span
 
 __all__ = ["camera_frames"]
 
@@ -19,8 +16,6 @@ __all__ = ["camera_frames"]
 def camera_frames(number: int, span: Span) -> Iterator[Frame]:
     """Yield the frames of a camera, as :func:`ferkit.frames` does. A camera has no end: losing it is an ImageError."""
     import cv2
-
-    from .decode import Frame
 
     camera = cv2.VideoCapture(number)
     try:

@@ -6,141 +6,32 @@ rates, but OpenCV moves a late start to 0 and ends a truncated or damaged file l
 
 from __future__ import annotations
 
+import heapq
 import os
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from itertools import chain
 from math import ceil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..errors import ImageError, ImageNotFoundError, InputError, MissingExtraError
+from ..errors import ImageError
+from .display import PixelShape, shown
+from .extent import missing_bytes
+from .frame import SLACK_S, Frame, Span
+from .sources import Opened, Source, check_source, is_remote, need, reason
 
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Frame", "Source", "Span", "check_source", "describe", "estimate", "frames", "is_live", "need"]
+__all__ = ["Frame", "estimate", "frames"]
 
-Source = str | os.PathLike[str] | int
-
-_ATTACHED_PICTURE = 0x400  # the cover of a music file is a video stream of one picture
-_TIMEOUT_S = 10.0
-_SHORT_S = 1.0  # a file that ends this much before its own duration was cut
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A decoded frame.
-
-    Attributes:
-        index: Its number among all frames of the video, from 0, whatever was sampled or skipped.
-        time_s: The container's presentation time, seconds; for a camera the seconds since its first frame.
-        pixels: RGB uint8 ``(H, W, 3)``, upright (rotation metadata applied).
-    """
-
-    index: int
-    time_s: float
-    pixels: NDArray[np.uint8] = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Span:
-    """Which frames are wanted, by time.
-
-    Attributes:
-        step_s: Seconds between sampled frames; 0 takes every frame.
-        start_s, end_s: First time, and the time at which to stop (exclusive); None is the source's own.
-    """
-
-    step_s: float = 0.0
-    start_s: float | None = None
-    end_s: float | None = None
-
-    @classmethod
-    def of(cls, fps: float | None = None, every: float | None = None, start: float | None = None, end: float | None = None) -> Span:
-        """Check what a user gave. Raises InputError."""
-        if fps is not None and every is not None:
-            raise InputError(
-                f"fps={fps:g} and every={every:g} say the same thing twice; give frames per second, or seconds between frames."
-            )
-        for name, value in (("fps", fps), ("every", every)):
-            if value is not None and not 0 < value < float("inf"):
-                raise InputError(f"{name}={value}; expected a number above 0.")
-        for name, value in (("start", start), ("end", end)):
-            if value is not None and not 0 <= value < float("inf"):
-                raise InputError(f"{name}={value}; expected seconds, 0 or more.")
-        if start is not None and end is not None and end <= start:
-            raise InputError(f"end={end:g} is not after start={start:g}; both are seconds of the video.")
-        return cls(1 / fps if fps else every or 0.0, start, end)
-
-    def sampler(self) -> Sampler:
-        return Sampler(self)
-
-
-class Sampler:
-    """Decides frame by frame: the first frame at or after every tick of ``step_s`` is taken."""
-
-    def __init__(self, span: Span) -> None:
-        self._span, self._tick, self._origin = span, 0, span.start_s
-
-    def takes(self, time_s: float) -> bool:
-        slack = 5e-4  # times are rounded to the container's clock
-        if self._span.start_s is not None and time_s < self._span.start_s - slack:
-            return False
-        if not self._span.step_s:
-            return True
-        if self._origin is None:
-            self._origin = time_s
-        passed = (time_s - self._origin + slack) / self._span.step_s
-        if passed < self._tick:
-            return False
-        self._tick = int(passed) + 1
-        return True
-
-    def over(self, time_s: float) -> bool:
-        return self._span.end_s is not None and time_s >= self._span.end_s
-
-
-def need(package: str, purpose: str) -> None:
-    """Raise MissingExtraError unless a package of the video extra is installed."""
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise MissingExtraError(package, "video", purpose)
-
-
-def is_live(source: Source) -> bool:
-    """Return True for a camera's number."""
-    return isinstance(source, int)
-
-
-def describe(source: Source) -> str:
-    """Return how messages name a source."""
-    return f"camera {source}" if isinstance(source, int) else os.fspath(source)
-
-
-def check_source(source: Source) -> None:
-    """Raise for what can be seen to be no video without opening it."""
-    if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int)):
-        raise InputError(f"{type(source).__name__} is no video; expected a path, an address such as rtsp://..., or a camera's number.")
-    if isinstance(source, int):
-        if source < 0:
-            raise InputError(f"Camera {source}; expected a number from 0.")
-        return
-    text = os.fspath(source)
-    if "://" in text:
-        return
-    path = Path(text)
-    if not path.exists():
-        raise ImageNotFoundError(f"{path} does not exist; expected a video file.")
-    if path.is_dir():
-        raise ImageError(f"{path} is a folder; expected a video file. For a folder of pictures type: ferkit predict {path}")
-    if path.is_file() and path.stat().st_size == 0:
-        raise ImageError(f"{path}: empty (0 bytes); expected a video file.")
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family
+# Where a packet is a frame and times are presentation times, frames can be counted without decoding them.
+_COUNTABLE_CONTAINERS = {_MP4, "matroska,webm"}
+_COUNTABLE_CODECS = {"h264", "hevc", "vp9", "av1", "mjpeg", "prores", "dnxhd", "ffv1", "png", "rawvideo"}
 
 
 def frames(
@@ -152,11 +43,13 @@ def frames(
         source: A path, an address (``rtsp://``, ``http://``, ...), or a camera's number.
         fps: Sample this many frames per second, by time; None takes every frame.
         every: Sample one frame every so many seconds, instead of ``fps``.
-        start, end: Only frames from ``start`` up to ``end`` (exclusive), seconds on the container's clock.
+        start, end: Only frames from ``start`` up to ``end`` (exclusive), seconds on the container's clock. The frames from
+            ``start`` are those of the full reading, with the same numbers, times and pixels.
 
     Yields:
-        :class:`ferkit.video.Frame`: ``index``, ``time_s``, and ``pixels``, RGB uint8 ``(H, W, 3)``. Pictures may change
-        their size in mid-stream.
+        :class:`ferkit.video.Frame`: ``index``, ``time_s``, and ``pixels``, RGB uint8 ``(H, W, 3)``, as a player shows them:
+        pixels that are not square are made so, turned and mirrored pictures are set upright. Pictures may change their size
+        in mid-stream.
 
     Raises:
         InputError: Arguments that contradict themselves.
@@ -172,152 +65,231 @@ def frames(
 
         return camera_frames(source, span)
     need("av", "Reading video")
-    return _decoded(os.fspath(source), span)
+    name = os.fspath(source)
+    from .animation import animation_frames, is_animation
+
+    return animation_frames(name, span) if is_animation(name) else _decoded(name, span)
 
 
 def estimate(source: Source, span: Span) -> int | None:
     """Return about how many frames a source will give, or None if it does not say. For progress bars only."""
-    if isinstance(source, int):
+    from .animation import is_animation
+
+    if isinstance(source, int) or is_animation(os.fspath(source)):
         return None
     need("av", "Reading video")
-    with _opened(os.fspath(source)) as (container, stream):
+    with Opened(os.fspath(source)) as (container, stream):
         if container.duration is None or container.duration <= 0:
             return None
         first = _start(container)
         seconds = container.duration / 1e6
         begin, until = max(first, span.start_s or first), min(first + seconds, span.end_s or float("inf"))
         rate = 1 / span.step_s if span.step_s else 0.0
-        own = float(stream.average_rate or stream.guessed_rate or 0)
+        own = float(stream.average_rate or stream.guessed_rate or 25)
         rate = min(rate, own) if rate and own else rate or own
         return max(1, ceil((until - begin) * rate)) if rate else None
-
-
-class _opened:  # noqa: N801 - used like a function
-    """Open a container and find its pictures, with errors that say what is wrong with the file."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> tuple[InputContainer, VideoStream]:
-        import av
-
-        remote = "://" in self._name
-        try:
-            # The prefix keeps FFmpeg from reading a file's name as one of its own protocols.
-            self._container = av.open(self._name if remote else "file:" + self._name, timeout=_TIMEOUT_S if remote else None)
-        except PermissionError as error:
-            raise ImageError(f"{self._name} cannot be read: {error.strerror}.") from error
-        except (av.FFmpegError, OSError) as error:
-            what = "does not answer as a video" if remote else "not a video that FFmpeg can read, or cut before its table of contents"
-            raise ImageError(f"{self._name}: {what} ({_reason(error)}).") from error
-        try:
-            return self._container, self._pictures(self._container)
-        except BaseException:
-            self._container.close()
-            raise
-
-    def _pictures(self, container: InputContainer) -> VideoStream:
-        streams = [s for s in container.streams.video if not int(s.disposition) & _ATTACHED_PICTURE]
-        if not streams:
-            other = ", ".join(sorted({s.type for s in container.streams})) or "no stream at all"
-            raise ImageError(f"{self._name}: no pictures in this file ({other}); expected a video.")
-        if streams[0].codec_context is None:
-            raise ImageError(f"{self._name}: this FFmpeg has no decoder for its codec; convert the video to H.264 first.")
-        # Threads over slices and frames; one decoder thread of our own feeds them.
-        streams[0].thread_type = "AUTO"
-        return streams[0]
-
-    def __exit__(self, *_: object) -> None:
-        self._container.close()
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _start(container: InputContainer) -> float:
     return (container.start_time or 0) / 1e6
 
 
-def _decoded(name: str, span: Span) -> Iterator[Frame]:
-    import av
+class _Shot(NamedTuple):
+    """A decoded picture and when it is shown; ``stamp`` is its time on the stream's own clock."""
 
-    sampler = span.sampler()
-    index, damaged, last, ended, interrupted = 0, 0, None, False, ""
-    with _opened(name) as (container, stream):
-        rate = float(stream.average_rate or stream.guessed_rate or 25)
-        index, key = _skip(container, stream, span)
-        packets = container.demux(stream)
-        while not ended:
+    picture: av.VideoFrame
+    stamp: int | None
+    time_s: float
+    duration_s: float | None
+
+
+class _Reader:
+    """Decodes the pictures of an open container, in the order in which they are shown, and keeps account of what failed."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container, self._stream = container, stream
+        self._rate = float(stream.guessed_rate or stream.average_rate or 25)  # of a raw stream the average is FFmpeg's default
+        self.pixel_shape = PixelShape(stream)
+        # AVI has times of decoding only: the pictures are shown at the same times, sorted.
+        self._sorts = container.format.name == "avi"
+        self._waiting: list[int] = []
+        self._repeats: deque[int] = deque()
+        self._base_s, self._since = 0.0, 0
+        self.packets, self.damaged, self.interrupted = 0, 0, ""
+        self.last_s: float | None = None
+        self.end_s = 0.0
+
+    def shots(self) -> Iterator[_Shot]:
+        before = None
+        for packet in self._packets():
+            for picture in self._decoded(packet):
+                stamp = heapq.heappop(self._waiting) if self._waiting else picture.pts
+                yield from self._again(before, stamp)
+                before = picture
+                yield self._shot(picture, stamp)
+        yield from self._again(before, float("inf"))
+
+    def _packets(self) -> Iterator[av.Packet[VideoStream] | None]:
+        """Yield packets, and None after the last one. An empty packet says "the same picture again" and reaches no decoder."""
+        import av
+
+        packets = self._container.demux(self._stream)
+        while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 break
             except (av.FFmpegError, OSError) as error:
-                interrupted = _reason(error)
+                self.interrupted = reason(error)
                 break
-            try:
-                decoded = packet.decode()
-            except av.FFmpegError:
-                damaged += 1
-                continue
-            for picture in decoded:
-                if key is not None and picture.pts is not None and picture.pts < key:
-                    continue  # belongs to the group of pictures before, and is counted there
-                time_s = picture.time
-                if time_s is None:  # raw streams carry no clock
-                    time_s = index / rate
-                if sampler.over(time_s):
-                    ended = True
-                    break
-                last = time_s
-                if sampler.takes(time_s):
-                    yield Frame(index, float(time_s), _upright(picture))
-                index += 1
-        duration = container.duration
-        finish = None if duration is None or duration <= 0 else _start(container) + duration / 1e6
-    if ended:
-        return
-    if interrupted:
-        where = "at its beginning" if last is None else f"after {last:.3f} s"
-        raise ImageError(f"{name}: the stream broke off {where} ({interrupted}); what came before is complete.")
-    if last is None:
-        raise ImageError(f"{name}: no frames could be decoded" + (f"; {damaged} packets are damaged." if damaged else "."))
-    if finish is not None and last < finish - max(_SHORT_S, 3 / rate) and "://" not in name:
-        raise ImageError(f"{name}: truncated; the file says {finish:.3f} s and ends after {last:.3f} s. What came before is complete.")
-    if damaged:
-        raise ImageError(f"{name}: {damaged} damaged packets were skipped; the frames in them are missing.")
+            if packet.size:
+                self.packets += 1
+                yield packet
+            elif packet.pts is not None:
+                self._repeats.append(packet.pts)
+        yield None
+
+    def _decoded(self, packet: av.Packet[VideoStream] | None) -> list[av.VideoFrame]:
+        import av
+
+        stamp = None if packet is None or not self._sorts else packet.dts if packet.pts is None else packet.pts
+        if stamp is not None:
+            heapq.heappush(self._waiting, stamp)
+        try:
+            return self._stream.decode(packet)
+        except av.FFmpegError:
+            self.damaged += packet is not None
+            if stamp is not None:
+                self._waiting.remove(stamp)
+                heapq.heapify(self._waiting)
+            return []
+
+    def _again(self, picture: av.VideoFrame | None, until: float | None) -> Iterator[_Shot]:
+        while self._repeats and until is not None and self._repeats[0] < until:
+            stamp = self._repeats.popleft()
+            if picture is not None:
+                yield self._shot(picture, stamp)
+
+    def _shot(self, picture: av.VideoFrame, stamp: int | None) -> _Shot:
+        clock = picture.time_base or self._stream.time_base
+        if stamp is not None and clock is not None:
+            self._base_s, self._since = float(stamp * clock), 0
+        time_s = self._base_s + self._since / self._rate  # raw streams carry no clock
+        self._since += 1
+        duration_s = float(picture.duration * clock) if picture.duration and clock else None
+        self.last_s = time_s
+        self.end_s = max(self.end_s, time_s + (duration_s or 1 / self._rate))
+        return _Shot(picture, stamp, time_s, duration_s)
+
+    def finish_s(self) -> float | None:
+        """Return when the file says that its pictures end, or None."""
+        stream, container = self._stream, self._container
+        if stream.duration and stream.time_base:
+            return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+        return None if not container.duration or container.duration < 0 else _start(container) + container.duration / 1e6
+
+    def all_came(self) -> bool:
+        """Tell whether every picture that the file announces was there."""
+        announced, finish = self._stream.frames, self.finish_s()
+        if self._container.format.name == "avi" or (self._container.format.name == _MP4 and not announced):
+            return 0 < announced <= self.packets  # FFmpeg works out the duration from what is there
+        return 0 < announced <= self.packets or (finish is not None and self.end_s >= finish - 0.5 / self._rate)
 
 
-def _skip(container: InputContainer, stream: VideoStream, span: Span) -> tuple[int, int | None]:
-    """Seek to the last key frame before ``start``; return the number of the frame there, and its own time stamp.
+def _decoded(name: str, span: Span) -> Iterator[Frame]:
+    sampler = span.sampler()
+    with ExitStack() as stack:
+        reader, index, shots = _begun(stack, name, span)
+        for shot in shots:
+            if sampler.over(shot.time_s):
+                return
+            pixel_shape = reader.pixel_shape.of(shot.picture)
+            if sampler.takes(shot.time_s):
+                yield Frame(index, shot.time_s, shown(shot.picture, pixel_shape), shot.duration_s)
+            index += 1
+        _check_end(name, reader)
+
+
+def _begun(stack: ExitStack, name: str, span: Span) -> tuple[_Reader, int, Iterator[_Shot]]:
+    """Open a video for reading from ``span.start_s`` on; return the reader, the number of the next shot, and the shots.
+
+    It begins with the last key frame before, if that can be found, counted and decoded for certain; else with the first
+    frame: transport and program streams, raw streams and animations have no index that can be relied on.
+    """
+    key = _key_frame_before(name, span)
+    if key is not None:
+        stamp, index = key
+        container, stream = stack.enter_context(Opened(name))
+        container.seek(stamp, stream=stream, backward=True)
+        reader = _Reader(container, stream)
+        shots = reader.shots()
+        first = next((shot for shot in shots if shot.stamp is None or shot.stamp >= stamp), None)
+        if first is not None and first.stamp == stamp and _stands_alone(first.picture):
+            return reader, index, chain([first], shots)
+    reader = _Reader(*stack.enter_context(Opened(name)))
+    return reader, 0, reader.shots()
+
+
+def _stands_alone(picture: av.VideoFrame) -> bool:
+    """Tell whether decoding may begin here. Interlaced pictures may take two packets each, which spoils the count."""
+    from av.video.frame import PictureType
+
+    return picture.key_frame and picture.pict_type == PictureType.I and not picture.is_corrupt and not picture.interlaced_frame
+
+
+def _key_frame_before(name: str, span: Span) -> tuple[int, int] | None:
+    """Return the time stamp and the number of the last key frame before ``span.start_s``, or None if they cannot be told.
 
     Frames are counted by reading packets without decoding them, because a number made from the time and the frame rate
-    is wrong where the rate varies. It takes one integer per frame that is skipped.
+    is wrong where the rate varies.
     """
     import av
 
-    if span.start_s is None or stream.time_base is None or "://" in container.name.removeprefix("file:"):
-        return 0, None
-    goal = int(span.start_s / stream.time_base)
-    stamps: list[int] = []
-    key = None
-    try:
-        for packet in container.demux(stream):
-            if packet.pts is None or packet.dts is None:
-                continue
-            if packet.dts > goal:
-                break
-            stamps.append(packet.pts)
-            if packet.is_keyframe and packet.pts <= goal:
-                key = packet.pts
-    except av.FFmpegError:
-        key = None  # damaged before the start: decode from the beginning, which tells the user
-    container.seek(key if key is not None else stream.start_time or 0, stream=stream, backward=True)
-    return (0, None) if key is None else (sum(stamp < key for stamp in stamps), key)
+    if span.start_s is None or is_remote(name):
+        return None
+    with Opened(name) as (container, stream):
+        codec = stream.codec_context.codec.canonical_name
+        if container.format.name not in _COUNTABLE_CONTAINERS or codec not in _COUNTABLE_CODECS or stream.time_base is None:
+            return None
+        goal = int((span.start_s - 2 * SLACK_S) / stream.time_base)
+        key, index, later = None, 0, list[int]()  # later: the stamps of what is shown after the key frame
+        try:
+            for packet in container.demux(stream):
+                if not packet.size and packet.dts is None:
+                    break  # the end
+                if not packet.size or packet.pts is None or packet.is_corrupt:
+                    return None
+                if packet.is_discard:
+                    continue  # cut away by an edit list: decoded, not shown
+                if packet.dts is not None and packet.dts > goal:
+                    break
+                later.append(packet.pts)
+                if packet.is_keyframe and packet.pts <= goal:
+                    key = packet.pts
+                    index += sum(stamp < key for stamp in later)
+                    later = [stamp for stamp in later if stamp >= key]
+        except av.FFmpegError:
+            return None  # damaged before the start: decode from the beginning, which tells the user
+        return None if key is None else (key, index + sum(stamp < key for stamp in later))
 
 
-def _upright(picture: av.VideoFrame) -> NDArray[np.uint8]:
-    pixels: Any = picture.to_ndarray(format="rgb24")
-    turns = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else np.ascontiguousarray(pixels)
+def _check_end(name: str, reader: _Reader) -> None:
+    """Raise for a video that ended otherwise than it should have."""
+    if reader.interrupted:
+        where = "at its beginning" if reader.last_s is None else f"after {reader.last_s:.3f} s"
+        raise ImageError(f"{name}: the stream broke off {where} ({reader.interrupted}); what came before is complete.")
+    if reader.last_s is None:
+        raise ImageError(f"{name}: no frames could be decoded" + (f"; {reader.damaged} packets are damaged." if reader.damaged else "."))
+    if not is_remote(name):
+        _check_length(name, reader)
+    if reader.damaged:
+        raise ImageError(f"{name}: {reader.damaged} damaged packets were skipped; the frames in them are missing.")
+
+
+def _check_length(name: str, reader: _Reader) -> None:
+    lacking = missing_bytes(name)
+    if not lacking or reader.all_came():
+        return
+    finish = reader.finish_s()
+    says = f"{lacking} bytes are missing" if finish is None else f"the file says {finish:.3f} s"
+    raise ImageError(f"{name}: truncated; {says} and ends after {reader.last_s:.3f} s. What came before is complete.")

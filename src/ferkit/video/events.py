@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..results import Result
-from .decode import Frame
+from .frame import Frame
 
 __all__ = ["Event", "Events", "Person"]
 

@@ -11,9 +11,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..results import Face, Result
-from .decode import Frame, Source, describe, frames, is_live, need
+from .decode import frames
+from .frame import Frame
 from .overlap import latest, overlap, paced
 from .smoothing import Smoother
+from .sources import Source, describe, is_live, need
 from .tracks import Track, Tracker
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import Any
 from .._draw import draw_faces
 from ..errors import InputError
 from ..results import Result
-from .decode import Frame
+from .frame import Frame
 from .tables import columns, rows
 
 __all__ = ["Monitor"]

@@ -10,7 +10,8 @@ from typing import IO, Any, Protocol
 
 from ..errors import InputError
 from ..results import Face, Result
-from .decode import Frame, need
+from .frame import Frame
+from .sources import need
 
 __all__ = ["SUFFIXES", "Table", "columns", "open_table", "rows"]
 

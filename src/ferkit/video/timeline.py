@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..labels import LabelSet
 from ..results import Result
-from .decode import Frame
+from .frame import Frame
 
 __all__ = ["Timeline"]
 

@@ -1,0 +1,46 @@
+"""Moving pictures that FFmpeg does not decode and Pillow does: WebP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import ImageError
+from .extent import missing_bytes
+from .frame import Frame, Span
+
+__all__ = ["animation_frames", "is_animation"]
+
+
+def is_animation(name: str) -> bool:
+    """Return True for a WebP file, one picture or many."""
+    if not Path(name).is_file():
+        return False
+    with open(name, "rb") as file:
+        head = file.read(12)
+    return head[:4] == b"RIFF" and head[8:] == b"WEBP"
+
+
+def animation_frames(name: str, span: Span) -> Iterator[Frame]:
+    """Yield the frames of an animation once through, as :func:`ferkit.frames` does; the first is at 0 s."""
+    sampler, time_s, index = span.sampler(), 0.0, 0
+    try:
+        with Image.open(name) as picture:
+            for index in range(getattr(picture, "n_frames", 1)):
+                picture.seek(index)
+                picture.load()
+                duration_s = float(picture.info.get("duration", 0)) / 1000
+                if sampler.over(time_s):
+                    return
+                if sampler.takes(time_s):
+                    yield Frame(index, time_s, np.asarray(picture.convert("RGB"), np.uint8), duration_s or None)
+                time_s += duration_s
+    except GeneratorExit:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds
+        lacking = missing_bytes(name)
+        what = f"truncated; {lacking} bytes are missing" if lacking else f"damaged ({error})"
+        raise ImageError(f"{name}: {what}. {index} frames could be read before.") from error

@@ -1,0 +1,38 @@
+"""A second of grey in Ogg/Theora, deflated, in base 85: PyAV decodes Theora and does not encode it.
+
+Made with: ffmpeg -f lavfi -i color=gray:s=32x32:r=30 -t 1 -pix_fmt yuv420p -c:v libtheora -q:v 3 grey.ogv
+"""
+
+THEORA = (
+    "c-p0xc{r5)8pjQ?i?LQhgOVjogviT?8H8rWQX^t8m^6%?l6?yinIx6hk`P`a`#NZ7geXZ;X0j!P5GCb2(>SND>zwPnf4tx8d48Yg{@vgEzJAa4$M2-4rwtoB"
+    "+qUpYL7PmLaJ?1>DMtl*;e7qE9PA*#0eJTPJOIf6C+Ob?8=D#BB(n?K?_HRQgZ|~`b{cN|rmNAcmV!Xm5*zGs<fz(V9W|(i2GcGJoH!phUw53p0g!Y9lA1r0"
+    "`_AKCS#>ciwDlicZ|wKpRa<IqAsldP2AYb_DuVDpQ(cAQAUsC@SqPX=Y2%ssXwzO~GxX@0^E1kyz3$r{6jf4i5dIN%H1~>!4R2_*ozk_-3NgER!jDO(aTUU%"
+    "TI`j@csX4mz{FmG1ojT2BwcZdv1#ov)pROWy(gAbH{kl0eR8dF^x;g?e4*KEISnH?jqH^D=p5ZlGsxA%u8vXqIjvp%RM&i?t8h7CV1n|<MOBO^Hrl9a>7R;1"
+    "`2>N%kb{E^Fa(7%qSJv8g+ekwU?@No2+SN&C<v5A*7!?o6fy{wL8bup5L8D;6@3T@J31%~5EM%u8tMQ;fr!Bvf<==%h5!O10N`TiCx_Uo@<B1Nnu8Py16o+v"
+    "MFi?&VzX?b7+~zPBS9Pth^tKzd?auvMl*1SM51_?80U0wNOpp4JatWx3my#pr-DFG8To)9Ff0@KDD2NLpEdryz!2=Rv9U1>0*jGj5*s68%;YjN`g_5^keD@X"
+    "ZEYw7Rdj&K=)wd5+J{$}(ccS-`iFu555O-vgS?H7Z47N=Xd6S@U~Gf24F(tthWX`pf>>aOupozG0gYk-jbZ_v!9r%iHu6Cr5G=ZrJ(`8sZE$Xb6T|{1hy^Zo"
+    "7I?P7!xnzlG4Rsa@ehXTl~sE@6vN}CI-ZMO^zSomO4Ff4OpBPbc91hSo};z;DygG!ypK9QN?T?RU~BISrk0^wzJ&<U^po&8PAOzg^$bM9edKxfmI(g^*Heg^"
+    "Fh$;VJ2P1FOeuiM?ikIir?F$l<{KfD-Vrz7TZYL?Eg~!Rn~KuKGDEXylWz9+BOW$L@3!5CAc(c-3u2$hea-Sl3&@Lz+y1$Pkg8KVlv8=y6t+@K%l(BKO!RY|"
+    "7a({k0V?TF9czmz<hrk3=4V?H&x)=!seDvTCmHM%T@+1wo7fyQvE|;qJgUU~fKoHBpQdW>CKT112EStRlvcYne7EuC-qYc-ikwerHKB*-n(yC9*mF9#(MZe`"
+    "Z-q?D2d-h$EsoKzmv|fFK5U$EsURM>ZWTxc%~&tmnMEnQm>+MoK9GG*aNq$}WLSq^MbMBcgNPuOWoGRdy6yh3&^exzLZjUsL)>l%5Ki=4I4?U#Fg?gqNu<tW"
+    "OiAeq&aXls+QXM_q;};SZn)R&Nk+=YVK7ZAAI)bX#^OvGtKK=duUqrq_>%D?NF1$N?tJjlV$|5>trx|iaJj3vF0t`3HT`FyF8uSDlBoAGQsGVc)+%T2_y;Gg"
+    "l1!c=z81qpXCwzIDTyoh{0PajgM8=kUc~8LRw`o(D~_o;eR~=c)~=C8yXo?;*17%IJ!?)V-nPA`sW^BD+aRQ`&39l8Bj+vnaaM)u;W9mZ!M$NCJ-O7OlWk*7"
+    "Lv(7~dra+Cr)ot2h@s+oxi!;(AJfjTlgobStG{`>+e=k^{B_hhO9G;rCTg96IU3i!5pSE?s5c<G>9Z3YM-{AHbJ8a}6-i|eh=fVV@+hO>i~Psel#W%nUG7mU"
+    "I37Uk+k<@N?2)bVL#*MJYkz@)d)(8H6+Jq)ztK0IlVXyHTYlL{Tje5sFW$RjR$eoVTRN0KYBoRbbvkVy7Wc7_Oh?Nh1&gyWTJezx?#9rXt~SJo3e;0}ig&>m"
+    "iE*+B;a!mD?61u>KOEl?*|sx&H)Cuf&C>M;$WBqt@`l?K*Mg91P0+GrKvFNL?g3scr1Cq?wam=EHP4@0s8B}jJI>Q|Id}@2q(vxy*;{xp-nJf;3m=<Kt-r*}"
+    "kr@9$%<4-r6|b-7uof7eq>QFtfJ&XC6$fG?gQfEAYYiTHHOZXVm%G)-Ep+6y!HlAURY?L@P>PaWM!@lVSgq=dva_QOvcg}xr26U&^$~w*rl>f2%?TgK#v2r}"
+    "-%O>~IJ9xh%GTc!6cZ7t%XJR#q$4E5r!hE-(+`4p!XNY5$u=c`0%W8{F!)fBVnX>%M4n>WkU;@)<GtP9YC-1Io$en?!I$9?(%8;dd~_c-fw$aGzS<yb1tuSi"
+    "ak-i2daLH>wN+E!?A=9AHt3$(s+`_oy3bwvxu)fGewuVsa`i()8F_=ub%`s36_O>pwfbH;p0+ad5+Aierc9O|mCgJX=&LJ^)@zTO*|q#f4WzJrP+*8_tjJ0&"
+    "V|osUd*h=tz7pRKl0d!&^)6ktQXvEm9FuK!gW=p4FO;CaxSDA{S22Ikn{=ij=v@SMkILpLmpsz_W*G9#T@7yU0($+uH%TXG0{yiXPtV_AY$YlU!>h@y7RV*="
+    "s>0ch6i8j^O;7b7l%v*7F%$Pg$&zlpcDf4c78F8hR=;NV)LIfMfbH{g`iMPzv7(2hB=KE7&rG<yJXP}AVSFwJ!LRv8f%Lr-2&tq2<GGZ+-LCjtf>-@ZaU-<e"
+    "0u^t*^(FqH)uvcFR;#dtca#{J-E}b)vx0FkF|!yWxGg>&8CEW8c-+pe!Mw3+TDHzh5%Vtups+?l@}sa@c4lxh3%n*FpkQ5<2w9;A_o{!C`P}{XV)-dHK4|;u"
+    "CZ#z4+#+aS-&2pV$JfE~3!OFU7j(b*H4Z+cL5m5sBsi}+qW5N!&>!VhdG+-YOOayoe#i2TUba)<IT=|~O`bqC@Np0@T2CZI)vqsdO|H&I17#Zd*LC_8ymp?%"
+    "ZHSbaoIF&4op9t4(anmdz4*RhXO43>4q()k?K<1=SR&_}=3_VRv!5*Pjl@JT-$c>Cu`o#6l+f!coN(S_@dc$)jzna-=yD~+S$g6S(#32)9$MEpooe-_dD8~D"
+    "IBQQakWV3z?)VsQw#swK6L1IccTR~8Q7{-uWNC?fctgwKoMQhgwLQFhD+)OJ-=xnjMqTMeJliPCXum3)6#}LvcTU~!&Z!&j^f<lc3u`$W^I|KcC!Q2z*QM&<"
+    "K`8T(e1cHY+lSyQvq0rGzn5c2NQgJ?=P$-aP7*B1_`F_;CyWnA#L-cynA4LHG{?(X)`a_838!oNnnol)&xz6?!pCZ@V1fgYiW&-{z~_tc?`h^+=aV;$9FV@S"
+    "v)$TEu$H+*a_6@)8@5kRI+H5K$vtHQlW{gEp}Q?#jNti@gTO~&c>s51-A8tvnoRo<Bn$^#Kcor#B>W56t6TonwMTfuqh5=cO0*K^$#XR0XJ2D~E`CPx$(wh|"
+    "N}+E%kN9M6#*4*<(jZAuL_GnbXU6&Y1<Nll5a0X@+fS&3DVM=NWgZ8!(F1qUpUAy@F`o0OGJS0t5pmsq+0ORLq(Xumi1H5FamVz*UyYiRPO=|+)4r=#OqG?2"
+    "qltMXAdw}@XPN|DFI@Nd+g@r*+p5z`Y1svSw}iXuj_rS99JzDjX#%@ai}5*i)f0x?k#g^ZW@mftRLf;ik`)XiqS@Ij;3my;+~Qvso*BeodS5*I0%s@^zV9;*"
+    "jL6c+xvtW$NvIe$DK5D7D0+1@crwqpSw70=kl}9EXNNr`bG-vw%>|9cPTHTcDB=i{0WIU!t!umszo!yCvs#*og(Z)K3l(@xN2*$KOlB_`ZctrbojL~88hl^g"
+    "Z%g_=Z;!RtG5T$<!`wbyP`kth;uFa@k0|)_&JGPWmg~fCE)IZm;ei7DzcxzSE+dX#E>3`4d+6i;qt|b)9RNvYb0h!Ni_?hfmy3C+F!8MZ_g?=3iqKB<"
+)
