@@ -30,6 +30,7 @@ FLOORS = {
     "video": 5,
     "serve": 5.5,
     "batch": 5,
+    "doctor": 3,
     "_commands": 6,
     "cli": 6.5,
     "__main__": 7,

@@ -248,6 +248,7 @@ def train(
 
 
 from ._commands.detector import train_detector  # noqa: E402 - these cost no more than click; their own imports are inside
+from ._commands.doctor import doctor  # noqa: E402
 from ._commands.ensemble import ensemble  # noqa: E402
 from ._commands.evaluate import evaluate  # noqa: E402
 from ._commands.export import export  # noqa: E402
@@ -258,5 +259,5 @@ from ._commands.serve import serve  # noqa: E402
 from ._commands.video import video, webcam  # noqa: E402
 from ._commands.weights import weights_group  # noqa: E402
 
-for command in (ensemble, evaluate, export, finetune, prepare, push, serve, train_detector, video, webcam, weights_group):
+for command in (doctor, ensemble, evaluate, export, finetune, prepare, push, serve, train_detector, video, webcam, weights_group):
     main.add_command(command)
