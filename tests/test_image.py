@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import os
 import struct
+import threading
+import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +202,243 @@ def test_max_pixels() -> None:
         load_image(encoded(Image.fromarray(RED)), max_pixels=50)
     with pytest.raises(ImageError, match="12x8"):
         load_image(RED, max_pixels=50)
+
+
+def photo_with_exif(*entries: tuple[int, int, int, bytes], order: str = "<") -> bytes:
+    """A red JPEG of 64x32 whose EXIF says "turn me" (orientation 6) beside other entries: tag, type, count, value."""
+    rows = sorted([(0x112, 3, 1, struct.pack(f"{order}H", 6)), *entries])
+    at, data = 8 + 2 + 12 * len(rows) + 4, b""
+    directory = struct.pack(f"{order}H", len(rows))
+    for tag, kind, count, value in rows:
+        if len(value) > 4:
+            directory += struct.pack(f"{order}HHII", tag, kind, count, at + len(data))
+            data += value
+        else:
+            directory += struct.pack(f"{order}HHI", tag, kind, count) + value.ljust(4, b"\0")
+    head = b"II*\0\x08\0\0\0" if order == "<" else b"MM\0*\0\0\0\x08"
+    exif = b"Exif\0\0" + head + directory + b"\0\0\0\0" + data
+    jpeg = encoded(Image.new("RGB", (64, 32), (200, 0, 0)), "JPEG")
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
+VALUES = {
+    1: b"\x01",
+    2: b"72.\0",
+    3: b"\0\1",
+    4: b"\xff" * 4,
+    5: b"\0" * 8,
+    6: b"\xfb",
+    7: b"odd\0",
+    9: b"\xfb" * 4,
+    10: b"\xfb" * 8,
+    12: b"\x7f" * 8,
+}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", VALUES)
+@pytest.mark.parametrize("tag", [0x100, 0x106, 0x10F, 0x11A, 0x11B, 0x128, 0x132, 0x8298, 0x8769, 0x8825, 0x9286, 0xA005, 0xFFFF])
+def test_orientation_needs_one_tag_only(tag: int, kind: int, order: str) -> None:
+    value = VALUES[kind]
+    assert load_image(photo_with_exif((tag, kind, len(value) if kind in (2, 7) else 1, value), order=order)).shape == (64, 32, 3)
+
+
+@pytest.mark.parametrize("how", ["thumbnail", "long list", "offset beyond the end", "twice"])
+def test_orientation_of_an_exif_that_is_damaged_elsewhere(how: str) -> None:
+    entries = {
+        "thumbnail": [(0x201, 4, 1, b"\xff\xff\xff\x7f"), (0x202, 4, 1, b"\xff\xff\xff\x7f")],
+        "long list": [(0x9000 + i, 7, 8, b"12345678") for i in range(300)],
+        "offset beyond the end": [(0x8769, 4, 1, b"\xff\xff\xff\x7f"), (0x8825, 4, 1, b"\0\xff\xff\x7f")],
+        "twice": [(0x112, 3, 1, b"\x06\0")],
+    }[how]
+    assert load_image(photo_with_exif(*entries)).shape == (64, 32, 3)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(1, b"\x06"), (4, b"\x06\0\0\0"), (5, struct.pack("<II", 6, 1)), (3, b"\x06\0")])
+def test_orientation_of_another_type(kind: int, value: bytes) -> None:
+    data = photo_with_exif()
+    entry = struct.pack("<HHI", 0x112, 3, 1) + b"\x06\0\0\0"
+    assert entry in data
+    if len(value) > 4:  # far away, in the place of the next directory's offset and after it
+        data = photo_with_exif((0xFFFE, kind, 1, value))
+        at = data.index(struct.pack("<HHI", 0xFFFE, kind, 1)) + 8
+        data = data.replace(entry, struct.pack("<HHI", 0x112, kind, 1) + data[at : at + 4])
+    else:
+        data = data.replace(entry, struct.pack("<HHI", 0x112, kind, 1) + value.ljust(4, b"\0"))
+    assert load_image(data).shape == (64, 32, 3)
+
+
+def test_a_pil_image_with_an_odd_exif_is_read_too() -> None:
+    picture = Image.open(io.BytesIO(photo_with_exif((0x10F, 5, 1, struct.pack("<II", 1, 1)))))
+    assert load_image(picture).shape == (64, 32, 3)
+    closed = Image.open(io.BytesIO(encoded(Image.fromarray(RED))))
+    closed.close()
+    with pytest.raises(ImageError, match="PIL image"):
+        load_image(closed)
+
+
+class Broken(Image.Image):
+    """A picture whose decoder raises what it is told to."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self._size, self._mode, self.error = (8, 8), "RGB", error
+
+    def load(self) -> None:
+        raise self.error
+
+
+KINDS = [
+    struct.error,
+    AttributeError,
+    RuntimeError,
+    NotImplementedError,
+    KeyError,
+    AssertionError,
+    RecursionError,
+    MemoryError,
+    UserWarning,
+]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, ZeroDivisionError, UnicodeError, ArithmeticError, StopIteration, zlib.error])
+def test_whatever_a_decoder_raises_is_an_image_error(kind: type[Exception]) -> None:
+    with pytest.raises(ImageError) as caught:
+        load_image(Broken(kind("inside")))
+    assert isinstance(caught.value.__cause__, kind)
+
+
+def test_stopping_is_no_image_error() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        load_image(Broken(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("cut", [0, 100, 374])
+def test_damaged_avif(cut: int) -> None:
+    from PIL import features
+
+    if not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    picture = Image.effect_mandelbrot((96, 96), (-3, -2.5, 2, 2.5), 100).convert("RGB")
+    data = bytearray(encoded(picture, "AVIF"))
+    data[-80:-10] = bytes(70)
+    with pytest.raises(ImageError):
+        load_image(bytes(data[: len(data) - cut]))
+
+
+def test_two_thousand_damaged_files() -> None:
+    """Every format that Pillow opens; benchmarks/results/fuzz_images.json has the long run."""
+    path = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz_images.py"
+    spec = importlib.util.spec_from_file_location("fuzz_images", path)
+    assert spec is not None
+    assert spec.loader is not None
+    fuzz = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzz)
+    assert len(fuzz.seeds()) >= 40
+    found = Counter(fuzz.outcome(data) for _, _, data in fuzz.cases(2000, seed=19))
+    assert set(found) == {"image", "ImageError"}, found
+    assert min(found.values()) > 200
+
+
+def test_file_objects(tmp_path: Path) -> None:
+    path = tmp_path / "red.png"
+    Image.fromarray(RED).save(path)
+    with path.open("rb") as file:
+        for given in (file, io.BytesIO(path.read_bytes()), zipped(tmp_path, path)):
+            assert np.array_equal(load_image(given), RED)
+    written = io.BytesIO()
+    Image.fromarray(RED).save(written, "PNG")  # which leaves it at its end
+    assert np.array_equal(load_image(written), RED)
+
+
+def zipped(folder: Path, path: Path) -> object:
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(path, "red.png")
+    return zipfile.ZipFile(folder / "a.zip").open("red.png")
+
+
+def test_file_objects_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    with (tmp_path / "a.txt").open() as file, pytest.raises(InputError, match="expected bytes"):
+        load_image(file)
+    with pytest.raises(InputError, match="closed"):
+        load_image(file)
+    with pytest.raises(ImageError, match="empty"):
+        load_image(io.BytesIO())
+
+
+class Tensor:
+    """What ferkit sees of a tensor."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape = array, array.shape
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.array
+
+    def __iter__(self) -> object:
+        return (type(self)(part) for part in self.array)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+class TorchTensor(Tensor):
+    __module__ = "torch"
+
+
+def test_tensors() -> None:
+    assert np.array_equal(load_image(Tensor(RED)), RED)
+    assert np.array_equal(load_image(TorchTensor(RED)), RED)
+    assert np.array_equal(load_image(TorchTensor(RED.transpose(2, 0, 1))), RED)  # as torchvision reads files
+    assert load_image(Tensor(RED[..., 0])).shape == RED.shape
+    with pytest.raises(InputError, match=r"expected \(H, W\)"):
+        load_image(Tensor(RED.transpose(2, 0, 1)))
+    with pytest.raises(InputError, match="uint8"):
+        load_image(TorchTensor(RED / np.float32(255)))
+
+
+def test_a_tensor_that_is_elsewhere() -> None:
+    class OnTheGpu(Tensor):
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    with pytest.raises(InputError, match=r"cuda.*\.cpu\(\)"):
+        load_image(OnTheGpu(RED))
+
+
+@pytest.mark.parametrize("address", ["http://a.org/b.jpg", "https://a.org/b.jpg?x=1", "ftp://a/b.png", "s3://b/c.jpg", "file:///b.jpg"])
+def test_addresses_are_not_fetched(address: str) -> None:
+    with pytest.raises(ImageError, match="not fetched") as caught:
+        load_image(address)
+    assert address in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300 + ".jpg", "data:image/jpeg;base64," + "A" * 5000, "/9j/" + "A" * 5000, "a\0b.jpg", "red.png/a.jpg"]
+)
+def test_names_that_no_file_can_have(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(RED).save("red.png")
+    with pytest.raises(ImageError) as caught:
+        load_image(name)
+    assert len(str(caught.value)) < 400
+
+
+def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    Image.fromarray(RED).save(tmp_path / "a.png")
+    assert np.array_equal(load_image("~/a.png"), RED)
+    assert np.array_equal(load_image(Path("~/a.png")), RED)
+    with pytest.raises(ImageNotFoundError, match=r"b\.png"):
+        load_image("~/b.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe.png").write_bytes(encoded(Image.fromarray(RED))))
+    writer.start()
+    assert np.array_equal(load_image(tmp_path / "pipe.png"), RED)
+    writer.join()

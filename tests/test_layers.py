@@ -12,6 +12,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "src" / "ferkit"
 FLOORS = {
     "errors": 0,
     "labels": 0.5,
+    "gate": 0,
+    "image_files": 0,
+    "pickling": 0,
+    "text": 0,
     "results": 1.5,
     "_image": 1,
     "_geometry": 1,

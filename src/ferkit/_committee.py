@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -32,9 +32,9 @@ class Member(Protocol):
     def size(self) -> int: ...
     @property
     def columns(self) -> int: ...
-    def logits(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.float32]: ...
+    def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.float32]: ...
     def probabilities(self, logits: NDArray[np.float32], /) -> NDArray[np.float32]: ...
-    def prepare(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
+    def prepare(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
 
 
 _M = TypeVar("_M", bound=Member)
@@ -97,12 +97,14 @@ class Committee(Generic[_M]):
         """How many raw outputs all members have together."""
         return int(self._columns[-1])
 
-    def prepare(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def prepare(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return crops as the grey squares of the member that wants the largest, uint8 ``(n, size, size)``."""
         return max(self.members, key=lambda member: member.size).prepare(crops)
 
-    def logits(self, crops: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return all members' raw outputs side by side, float32 ``(views, n, columns of all)``."""
+        if isinstance(crops, Iterator):
+            crops = list(crops)  # the first member would use it up
         return np.concatenate([member.logits(crops) for member in self.members], axis=2)
 
     def member_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -75,7 +76,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         if requested_threads(threads) is not None or thread_count() < (os.cpu_count() or 1):
             options.intra_op_num_threads = thread_count(threads)  # else onnxruntime's own: one for each core, and bound to it
-        self._session = onnxruntime.InferenceSession(model, options, providers=wanted)
+        self._open = partial(onnxruntime.InferenceSession, model, options, providers=wanted)
+        self._session, self._process = self._open(), os.getpid()
         refused = [name for name in wanted if name not in self._session.get_providers()]
         if refused:  # onnxruntime warns and goes on with the CPU; what was asked for is never replaced in silence
             raise InputError(
@@ -84,6 +86,8 @@ class OnnxRuntime:
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._process != os.getpid():  # forked: the session's threads stayed behind, and it would wait for them
+            self._session, self._process = self._open(), os.getpid()
         return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32).reshape(len(batch), -1)
 
 

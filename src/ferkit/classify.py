@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,17 +14,19 @@ from numpy.typing import NDArray
 
 from ._committee import Committee
 from ._geometry import CropGeometry, centre
-from ._image import to_grey
+from ._image import is_one_image, load_image, to_array, to_grey
 from ._runtime import open_runtime
 from ._specs import EnsembleOutput, EnsembleSpec
 from .errors import InputError, WeightsError
+from .gate import native
 from .labels import LabelSet
+from .pickling import ByArguments
 from .results import Expression
 from .weights import SPEC_FILE, Output, WeightsSpec, load_classifier_spec, member_folder, read_verified, resolve
 
-__all__ = ["Crops", "ExpressionClassifier", "View", "normalised", "open_members", "random_views", "resized", "views"]
+__all__ = ["Crops", "ExpressionClassifier", "View", "checked", "normalised", "open_members", "random_views", "resized", "views"]
 
-Crops = NDArray[np.uint8] | Sequence[NDArray[np.uint8]]
+Crops = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 CUSTOM = "custom"  # the name of an output that is a part of the networks' default one
 _BATCH = 16  # measured: a tenth faster than 64 on two cores, and the buffers stay small
 _CORNER = 2.0  # pixels of a 48-pixel face: the ten-crop of 44 in 48
@@ -105,7 +107,38 @@ def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.
     return np.asarray((values - settings["mean"]) / settings["std"], np.float32)
 
 
-class ExpressionClassifier:
+def checked(crops: Crops) -> list[NDArray[np.uint8]]:
+    """Return crops as a list of uint8 arrays, grey ``(H, W)`` or RGB ``(H, W, 3)``.
+
+    Raises:
+        InputError: One crop instead of many, or crops of another shape or dtype.
+    """
+    shape = getattr(crops, "shape", None)
+    # (H, W, 3) would also be H grey crops three pixels wide, which nobody has.
+    if is_one_image(crops) or not isinstance(crops, Iterable) or (shape is not None and len(shape) not in (1, 3, 4)):
+        what = type(crops).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise InputError(
+            f"Crops of {what}; expected (n, H, W) or (n, H, W, 3), or a list of crops. For one crop type: crop[None] or [crop]."
+        )
+    return [_checked(number, crop) for number, crop in enumerate(crops)]
+
+
+def _checked(number: int, given: Any) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    crop = load_image(given) if isinstance(given, Image.Image) else to_array(given)
+    if crop is None:
+        crop = np.asarray(given)
+    if crop.dtype != np.uint8:
+        raise InputError(f"Crop {number} has dtype {crop.dtype}; expected uint8, 0-255. For values 0-1: (crop * 255).astype('uint8').")
+    if crop.ndim == 3 and crop.shape[2] == 1:
+        crop = crop[:, :, 0]
+    if crop.ndim not in (2, 3) or (crop.ndim == 3 and crop.shape[2] != 3) or 0 in crop.shape:
+        raise InputError(f"Crop {number} has shape {crop.shape}; expected (H, W) or (H, W, 3), at least one pixel.")
+    return np.asarray(crop, np.uint8)
+
+
+class ExpressionClassifier(ByArguments):
     """Classifies face crops.
 
     Args:
@@ -215,14 +248,14 @@ class ExpressionClassifier:
         """Return calibrated class probabilities.
 
         Args:
-            crops: uint8, 0-255, ``(n, H, W)`` grey or ``(n, H, W, 3)`` RGB of any size, or a sequence of such crops
-                of different sizes. Square crops keep the face's shape; others are stretched.
+            crops: uint8, 0-255, ``(n, H, W)`` grey or ``(n, H, W, 3)`` RGB of any size, or an iterable of such crops
+                of different sizes, as arrays, tensors or PIL images. Square crops keep the face's shape; others are stretched.
 
         Returns:
             float32 ``(n, k)``; every row sums to 1. An empty batch gives ``(0, k)``.
 
         Raises:
-            InputError: Another shape or dtype.
+            InputError: Another shape or dtype, or one crop instead of several.
         """
         return self.probabilities(self.logits(crops))
 
@@ -234,8 +267,9 @@ class ExpressionClassifier:
         out = np.zeros((len(self._views), len(faces), self.spec.columns), np.float32)
         for v, view in enumerate(self._views):
             for start in range(0, len(faces), _BATCH):
-                batch = _seen(faces[start : start + _BATCH], view)
-                out[v, start : start + _BATCH] = self._runtime.run(self._normalise(batch))
+                with native:
+                    batch = _seen(faces[start : start + _BATCH], view)
+                    out[v, start : start + _BATCH] = self._runtime.run(self._normalise(batch))
         return out
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -251,23 +285,10 @@ class ExpressionClassifier:
         """Return crops as the network's grey squares, uint8 ``(n, size, size)``. Arguments as in predict_proba."""
         if self._committee is not None:
             return self._committee.prepare(crops)
-        return np.stack(list(self._prepared(crops))) if len(crops) else np.zeros((0, self.size, self.size), np.uint8)
-
-    def _prepared(self, crops: Crops) -> Iterator[NDArray[np.uint8]]:
-        # (H, W, 3) would also be H grey crops three pixels wide, which nobody has.
-        if isinstance(crops, np.ndarray) and (crops.ndim not in (3, 4) or (crops.ndim == 3 and crops.shape[2] == 3)):
-            raise InputError(f"Crops of shape {crops.shape}; expected (n, H, W) or (n, H, W, 3). For one crop type: crop[None].")
-        for number, given in enumerate(crops):
-            crop = np.asarray(given)
-            if crop.dtype != np.uint8:
-                raise InputError(
-                    f"Crop {number} has dtype {crop.dtype}; expected uint8, 0-255. For values 0-1: (crop * 255).astype('uint8')."
-                )
-            if crop.ndim == 3 and crop.shape[2] == 1:
-                crop = crop[:, :, 0]
-            if crop.ndim not in (2, 3) or (crop.ndim == 3 and crop.shape[2] != 3) or 0 in crop.shape:
-                raise InputError(f"Crop {number} has shape {crop.shape}; expected (H, W) or (H, W, 3), at least one pixel.")
-            yield resized(to_grey(crop), self.size)
+        given = checked(crops)
+        with native:
+            prepared = [resized(to_grey(crop), self.size) for crop in given]
+        return np.stack(prepared) if prepared else np.zeros((0, self.size, self.size), np.uint8)
 
     def _normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         seen = centre(faces, int(self.spec.input.get("window", self.size)))

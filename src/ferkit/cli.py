@@ -13,6 +13,7 @@ import click
 
 from . import __version__
 from .errors import FerkitError, ImageError, InputError
+from .text import tolerate
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -23,6 +24,11 @@ __all__ = ["main"]
 
 class _Group(click.Group):
     """Turns ferkit's own errors into one line on stderr and exit code 1."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):  # a name that the console's code page lacks must not cost the answer
+            tolerate(stream)
+        return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -113,21 +119,21 @@ def predict(
 
 
 def _expand(inputs: tuple[str, ...], failures: list[str]) -> Iterator[str]:
-    from ._image import IMAGE_SUFFIXES
+    from .image_files import expanded, image_files
 
     for item in inputs:
-        path = Path(item)
+        path = expanded(item)
         if item == "-":
             yield item
-        elif path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        elif os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):  # noqa: PTH112 - pathlib's raises on names that are too long
+            found = image_files(path)
             if not found:
-                failures.append(f"{item}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+                failures.append(f"{item}: no images in this folder; expected files such as .jpg, .png, .webp or .heic.")
             yield from map(str, found)
-        elif path.exists() or not glob.has_magic(item):
+        elif os.path.exists(path) or "://" in item or not glob.has_magic(item):
             yield item
         else:
-            matches = sorted(m for m in glob.glob(item, recursive=True) if os.path.isfile(m))
+            matches = sorted(m for m in glob.glob(str(path), recursive=True) if os.path.isfile(m))
             if not matches:
                 failures.append(f"{item}: nothing matches this pattern.")
             yield from matches

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,9 @@ from numpy.typing import NDArray
 
 from ._image import ImageLike, load_image
 from .errors import InputError
+from .gate import native
+from .image_files import expanded
+from .pickling import ByArguments
 from .results import Face
 
 __all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "open_detector"]
@@ -27,7 +29,7 @@ class _Backend(Protocol):
     def detect(self, image: NDArray[np.uint8]) -> list[Face]: ...
 
 
-class FaceDetector:
+class FaceDetector(ByArguments):
     """Finds faces.
 
     Args:
@@ -63,7 +65,7 @@ class FaceDetector:
         module, cls = BACKENDS[self.name]
         backend = getattr(import_module(f"._detectors.{module}", __package__), cls)
         self._backend: _Backend = backend(
-            Path(model) if model is not None else None, backend.default_score if min_score is None else min_score
+            expanded(model) if model is not None else None, backend.default_score if min_score is None else min_score
         )
         self._min_size = min_size
         self._options = {"model": model, "min_score": min_score, "min_size": min_size or None}
@@ -93,7 +95,9 @@ class FaceDetector:
 
     def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """As :meth:`detect`, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
-        faces = [face for face in self._backend.detect(pixels) if max(face.width, face.height) >= self._min_size]
+        with native:
+            found = self._backend.detect(pixels)
+        faces = [face for face in found if max(face.width, face.height) >= self._min_size]
         return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
 
 

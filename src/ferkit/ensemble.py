@@ -16,6 +16,7 @@ from ._committee import COMBINE, Committee, combined
 from .classify import CUSTOM, Crops, ExpressionClassifier, open_members
 from .errors import InputError, WeightsError
 from .labels import LabelSet
+from .pickling import ByArguments
 from .results import Expression
 from .weights import SPEC_FILE, TABLE, EnsembleOutput, EnsembleSpec, file_entry, load_classifier_spec, resolve, sha256_of
 
@@ -24,7 +25,7 @@ __all__ = ["COMBINE", "Ensemble", "as_classifier", "combined", "open_classifier"
 PathLike = str | os.PathLike[str]
 
 
-class Ensemble(Committee[ExpressionClassifier]):
+class Ensemble(ByArguments, Committee[ExpressionClassifier]):
     """Several classifiers as one: it can stand wherever an ExpressionClassifier can.
 
     Args:

@@ -7,6 +7,8 @@ and what to do next.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "DataError",
     "FerkitError",
@@ -19,7 +21,7 @@ __all__ = [
 
 
 class FerkitError(Exception):
-    """Root of every error that ferkit raises on purpose."""
+    """Root of every error that ferkit raises on purpose. All of them pickle, so that they pass from a worker process."""
 
 
 class InputError(FerkitError, ValueError):
@@ -46,5 +48,9 @@ class MissingExtraError(FerkitError, ImportError):
     """An optional dependency is needed for what was asked: the package of an extra, or one by its own name."""
 
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
+        self.package, self.extra, self.purpose = package, extra, purpose
         what = f"ferkit[{extra}]" if extra else package
         super().__init__(f'{purpose} needs the package {package!r}, which is not installed. Type: pip install "{what}"')
+
+    def __reduce__(self) -> tuple[Any, ...]:  # by default an error is made anew from its message alone
+        return type(self), (self.package, self.extra, self.purpose), vars(self)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import crop_face
-from ._image import ImageLike, load_image
+from ._image import ImageLike, is_one_image, load_image
 from .classify import ExpressionClassifier
 from .detect import FaceDetector, open_detector
 from .ensemble import Ensemble, as_classifier
 from .errors import InputError
+from .gate import native
+from .pickling import ByArguments
 from .results import Face, Result
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline"]
 
 
-class Pipeline:
+class Pipeline(ByArguments):
     """Finds the faces of an image and classifies their expressions. Safe to share between threads.
 
     Args:
@@ -51,6 +53,11 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.classifier!r})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        make, (cls, args, kwargs) = super().__reduce__()
+        given = dict(zip(("detector", "classifier"), args, strict=False))
+        return make, (cls, (), given | kwargs | {"detector": self.detector, "classifier": self.classifier})  # which can be exchanged
+
     def __call__(self, image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = True) -> Result:
         """Read one image.
 
@@ -73,7 +80,7 @@ class Pipeline:
         """Read many images; the faces of up to ``batch_size`` images go through the network together.
 
         Args:
-            images: Any iterable of what ``__call__`` takes.
+            images: Any iterable of what ``__call__`` takes; an array or tensor of several images has them along its first axis.
             batch_size: Images held in memory at once, at least 1.
             color, keep_pixels: As in ``__call__``; pixels are not kept by default, since many images are large.
 
@@ -82,9 +89,11 @@ class Pipeline:
 
         Raises:
             ImageError, InputError: For the first image that cannot be read; ``ferkit predict`` reports and goes on.
+            InputError: One image instead of many, or a batch size below 1.
         """
-        if isinstance(images, (str, bytes, os.PathLike)):
-            raise InputError("predict takes many images; for one type pipeline(image), or predict([image]).")
+        if is_one_image(images) or not isinstance(images, Iterable):
+            what = f"an array of shape {tuple(images.shape)}" if hasattr(images, "shape") else type(images).__name__
+            raise InputError(f"predict takes many images, not {what}; for one type pipeline(image), or pipeline.predict([image]).")
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}; expected at least 1.")
         results: list[Result] = []
@@ -142,7 +151,8 @@ class Pipeline:
 
     def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Return a face's crop as the classifier wants it, uint8 ``(S, S, 3)``: classifying it gives the same answer."""
-        return pixels if self.detector.whole else crop_face(pixels, face.box, self.classifier.crop, face.landmarks)
+        with native:
+            return pixels if self.detector.whole else crop_face(pixels, face.box, self.classifier.crop, face.landmarks)
 
 
 def _chunks(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:

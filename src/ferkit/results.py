@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._image import load_image
 from .errors import InputError, MissingExtraError
+from .text import encodable
 
 if TYPE_CHECKING:
     import pandas
@@ -220,7 +221,7 @@ class Result:
 
     def to_json(self, indent: int | None = None) -> str:
         """Return :meth:`to_dict` as a JSON text."""
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=indent)
+        return encodable(json.dumps(self.to_dict(), ensure_ascii=False, indent=indent))
 
     def to_csv(self) -> str:
         """Return a header and one row per face as CSV text; an image without faces keeps a row of its own."""
@@ -286,7 +287,7 @@ def csv_header(labels: Sequence[str]) -> list[str]:
 
 def csv_rows(result: Result, labels: Sequence[str]) -> list[list[Any]]:
     """Return one CSV row per face, or a single row with empty cells where there is none."""
-    head = [result.image, result.width, result.height, result.weights]
+    head = [result.image and encodable(result.image), result.width, result.height, result.weights]
     if not result.faces:
         return [[*head, *[""] * (8 + len(labels))]]
     rows = []

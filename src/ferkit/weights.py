@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "fer2013-s-v3"
+# What a file system answers; the network's own errors are OSErrors too.
+_DISK_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC, errno.ENOENT)
 BUNDLED_DETECTOR = "ferkit-face-v2"  # behind FaceDetector("ferkit")
 
 
@@ -163,7 +166,7 @@ def resolve_detector(name: str, *, force: bool = False) -> Path:
         return _bundled(name)
     hub = release.hub
     path = _fetch_file(hub.repo, hub.revision, hub.filename, force)
-    _check(path, path.read_bytes(), hub.sha256, hub.size, f"ferkit weights fetch {name} --force, or give the file with --detector-model")
+    _check(path, _read_cached(path), hub.sha256, hub.size, f"ferkit weights fetch {name} --force, or give the file with --detector-model")
     return path
 
 
@@ -269,7 +272,7 @@ def _fetch_bundle(address: str, force: bool) -> Path:
         if Path(filename).is_absolute() or ".." in Path(filename).parts:
             raise WeightsError(f"{address} lists the file {filename!r}; expected names of files inside its folder.")
         path = _fetch_file(repo, revision, filename, force)
-        _check(path, path.read_bytes(), str(wanted["sha256"]), int(wanted["size"]), f"ferkit weights fetch {address} --force")
+        _check(path, _read_cached(path), str(wanted["sha256"]), int(wanted["size"]), f"ferkit weights fetch {address} --force")
     return folder
 
 
@@ -285,6 +288,8 @@ def _fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
         cached = Path(hf_hub_download(repo, filename, revision=revision, local_files_only=True, endpoint=endpoint))
     except LocalEntryNotFoundError:
         cached = None
+    except OSError as error:
+        raise _cache_error(where, error) from error
     if cached is not None and not force:
         return cached
     if is_offline():
@@ -296,14 +301,34 @@ def _fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
     # and back if nothing better can be had.
     old = cached.resolve()
     kept = old.with_name(old.name + ".kept")
-    os.replace(old, kept)
     try:
-        path = _download(repo, revision, filename, endpoint)
-    except BaseException:
-        os.replace(kept, old)
+        os.replace(old, kept)
+        try:
+            path = _download(repo, revision, filename, endpoint)
+        except BaseException:
+            os.replace(kept, old)
+            raise
+        kept.unlink()
+    except WeightsError:
         raise
-    kept.unlink()
+    except OSError as error:
+        raise _cache_error(where, error) from error
     return path
+
+
+def _read_cached(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read ({error.strerror or error}); change its permissions, or delete it.") from error
+
+
+def _cache_error(where: str, error: OSError) -> WeightsError:
+    what = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return WeightsError(
+        f"{where} cannot be fetched: the cache of the Hugging Face Hub cannot be used ({what}). "
+        "Set HF_HOME to a folder that can be written, or give the path of the weights."
+    )
 
 
 def _download(repo: str, revision: str, filename: str, endpoint: str | None) -> Path:
@@ -318,6 +343,8 @@ def _download(repo: str, revision: str, filename: str, endpoint: str | None) -> 
         reason = f"the hub answered {status}" if status else "the hub did not answer"
         raise WeightsError(f"{where} cannot be fetched: {reason}. Check the repository, the revision and the file's name.") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise _cache_error(where, error) from error
         # The client lets its transport's own errors through, and the transport differs between its versions.
         raise WeightsError(
             f"{where} cannot be fetched: {error} Check the network, or copy the weights' folder here and give its path."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["Problem", "busy"]
 
 
@@ -18,6 +20,9 @@ class Problem(Exception):  # noqa: N818 - an RFC 9457 problem, not a fault of th
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message, self.retry_after = status, code, message, retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, self.code, self.message, self.retry_after), vars(self)
 
     def headers(self) -> dict[str, str]:
         """Return the response headers that belong to this problem."""

@@ -229,5 +229,7 @@ def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         # The reason without "the given bytes:" in front, which means nothing to a client.
         reason = str(error).partition(": ")[2] or str(error)
         raise Problem(400, "damaged", f"The picture cannot be decoded: {reason}") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError, KeyError, AttributeError) as error:
+    except Problem:
+        raise
+    except Exception as error:  # on damaged files Pillow's decoders raise errors of every kind
         raise Problem(400, "damaged", f"The picture cannot be decoded: {kind} with a damaged header.") from error

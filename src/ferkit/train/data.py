@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .._image import IMAGE_SUFFIXES, load_image, to_grey
+from .._image import load_image, to_grey
 from ..classify import resized
 from ..errors import DataError, ImageError
+from ..image_files import expanded, image_files
 from ..labels import FER7, FERPLUS8, LabelSet
 
 __all__ = ["SPLITS", "VOTE_COLUMNS", "Faces", "read_csv", "read_faces", "read_ferplus", "read_folder"]
@@ -134,7 +135,7 @@ def read_csv(path: str | Path, split: str = "Training") -> Faces:
     Raises:
         DataError: A column is missing, a row has not 48x48 pixels of 0-255 or a label outside 0-6, or the split is empty.
     """
-    path = Path(path)
+    path = expanded(path)
     _check_split(split)
     pixels_read, labels = bytearray(), []  # grows in place: at no time are there two copies of the images
     for line, row in _csv_rows(path, ("emotion", "pixels", "Usage")):
@@ -164,7 +165,7 @@ def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float3
     Raises:
         DataError: A column is missing, a vote is not a number, or the split is empty.
     """
-    path = Path(path)
+    path = expanded(path)
     _check_split(split)
     votes = []
     for line, row in _csv_rows(path, ("Usage", *VOTE_COLUMNS)):
@@ -194,7 +195,7 @@ def read_folder(path: str | Path, split: str | None = None, labels: LabelSet | N
     Raises:
         DataError: No folder, no label folder, an unknown label, or no readable image.
     """
-    root = Path(path)
+    root = expanded(path)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; expected one folder per label in it.")
     if split is not None:
@@ -217,7 +218,7 @@ def read_folder(path: str | Path, split: str | None = None, labels: LabelSet | N
         raise DataError(f"{root} has folders that are no labels of {labels.name}: {', '.join(unknown)}; expected {', '.join(labels)}.")
     images, targets, skipped = [], [], []
     for folder in folders:
-        for file in sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES):
+        for file in image_files(folder):
             try:
                 grey = to_grey(load_image(file))
             except ImageError as error:
@@ -236,7 +237,7 @@ def read_faces(path: str | Path, split: str = "Training", ferplus: str | Path | 
     Raises:
         DataError: As the readers; also if the votes' number differs from the faces'.
     """
-    path = Path(path)
+    path = expanded(path)
     faces = read_folder(path, split, labels) if path.is_dir() else read_csv(path, split)
     if ferplus is None:
         return faces

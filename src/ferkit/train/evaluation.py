@@ -15,6 +15,7 @@ from ..classify import ExpressionClassifier
 from ..detect import FaceDetector, open_detector
 from ..ensemble import Ensemble, as_classifier, open_classifier
 from ..errors import DataError
+from ..image_files import expanded
 from ..labels import FER6, FER7, FERPLUS8
 from ..weights import load_classifier_spec
 from .aliases import columns_of
@@ -113,7 +114,7 @@ def measure(
     progress: bool = False,
 ) -> Measurement:
     """As :func:`evaluate`, but returns what the report was made from as well. ``progress`` shows a bar while a folder is read."""
-    faces = data if isinstance(data, Faces) else _read(classifier, Path(data), split, ferplus, detector, progress)
+    faces = data if isinstance(data, Faces) else _read(classifier, expanded(data), split, ferplus, detector, progress)
     if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
         faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
     classes = list(classifier.labels)

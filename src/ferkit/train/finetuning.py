@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..classify import ExpressionClassifier
 from ..detect import FaceDetector, open_detector
 from ..errors import InputError
+from ..image_files import expanded
 from ..labels import FER7, LabelSet
 from .aliases import columns_of
 from .backbone import Backbone
@@ -80,7 +81,7 @@ def finetune(
         WeightsError: The base cannot be found, or is damaged.
     """
     begun, log = time.monotonic(), log or to_stderr
-    out, data = Path(out), Path(data)
+    out, data = expanded(out), expanded(data)
     if not 0.05 <= holdout <= 0.5:
         raise InputError(f"holdout={holdout}; expected a share from 0.05 to 0.5.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._geometry import CropGeometry, crop_face
-from .._image import IMAGE_SUFFIXES, load_image
+from .._image import load_image
 from ..detect import FaceDetector
 from ..errors import DataError, ImageError
+from ..image_files import expanded, image_files
 from ..labels import FER7, LabelSet
 from ..results import Face
 from .data import _FOLDER_SPLITS, SPLITS, Faces
@@ -78,7 +79,7 @@ def label_files(root: Path, split: str | None = None) -> dict[str, list[Path]]:
     folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
     if not folders:
         raise DataError(f"{root} has no folders in it; expected one folder per label, for example {root / 'happy'}.")
-    return {f.name: sorted(p for p in f.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()) for f in folders}
+    return {f.name: image_files(f) for f in folders}
 
 
 def split_folders(root: Path) -> dict[str, Path]:
@@ -119,10 +120,9 @@ def read_photos(
     Raises:
         DataError: As :func:`label_files`; also if fewer than two labels, or none, are left.
     """
-    files = label_files(Path(root), split)
-    skipped = [
-        (name, f"{Path(root) / name}: no images in this folder; the label is left out.") for name, paths in files.items() if not paths
-    ]
+    root = expanded(root)
+    files = label_files(root, split)
+    skipped = [(name, f"{root / name}: no images in this folder; the label is left out.") for name, paths in files.items() if not paths]
     images: list[NDArray[np.uint8]] = []
     names: list[str] = []
     used: list[Path] = []

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from .._geometry import CropGeometry
 from .._image import to_grey
 from ..errors import InputError, MissingExtraError, WeightsError
+from ..image_files import expanded
 from ..labels import FER7, LabelSet
+from ..pickling import ByArguments
 
 __all__ = ["SUFFIXES", "PeerClassifier"]
 
@@ -23,7 +25,7 @@ _BATCH = 32
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-class PeerClassifier:
+class PeerClassifier(ByArguments):
     """A network file as a classifier that ``evaluate`` measures. Nothing is guessed but what the file itself says.
 
     Args:
@@ -49,7 +51,7 @@ class PeerClassifier:
         std: float = 1.0,
         tta: str | int | None = None,
     ) -> None:
-        path = Path(path)
+        path = expanded(path)
         if path.suffix.lower() not in SUFFIXES:
             raise InputError(f"{path} ends in {path.suffix or 'nothing'}; expected one of {', '.join(SUFFIXES)}.")
         if not path.is_file():

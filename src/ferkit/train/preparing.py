@@ -17,6 +17,8 @@ from .._image import load_image
 from ..classify import ExpressionClassifier
 from ..detect import FaceDetector, open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
+from ..image_files import expanded
+from ..text import encodable
 from .aliases import label_order
 from .copies import copies, format_copies
 from .data import _FOLDER_SPLITS, SPLITS, read_csv
@@ -67,7 +69,7 @@ def prepare(
     """
     if not 16 <= size <= 1024:
         raise InputError(f"size={size}; expected a side from 16 to 1024 pixels.")
-    data, out = Path(data), Path(out)
+    data, out = expanded(data), expanded(out)
     items = list(_folder_items(data) if data.is_dir() else _csv_items(data))
     detector = open_detector("none" if detector is None else detector)
     _check_settings(out, {"data": data.resolve().name, "detector": detector.name, "size": size})
@@ -218,6 +220,8 @@ def _write_tables(stem: Path, rows: list[dict[str, Any]]) -> None:
     except ImportError:
         return
     flat = {key: value.reshape(len(rows), -1).tolist() if value.ndim > 1 else value.tolist() for key, value in columns.items()}
+    for key in ("path", "source", "label"):
+        flat[key] = [encodable(name) for name in flat[key]]
     buffer = io.BytesIO()
     pq.write_table(pa.table(flat), buffer)
     write_bytes(stem.with_suffix(".parquet"), buffer.getvalue())

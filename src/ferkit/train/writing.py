@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import WeightsError
+from ..text import ESCAPES
 
 if TYPE_CHECKING:
     import keras
@@ -54,7 +55,7 @@ def write_bytes(path: Path, data: bytes, sync: bool = True) -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", ESCAPES))
 
 
 def save_model(path: Path, model: keras.Model) -> None:

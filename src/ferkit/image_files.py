@@ -1,0 +1,65 @@
+"""Which files are pictures: by their names, else by their first bytes. Needs no Pillow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["IMAGE_SUFFIXES", "expanded", "image_files", "is_heif"]
+
+# Every file with one of these names is tried, so that what cannot be read is named instead of left out: Pillow reads the first
+# four rows (AVIF if it was built so), the extra "heif" the fifth, nothing here the last.
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
+    *(".apng", ".jpe", ".jfif", ".mpo", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    *(".dib", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".tga", ".psd", ".qoi", ".sgi", ".ras", ".pcx", ".dcx", ".dds"),
+    *(".ico", ".cur", ".icns", ".pcd", ".xbm", ".xpm"),
+    *(".heic", ".heif", ".hif", ".heics", ".heifs"),
+    *(".jxl", ".svg", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+)
+
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2")
+_SIGNATURES = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"),
+    *(b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL \r\n", b"8BPS\0\x01"),
+)
+
+
+def expanded(name: str | os.PathLike[str]) -> Path:
+    """Return a path with ``~`` as the home folder, unless a file of that very name exists."""
+    text = os.fspath(name)
+    return Path(text if os.path.lexists(text) else os.path.expanduser(text))  # noqa: PTH111 - pathlib's raises where there is no home
+
+
+def is_heif(start: bytes) -> bool:
+    """Return True if a file's first bytes are those of HEIF, the format of phones' .heic files."""
+    return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the pictures below a folder, sorted: named like one, or beginning like one; and folders that may not be read.
+
+    All of them are for :func:`ferkit.load_image`, which says of each why it cannot be read.
+    """
+    return sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES or _begins_like_an_image(path))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, and what should be one: links that lead nowhere, folders that may not be read."""
+    closed: list[Path] = []
+    for parent, _, names in os.walk(folder, onerror=lambda error: closed.append(Path(str(error.filename)))):
+        paths = [Path(parent, name) for name in names]
+        yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))
+    yield from closed
+
+
+def _begins_like_an_image(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return path.is_dir()  # a folder that may not be read; of a file nothing says that it is a picture
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    avif = start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis")
+    return webp or avif or is_heif(start) or start.startswith(_SIGNATURES)
