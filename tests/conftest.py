@@ -10,17 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# In the repository and loadable, but no longer in the package.
-SUPERSEDED = {
-    "fer2013-s-v1",
-    "fer2013-s-v2",
-    "fer2013-n-v2",
-    "fer2013-b-v2",
-    "fer2013-b-v3",
-    "fer2013-ensemble-v1",
-    "fer2013-ensemble-v2",
-    "ferkit-face-v1",
-}
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -94,6 +94,16 @@ def test_it_is_a_classifier_everywhere(pair: Ensemble, photo: Path, crops: np.nd
     assert sure.disagreement is not None
 
 
+def test_an_ensemble_abstains_by_its_own_threshold_alone(other: Path, crops: np.ndarray) -> None:
+    shy = [ExpressionClassifier(name, labels="fer2013", min_confidence=1.0) for name in (DEFAULT_WEIGHTS, other)]
+    bold = [ExpressionClassifier(name, labels="fer2013") for name in (DEFAULT_WEIGHTS, other)]
+    assert all(e.label is not None for e in Ensemble(shy).predict(crops))
+    assert all(e.label is None and "is below 1" in str(e.reason) for e in Ensemble(bold, min_confidence=1.0).predict(crops))
+    answers, floor = Ensemble(shy, min_confidence=0.5).predict(crops), 0.5
+    assert [e.label is None for e in answers] == [e.confidence < floor for e in answers]
+    assert len({e.label is None for e in answers}) == 2  # some are below it and some above
+
+
 @pytest.mark.parametrize("tta", ["flip", "random:3"])
 def test_views_are_the_members_own(other: Path, crops: np.ndarray, tta: str) -> None:
     both = Ensemble.from_pretrained([DEFAULT_WEIGHTS, other], tta=tta)
@@ -290,7 +300,7 @@ def test_the_command(tmp_path: Path, other: Path) -> None:
     out = tmp_path / "both"
     answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, str(other), "--out", str(out), "--combine", "logit"])
     assert answer.exit_code == 0, answer.output
-    assert list(json.loads(answer.stdout)["labels"]) == ["fer2013", "ferplus", "mixed"]
+    assert list(json.loads(answer.stdout)["labels"]) == ["photos", "fer2013", "ferplus", "mixed"]
     assert Ensemble.from_pretrained(out).combine == "logit"
     assert Ensemble.from_pretrained(out).labels.classes == FER7.classes
     assert "Not measured" in (out / "card.md").read_text()

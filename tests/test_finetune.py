@@ -230,8 +230,8 @@ def test_other_names_of_known_labels_start_from_the_base(tmp_path: Path, small_c
 
     data = write_faces(tmp_path / "data", ("happiness", "sadness"), 8)
     report = finetune(data, tmp_path / "out", detector=FaceDetector("none"), publictest=small_csv)
-    assert report["start"] in ("fer2013", "ferplus", "mixed")
-    assert set(report["before"]) == {"fer2013", "ferplus", "mixed"}
+    assert report["start"] in ("photos", "fer2013", "ferplus", "mixed")
+    assert set(report["before"]) == {"photos", "fer2013", "ferplus", "mixed"}
     assert report["paired"]["before"] == max(report["before"].values())
     assert report["publictest"]["n"] == 4  # of twelve faces with seven labels
     assert f"Fine-tuned from `{DEFAULT_WEIGHTS}`" in (tmp_path / "out" / "card.md").read_text()

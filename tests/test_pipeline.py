@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from ferkit import (
@@ -274,3 +275,26 @@ def test_classifier_can_be_chosen(photo: Path) -> None:
     result = Pipeline(classifier=ExpressionClassifier(labels="ferplus"))(photo)
     assert result.faces[0].expression is not None
     assert "contempt" in result.faces[0].expression.probabilities
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"model": "x.onnx"}, "leave model out"),
+        ({"min_score": 0.5}, "leave min_score out"),
+        ({"model": "x", "min_score": 0.0}, "model and min_score"),
+    ],
+)
+def test_no_detection_takes_nothing_that_it_would_ignore(given: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        FaceDetector("none", **given)  # type: ignore[arg-type]
+
+
+def test_a_detector_file_without_a_detector_is_refused(tmp_path: Path) -> None:
+    from ferkit.cli import main
+
+    commands = (["predict", "x.jpg", "--detector", "none"], ["evaluate", "--data", str(tmp_path)])
+    for command in commands:
+        answer = CliRunner().invoke(main, [*command, "--detector-model", str(tmp_path)])
+        assert answer.exit_code != 0
+        assert "leave model out" in answer.output

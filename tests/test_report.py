@@ -143,21 +143,21 @@ def test_a_bare_onnx_file_is_measured(crops: np.ndarray, tmp_path: Path) -> None
 def test_exports_answer_as_ferkit_does(tmp_path: Path) -> None:
     from ferkit.train.deploy import check
 
-    done = CliRunner().invoke(main, ["export", "fer2013-n-v4", "--out", str(tmp_path), "--check"])
+    done = CliRunner().invoke(main, ["export", "fer2013-n-v5", "--out", str(tmp_path), "--check"])
     assert done.exit_code == 0, done.output
-    assert "fer2013-n-v4.onnx, onnxruntime: differs by at most" in done.stdout
-    assert "fer2013-n-v4.tflite, ai-edge-litert: differs by at most" in done.stdout
-    about = json.loads((tmp_path / "fer2013-n-v4.json").read_text())
+    assert "fer2013-n-v5.onnx, onnxruntime: differs by at most" in done.stdout
+    assert "fer2013-n-v5.tflite, ai-edge-litert: differs by at most" in done.stdout
+    about = json.loads((tmp_path / "fer2013-n-v5.json").read_text())
     assert about["labels"] == list(ExpressionClassifier().labels)
-    with np.load(tmp_path / "fer2013-n-v4.golden.npz") as golden:
+    with np.load(tmp_path / "fer2013-n-v5.golden.npz") as golden:
         kept = dict(golden)
     assert kept["images_48x48"].shape == (6, 48, 48, 3)
     kept["probabilities_64x64"] = kept["probabilities_64x64"][:, ::-1]
-    np.savez_compressed(tmp_path / "fer2013-n-v4.golden.npz", **kept)  # type: ignore[arg-type]
+    np.savez_compressed(tmp_path / "fer2013-n-v5.golden.npz", **kept)  # type: ignore[arg-type]
     from ferkit import FerkitError
 
     with pytest.raises(FerkitError, match="disagree"):
-        check([tmp_path / "fer2013-n-v4.onnx"])
+        check([tmp_path / "fer2013-n-v5.onnx"])
 
 
 def test_export_refuses(tmp_path: Path) -> None:

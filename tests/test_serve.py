@@ -140,7 +140,7 @@ def test_weights_and_labels_are_chosen_by_name(whole: TestClient) -> None:
 
 
 def test_an_ensemble_is_served(tmp_path: Path) -> None:
-    names = [DEFAULT_WEIGHTS, "fer2013-n-v4"]
+    names = [DEFAULT_WEIGHTS, "fer2013-n-v5"]
     both = Ensemble.from_pretrained(names)
     folder = both.save(tmp_path / "both", others=[Ensemble.from_pretrained(names, labels="ferplus")])
     with running(detector="none", weights=(str(folder), DEFAULT_WEIGHTS)) as served:

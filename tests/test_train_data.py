@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ferkit import DataError, LabelSet
+from ferkit.labels import FER7
 from ferkit.train.data import VOTE_COLUMNS, Faces, read_csv, read_faces, read_ferplus, read_folder, vote_distribution
 from tests.conftest import write_fer_csv
 
@@ -116,6 +117,17 @@ def test_votes(tmp_path: Path) -> None:
     assert winner[0] == 0
     assert faces.targets("ferplus").shape == (3, 8)
     assert faces.targets("fer2013", 0.1)[0].tolist() == pytest.approx([0.9 + 0.1 / 7] + [0.1 / 7] * 6)
+
+
+def test_agreeing_faces_are_those_that_both_label_alike() -> None:
+    votes = np.zeros((4, 10), np.float32)
+    votes[np.arange(4), [3, 0, 8, 7]] = 9  # sad, neutral, unknown, contempt
+    faces = Faces(np.arange(4, dtype=np.uint8)[:, None, None].repeat(48, 1).repeat(48, 2), np.array([4, 0, 4, 6]), FER7, votes)
+    assert faces.agreeing().tolist() == [True, False, False, False]
+    agreed = faces.agreed()
+    assert (agreed.images[:, 0, 0].tolist(), agreed.labels.tolist(), agreed.votes) == ([0], [4], None)
+    with pytest.raises(DataError, match="No face's own label"):
+        Faces(faces.images[1:], faces.labels[1:], FER7, votes[1:]).agreed()
 
 
 def test_votes_must_match(tmp_path: Path) -> None:

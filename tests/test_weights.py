@@ -11,6 +11,7 @@ import pytest
 from ferkit import Ensemble, ExpressionClassifier, InputError, WeightsError, list_weights
 from ferkit.weights import (
     DEFAULT_WEIGHTS,
+    SUPERSEDED,
     TABLE,
     EnsembleSpec,
     Output,
@@ -21,12 +22,15 @@ from ferkit.weights import (
     resolve,
     resolve_detector,
     sha256_of,
+    successor,
     verify,
 )
-from tests.conftest import SUPERSEDED
 
-PRESENT = sorted(p.name for p in bundled_folder().iterdir() if (p / "spec.json").is_file())
-CLASSIFIERS = [name for name in PRESENT if isinstance(load_spec(bundled_folder() / name), WeightsSpec)]
+FOLDERS = {
+    spec.parent.name: spec.parent for pattern in ("*/spec.json", "superseded/*/spec.json") for spec in bundled_folder().glob(pattern)
+}
+CLASSIFIERS = sorted(name for name, folder in FOLDERS.items() if isinstance(load_spec(folder), WeightsSpec))
+OLD = pytest.mark.filterwarnings("ignore:The weights .* were replaced by")
 
 
 @pytest.fixture
@@ -36,21 +40,23 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_table_and_the_folder_agree() -> None:
-    assert set(PRESENT) - SUPERSEDED == {r.name for r in list_weights() if r.hub is None}
+    assert set(FOLDERS) - set(SUPERSEDED) == {r.name for r in list_weights() if r.hub is None}
+    assert {name for name, folder in FOLDERS.items() if folder.parent.name == "superseded"} == set(SUPERSEDED)
     assert DEFAULT_WEIGHTS in CLASSIFIERS
     assert all(TABLE[name].name == name for name in TABLE)
 
 
+@OLD
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_release_is_whole(name: str) -> None:
-    folder = bundled_folder() / name
+    folder = FOLDERS[name]
     spec = WeightsSpec.load(folder)
     assert spec.name == name
     assert set(spec.files) == {"model.onnx", "model.keras"}
     if name in SUPERSEDED and not (folder / "model.keras").exists():  # what prediction needs; the rest is in the history
         assert read_verified(folder, spec)
         assert {p.name for p in folder.iterdir()} == {"model.onnx", "spec.json", "card.md"}
-        with pytest.raises(WeightsError, match=r"model.keras cannot be read .* Type: git checkout .* -- weights/" + name):
+        with pytest.raises(WeightsError, match=r"model.keras cannot be read .* Type: git show .*:weights/" + name):
             verify(name)
     else:
         assert verify(name) == {f"{name}/{file}": entry for file, entry in spec.files.items()}
@@ -65,16 +71,53 @@ def test_every_release_is_whole(name: str) -> None:
     for output in spec.outputs:
         classifier = ExpressionClassifier(name, labels=output.name)
         assert classifier.labels.classes == output.labels
-        measured = [m for m in spec.metrics if m["labels"] == output.name]
+        measured = [m for m in spec.metrics if m["labels"] == output.name and m["split"] == "PublicTest"]
         assert {m["tta"] for m in measured} == {"none", "flip", 10}
         for m in measured:
-            assert m["n"] > 3000
+            assert m["n"] > 2000
             assert m["ci95"][0] < m["accuracy"] < m["ci95"][1]
     card = (folder / "card.md").read_text(encoding="utf-8")
     for m in spec.metrics:
         assert f"{m['accuracy']:.2%}" in card
         assert f"{m['n']:,}" in card
     assert "ferkit evaluate" in card
+
+
+@pytest.mark.parametrize("name", [r.name for r in list_weights() if r.kind != "detector"])
+def test_every_release_answers_what_people_see(name: str) -> None:
+    """The default output is the one for photos: both heads with the same say, measured on photos by each truth."""
+    spec = load_spec(FOLDERS[name])
+    assert isinstance(spec, EnsembleSpec | WeightsSpec)
+    assert spec.default_output == "photos"
+    rows = {m["truth"]: m for m in spec.metrics if m["split"] == "photos"}
+    assert {m["labels"] for m in rows.values()} == {"photos"}
+    clear = rows["all three agree"]
+    assert clear["n"] == 216
+    assert clear["accuracy"] > 0.78
+    assert clear["recall"]["neutral"] > 0.9
+    assert set(rows) == {"all three agree", "majority of three", "the photos' own label"}
+    agreed = [m for m in spec.metrics if m["labels"] == "photos" and "FER+" in m["truth"]]
+    assert [m["tta"] for m in agreed] == ["none", "flip", 10]
+    assert agreed[0]["ece"] <= 0.03
+    assert f"{clear['accuracy']:.2%}" in (FOLDERS[name] / "card.md").read_text(encoding="utf-8")
+    if isinstance(spec, WeightsSpec):
+        heads = [spec.output(head) for head in ("fer2013", "ferplus")]  # each calibrated, and each with exponent 1
+        assert spec.output("photos").weights == tuple(round(1 / head.temperature, 4) for head in heads)
+
+
+def test_an_old_name_says_what_replaced_it() -> None:
+    with pytest.warns(UserWarning, match=r"'fer2013-s-v2' were replaced by 'fer2013-s-v5'"):
+        assert ExpressionClassifier("fer2013-s-v2").name == "fer2013-s-v2"
+    with pytest.warns(UserWarning, match=r"'fer2013-ensemble-v3' were replaced by 'fer2013-ensemble-v5'") as said:
+        Ensemble.from_pretrained("fer2013-ensemble-v3")
+    assert len(said) == 1  # and not once more for each of its members, which are old too
+    assert {successor(name) for name in SUPERSEDED} <= set(TABLE)
+
+
+def test_an_old_name_that_is_not_here_says_what_replaced_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ferkit.weights.bundled_folder", lambda: tmp_path)  # the package has the current releases alone
+    with pytest.raises(WeightsError, match=r"'fer2013-b-v4' were replaced by 'fer2013-b-v5'.*weights/superseded"):
+        resolve("fer2013-b-v4")
 
 
 @pytest.mark.parametrize("name", [r.name for r in list_weights() if r.kind == "ensemble"])

@@ -156,7 +156,7 @@ class ExpressionClassifier(ByArguments):
 
     Example:
         >>> import numpy as np
-        >>> ExpressionClassifier("fer2013-n-v4").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
+        >>> ExpressionClassifier("fer2013-n-v5").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
         (2, 7)
 
     Raises:
@@ -296,14 +296,18 @@ class ExpressionClassifier(ByArguments):
 
     def expression(self, row: NDArray[np.float32], min_confidence: float | None = None) -> Expression:
         """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence`` (by default the classifier's)."""
-        floor = self._min_confidence if min_confidence is None else min_confidence
-        best = int(row.argmax())
-        confidence = float(row[best])
-        label: str | None = self._labels[best]
-        reason = None
-        if floor is not None and confidence < floor:
-            label, reason = None, f"confidence {confidence:.3f} is below {floor:g}; most likely {self._labels[best]}"
-        return Expression(label, confidence, {name: float(p) for name, p in zip(self._labels, row, strict=True)}, reason)
+        return as_expression(row, self._labels, self._min_confidence if min_confidence is None else min_confidence)
+
+
+def as_expression(row: NDArray[np.float32], labels: LabelSet, min_confidence: float | None) -> Expression:
+    """Return probabilities ``(k,)`` as an Expression, without a label but with a reason below ``min_confidence``; None never abstains."""
+    best = int(row.argmax())
+    confidence = float(row[best])
+    label: str | None = labels[best]
+    reason = None
+    if min_confidence is not None and confidence < min_confidence:
+        label, reason = None, f"confidence {confidence:.3f} is below {min_confidence:g}; most likely {labels[best]}"
+    return Expression(label, confidence, {name: float(p) for name, p in zip(labels, row, strict=True)}, reason)
 
 
 def open_members(

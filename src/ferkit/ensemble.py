@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._committee import COMBINE, Committee, combined
-from .classify import CUSTOM, Crops, ExpressionClassifier, open_members
+from .classify import CUSTOM, Crops, ExpressionClassifier, as_expression, open_members
 from .errors import InputError, WeightsError
 from .labels import LabelSet
 from .pickling import ByArguments
@@ -34,7 +34,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         combine: ``"probability"`` averages the members' probabilities, ``"logit"`` their calibrated logits.
         temperature: Divides the combined logarithms before the last softmax; above 1 makes the answers less sure.
         name: Of the ensemble; by default its members' names joined.
-        min_confidence: Abstain below this probability, 0-1.
+        min_confidence: Abstain below this probability, 0-1. None never abstains; what the members were opened with does not count.
 
     Raises:
         InputError: No members, members that do not fit together, or an argument out of range.
@@ -190,8 +190,8 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         return self.probabilities(self.logits(crops))
 
     def expression(self, row: NDArray[np.float32]) -> Expression:
-        """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence``."""
-        return self.members[0].expression(row, self._min_confidence)
+        """Return one row of probabilities ``(k,)`` as an Expression, abstaining below the ensemble's own ``min_confidence``."""
+        return as_expression(row, self.labels, self._min_confidence)
 
 
 def _is_release(entry: Mapping[str, str]) -> bool:

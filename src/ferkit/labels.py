@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .errors import InputError
 
-__all__ = ["FER6", "FER7", "FERPLUS8", "LABEL_SETS", "LabelSet", "label_set"]
+__all__ = ["FER6", "FER7", "FERPLUS8", "LABEL_SETS", "PHOTOS", "LabelSet", "label_set"]
 
 _EMOJI = {
     "angry": "\U0001f620",
@@ -90,6 +90,8 @@ class LabelSet:
 FER7 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
 FER6 = LabelSet("fer6", ("angry", "fear", "happy", "sad", "surprise", "neutral"))
 FERPLUS8 = LabelSet("ferplus", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"))
+# What people see in photos: the same names, answered by both heads of a network together, FER2013's and FER+'s.
+PHOTOS = LabelSet("photos", FER7.classes)
 
 LABEL_SETS = {labels.name: labels for labels in (FER7, FER6, FERPLUS8)}
 

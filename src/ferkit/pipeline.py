@@ -35,8 +35,8 @@ class Pipeline(ByArguments):
             a folder, of one network or of an ensemble. None is the bundled default.
 
     Example:
-        >>> Pipeline("none", "fer2013-n-v4").classifier.name
-        'fer2013-n-v4'
+        >>> Pipeline("none", "fer2013-n-v5").classifier.name
+        'fer2013-n-v5'
 
     Raises:
         InputError, WeightsError, MissingExtraError: As FaceDetector and ExpressionClassifier, for what is given by name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "BUNDLED_DETECTOR",
     "DEFAULT_WEIGHTS",
     "SPEC_FILE",
+    "SUPERSEDED",
     "TABLE",
     "DetectorSpec",
     "EnsembleOutput",
@@ -35,10 +37,11 @@ __all__ = [
     "resolve",
     "resolve_detector",
     "sha256_of",
+    "successor",
     "verify",
 ]
 
-DEFAULT_WEIGHTS = "fer2013-s-v3"
+DEFAULT_WEIGHTS = "fer2013-s-v5"
 # What a file system answers; the network's own errors are OSErrors too.
 _DISK_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOSPC, errno.ENOENT)
 BUNDLED_DETECTOR = "ferkit-face-v2"  # behind FaceDetector("ferkit")
@@ -69,10 +72,10 @@ class Release:
 TABLE: dict[str, Release] = {
     release.name: release
     for release in (
-        Release("fer2013-n-v4", "classifier", "MIT", "the smallest; comes with the package"),
-        Release("fer2013-s-v3", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
-        Release("fer2013-b-v4", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
-        Release("fer2013-ensemble-v3", "ensemble", "MIT", "fer2013-s-v3 and fer2013-b-v4 together; comes with the package"),
+        Release("fer2013-n-v5", "classifier", "MIT", "the smallest; comes with the package"),
+        Release("fer2013-s-v5", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
+        Release("fer2013-b-v5", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
+        Release("fer2013-ensemble-v5", "ensemble", "MIT", "fer2013-s-v5 and fer2013-b-v5 together; comes with the package"),
         Release("ferkit-face-v2", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
@@ -90,6 +93,28 @@ TABLE: dict[str, Release] = {
         ),
     )
 }
+
+# No longer in the package. A source checkout has them in weights/superseded, where they still open by name.
+SUPERSEDED = (
+    "fer2013-n-v2",
+    "fer2013-n-v4",
+    "fer2013-s-v1",
+    "fer2013-s-v2",
+    "fer2013-s-v3",
+    "fer2013-b-v2",
+    "fer2013-b-v3",
+    "fer2013-b-v4",
+    "fer2013-ensemble-v1",
+    "fer2013-ensemble-v2",
+    "fer2013-ensemble-v3",
+    "ferkit-face-v1",
+)
+
+
+def successor(name: str) -> str:
+    """Return the release in the package that replaced one of ``SUPERSEDED``: the same name with the newest version."""
+    family = name.rpartition("-v")[0]
+    return next(release for release in TABLE if release.rpartition("-v")[0] == family)
 
 
 def list_weights() -> list[Release]:
@@ -115,8 +140,8 @@ def file_entry(data: bytes) -> dict[str, str | int]:
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
     """Find a folder of a classifier's or an ensemble's weights.
 
-    The order is: a folder's path; what comes with the package (in a source checkout, any release in ``weights/``); the local
-    cache; the Hugging Face Hub.
+    The order is: a folder's path; what comes with the package (in a source checkout, superseded releases too, with a warning
+    that says what replaced them); the local cache; the Hugging Face Hub.
 
     Args:
         weights: A path, a name from :func:`list_weights`, or ``hf://org/repo@revision``. None: the default.
@@ -129,14 +154,26 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
         WeightsError: Not found, not reachable, or offline; the message says which and what to do.
     """
     name = os.fspath(weights) if weights is not None else DEFAULT_WEIGHTS
+    folder = _resolve(name, force)
+    if name in SUPERSEDED and folder == _superseded(name):
+        warnings.warn(f"The weights {name!r} were replaced by {successor(name)!r}; they still work, as they did.", stacklevel=2)
+    return folder
+
+
+def _resolve(name: str, force: bool = False) -> Path:
     if name.startswith("hf://"):
         return _fetch_bundle(name, force)
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         return folder
     release = TABLE.get(name)
-    if release is None and name in _releases_at_hand():
-        return bundled_folder() / name
+    if name in SUPERSEDED:
+        if (_superseded(name) / SPEC_FILE).is_file():
+            return _superseded(name)
+        raise WeightsError(
+            f"The weights {name!r} were replaced by {successor(name)!r}, which come with this version; use those. "
+            "The old ones are in the folder weights/superseded of ferkit's repository, and open by their folder's path."
+        )
     if release is None or release.kind == "detector":
         names = ", ".join(r.name for r in TABLE.values() if r.kind != "detector")
         raise WeightsError(
@@ -147,9 +184,8 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
     return _bundled(name)
 
 
-def _releases_at_hand() -> list[str]:
-    """Return the folders beside the bundled weights: in a source checkout, every release, superseded ones included."""
-    return [spec.parent.name for spec in bundled_folder().glob(f"*/{SPEC_FILE}")]
+def _superseded(name: str) -> Path:
+    return bundled_folder() / "superseded" / name
 
 
 def _bundled(name: str) -> Path:
@@ -177,7 +213,7 @@ def member_folder(bundle: Path, entry: Mapping[str, str]) -> Path:
         WeightsError: It cannot be found or read, is another one, or lies outside of the ensemble's folder.
     """
     if "weights" in entry:
-        folder = resolve(entry["weights"])
+        folder = _resolve(entry["weights"])  # of a superseded ensemble's members no warning: it has said so itself
     else:
         folder = bundle / entry["path"]
         if not folder.resolve().is_relative_to(bundle.resolve()):
@@ -244,8 +280,12 @@ def _cure(folder: Path, name: str, filename: str) -> str:
     if folder.is_relative_to(ours):
         if ours.name == "_weights":
             return "pip install --force-reinstall ferkit"
-        path = f"weights/{folder.name}/{filename}"  # superseded weights have their Keras network in the repository's history alone
-        return f"git checkout $(git log -1 --diff-filter=AM --format=%h -- {path}) -- {path}"
+        path = (folder.relative_to(ours.parent) / filename).as_posix()
+        found_by = "git log -1 --diff-filter=AM --format=%h --"
+        if folder.name in SUPERSEDED and filename != "model.onnx":  # in the history alone, where the release lay while it was current
+            old = f"weights/{folder.name}/{filename}"
+            return f"git show $({found_by} {old}):{old} > {path}"
+        return f"git checkout $({found_by} {path}) -- {path}"
     return (
         f"ferkit weights fetch hf://ORG/REPO@REVISION --force, or restore {folder}"
         if name not in TABLE

@@ -16,6 +16,7 @@ __all__ = ["evaluate"]
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
 @click.option("--split", default="PublicTest", show_default=True, help="Training, PublicTest or PrivateTest.")
 @click.option("--ferplus", type=click.Path(path_type=Path), help="fer2013new.csv: score against the FER+ majority instead.")
+@click.option("--agreed", is_flag=True, help="With --ferplus: only the faces whose FER2013 label is the FER+ majority too.")
 @click.option("--weights", default=None, help="A name, hf://org/repo@revision, a folder, or a bare model file.  [default: bundled]")
 @click.option("--labels", default=None, help="Which of the weights' label sets to answer in; for a model file its class names, a,b,c.")
 @click.option("--tta", default=None, help="Test-time augmentation: flip, ten-crop, or random:N.")
@@ -34,6 +35,7 @@ def evaluate(
     data: Path,
     split: str,
     ferplus: Path | None,
+    agreed: bool,
     weights: str | None,
     labels: str | None,
     tta: str | None,
@@ -52,6 +54,8 @@ def evaluate(
     from ..train.evaluation import format_report, measure
     from ..train.peers import SUFFIXES, PeerClassifier
 
+    if agreed and ferplus is None:
+        raise click.UsageError("--agreed needs the FER+ votes; type --ferplus fer2013new.csv as well.")
     classifier: Any
     if weights is not None and weights.lower().endswith(SUFFIXES):
         names = labels.split(",") if labels is not None else None
@@ -59,9 +63,9 @@ def evaluate(
     else:
         from ..ensemble import open_classifier
 
-        classifier = open_classifier(weights, labels=labels or ("ferplus" if ferplus else None), runtime=runtime, tta=tta)
-    faces = FaceDetector(detector, model=detector_model) if detector is not None else None
-    measured = measure(classifier, data, split=split, ferplus=ferplus, limit=limit, detector=faces, progress=True)
+        classifier = open_classifier(weights, labels=labels or ("ferplus" if ferplus and not agreed else None), runtime=runtime, tta=tta)
+    faces = FaceDetector(detector or "none", model=detector_model)
+    measured = measure(classifier, data, split=split, ferplus=ferplus, limit=limit, detector=faces, progress=True, agreed=agreed)
     report = measured.report
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
     if report_folder is not None:

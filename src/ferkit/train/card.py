@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ..weights import EnsembleSpec, WeightsSpec
+from .evaluation import AGREED
 
-__all__ = ["write_card"]
+__all__ = ["PHOTOS_SPLIT", "write_card"]
 
+PHOTOS_SPLIT = "photos"  # the ``split`` of a spec's figures on portrait photos, benchmarks/photos.py
 _APPARENT = "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people."
 
 
@@ -36,8 +38,13 @@ def _lines(spec: WeightsSpec) -> list[str]:
         *(f"| `{o.name}`{' (default)' if o is default else ''} | {', '.join(o.labels)} | {o.temperature} |" for o in spec.outputs),
         "",
     ]
-    if any(len(o.columns) > 1 for o in spec.outputs):
-        lines += ["`mixed` multiplies the distributions of the heads over the FER2013 labels; its exponents are in `spec.json`.", ""]
+    for o in spec.outputs:
+        if len(o.columns) > 1:
+            exponents = " and ".join(f"{w:g}" for w in o.weights)
+            lines += [
+                f"`{o.name}` multiplies the distributions of the heads over the FER2013 labels; of their raw outputs the exponents are {exponents}.",
+                "",
+            ]
     lines += ["## Measured", ""]
     if "base" in training:
         lines += _finetuned(spec)
@@ -64,22 +71,47 @@ def _lines(spec: WeightsSpec) -> list[str]:
 
 
 def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number a label set)") -> list[str]:
+    photos = [m for m in spec.metrics if m["split"] == PHOTOS_SPLIT]
+    faces = [m for m in spec.metrics if m["split"] != PHOTOS_SPLIT]
     return [
+        *(_on_photos(spec, photos) if photos else []),
         f"On {spec.selection}, which also served to fit {fitted} and to choose among recipes; PrivateTest was not used.",
         "",
-        "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(_metric_row(m) for m in spec.metrics),
-        "",
-        "Recall per label, single view:",
-        "",
-        *(f"- `{m['labels']}`: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in spec.metrics if "recall" in m),
-        "",
+        *_table(faces),
         "Every row is one command (`fer2013new.csv` holds the FER+ votes):",
         "",
         "```console",
-        *(_command(spec, m) for m in spec.metrics),
+        *(_command(spec, m) for m in faces),
         "```",
+        "",
+    ]
+
+
+def _on_photos(spec: WeightsSpec | EnsembleSpec, rows: list[Any]) -> list[str]:
+    return [
+        f"On portrait photos, as people hold them, labels `{rows[0]['labels']}`: the largest face that is found counts, and a photo without one is "
+        "an error. The photos' own labels are noisy, so two readers who saw neither label nor answer labelled them again. The heads' exponents were "
+        "chosen with these photos.",
+        "",
+        *_table(rows),
+        "One command for all of them:",
+        "",
+        "```console",
+        f"python benchmarks/photos.py --photos PHOTOS --weights {spec.name}",
+        "```",
+        "",
+    ]
+
+
+def _table(rows: list[Any]) -> list[str]:
+    return [
+        "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_metric_row(m) for m in rows),
+        "",
+        "Recall per label, single view:",
+        "",
+        *(f"- `{m['labels']}` ({m['truth']}): {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in rows if "recall" in m),
         "",
     ]
 
@@ -163,5 +195,6 @@ def _metric_row(m: Any) -> str:
 
 def _command(spec: WeightsSpec | EnsembleSpec, m: Any) -> str:
     plus = " --ferplus fer2013new.csv" if "FER+" in m["truth"] else ""
+    plus += " --agreed" if m["truth"] == AGREED else ""
     tta = "" if m["tta"] == "none" else f" --tta {m['tta']}"
     return f"ferkit evaluate --weights {spec.name} --data {spec.training['source']} --split {m['split']} --labels {m['labels']}{plus}{tta}"

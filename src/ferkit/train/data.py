@@ -89,6 +89,24 @@ class Faces:
         winner = self.votes.argmax(axis=1)
         return winner < len(FERPLUS8), winner.astype(np.int64)
 
+    def agreeing(self) -> NDArray[np.bool_]:
+        """Return for which faces their own label is also FER+'s majority: two sets of annotators said the same.
+
+        Raises:
+            DataError: There are no votes, or no face on which both agree.
+        """
+        keep, winner = self.majority()
+        column = np.array([FERPLUS8.classes.index(name) if name in FERPLUS8.classes else -1 for name in self.label_set])
+        same = keep & (column[self.labels] == winner)
+        if not same.any():
+            raise DataError("No face's own label is also the majority of its FER+ votes; expected a csv and the votes on its own faces.")
+        return np.asarray(same)
+
+    def agreed(self) -> Faces:
+        """Return the faces of :meth:`agreeing`, without votes. Raises DataError as that does."""
+        keep = self.agreeing()
+        return Faces(self.images[keep], self.labels[keep], self.label_set, None, self.skipped)
+
 
 def vote_distribution(votes: NDArray[np.float32]) -> NDArray[np.float32]:
     """Turn FER+ votes ``(n, 10)`` into distributions ``(n, 8)``; single votes are dropped as noise.

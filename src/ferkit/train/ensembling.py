@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..ensemble import Ensemble, combined
 from ..errors import DataError, WeightsError
-from ..labels import FERPLUS8
+from ..labels import FERPLUS8, PHOTOS
 from ..weights import SPEC_FILE, EnsembleSpec, WeightsSpec
 from .calibrate import fit_temperature
 from .card import write_card
@@ -84,12 +84,16 @@ def fit_ensemble(ensemble: Ensemble, faces: Faces, *, weights: bool = True) -> E
             majority is the truth, if there are votes.
         weights: False keeps the weights and fits the temperature alone.
 
+    For the labels ``photos`` the truth are the faces whose own label is the votes' majority too, if there are votes.
+
     Raises:
         DataError: No face has one of the ensemble's labels.
     """
     if ensemble.labels.name == FERPLUS8.name and faces.votes is not None:
         keep, winner = faces.majority()
         faces = Faces(faces.images[keep], winner[keep], FERPLUS8)
+    if ensemble.labels.name == PHOTOS.name and faces.votes is not None:
+        faces = faces.agreed()
     if faces.label_set.classes != ensemble.labels.classes:
         if not set(ensemble.labels) & set(faces.label_set):
             raise DataError(f"The faces' labels are {', '.join(faces.label_set)}; {ensemble.name} answers {', '.join(ensemble.labels)}.")

@@ -16,7 +16,7 @@ from ..detect import FaceDetector, open_detector
 from ..ensemble import Ensemble, as_classifier, open_classifier
 from ..errors import DataError
 from ..image_files import expanded
-from ..labels import FER6, FER7, FERPLUS8
+from ..labels import FER6, FER7, FERPLUS8, PHOTOS
 from ..weights import load_classifier_spec
 from .aliases import columns_of
 from .curves import coverage_risk, reliability
@@ -24,6 +24,7 @@ from .data import Faces, read_faces
 from .folders import read_photos
 
 __all__ = [
+    "AGREED",
     "Classifier",
     "Measurement",
     "evaluate",
@@ -36,6 +37,8 @@ __all__ = [
     "view_logits",
     "wilson",
 ]
+
+AGREED = "fer2013, where FER+'s majority is the same"
 
 
 class Classifier(Protocol):
@@ -112,14 +115,21 @@ def measure(
     logits: NDArray[np.float32] | None = None,
     detector: FaceDetector | None = None,
     progress: bool = False,
+    agreed: bool = False,
 ) -> Measurement:
-    """As :func:`evaluate`, but returns what the report was made from as well. ``progress`` shows a bar while a folder is read."""
+    """As :func:`evaluate`, but returns what the report was made from as well.
+
+    ``progress`` shows a bar while a folder is read. With ``agreed`` only the faces count whose own label is FER+'s majority too.
+    """
     faces = data if isinstance(data, Faces) else _read(classifier, expanded(data), split, ferplus, detector, progress)
     if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
         faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
     classes = list(classifier.labels)
     keep = np.ones(len(faces), bool)
-    if faces.votes is not None:
+    if agreed:
+        keep = faces.agreeing()
+        names, truth_name = [faces.label_set[i] for i in faces.labels[keep]], AGREED
+    elif faces.votes is not None:
         keep, winner = faces.majority()
         names, truth_name = [FERPLUS8[i] for i in winner[keep]], "FER+ majority, unknown and not-face removed"
     else:
@@ -171,13 +181,24 @@ def metric_rows(
         if by_votes and validation.votes is None:
             continue
         faces = validation if by_votes else replace(validation, votes=None)
-        for count in views:
-            report = evaluate(open_classifier(folder, labels=output.name, tta=_TTA_OF[count]), faces, logits=logits[:count])
-            row = {key: rounded(report[key]) for key in _ROW}
-            if count == 1:
-                row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
-            rows.append(row)
+        rows += _rows_of(folder, output.name, faces, views, logits, agreed=False)
+        if output.name == PHOTOS.name and validation.votes is not None:
+            rows += _rows_of(folder, output.name, validation, views, logits, agreed=True)
     return tuple(rows)
+
+
+def _rows_of(
+    folder: Path, labels: str, faces: Faces, views: Sequence[int], logits: NDArray[np.float32], *, agreed: bool
+) -> list[dict[str, Any]]:
+    rows = []
+    for count in views:
+        classifier = open_classifier(folder, labels=labels, tta=_TTA_OF[count])
+        report = measure(classifier, faces, logits=logits[:count], agreed=agreed).report
+        row = {key: rounded(report[key]) for key in _ROW}
+        if count == 1:
+            row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
+        rows.append(row)
+    return rows
 
 
 def rounded(value: Any) -> Any:

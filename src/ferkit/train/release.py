@@ -14,6 +14,7 @@ import numpy as np
 from .._geometry import CropGeometry
 from .._runtime import OpenCVRuntime
 from ..errors import DataError, FerkitError
+from ..labels import PHOTOS
 from ..weights import WeightsSpec, file_entry
 from .calibrate import calibrated_outputs
 from .card import write_card
@@ -142,7 +143,9 @@ def write_release(
         worst = difference(logits, keras_outputs(model, recipe, batch))
         if not worst < tolerance:
             raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {len(batch)} faces; at most {tolerance:g} is allowed.")
-    outputs, wanted = calibrated_outputs(recipe, None, None), recipe.release.get("default_output")
+    outputs = calibrated_outputs(recipe, None, None)
+    names = {output.name for output in outputs}
+    wanted = recipe.release.get("default_output", PHOTOS.name)
     spec = WeightsSpec(
         name=name,
         files={file: file_entry((out / file).read_bytes()) for file in ("model.onnx", "model.keras")},
@@ -158,7 +161,7 @@ def write_release(
         | ({"standardise": True} if recipe.data.get("standardise") else {}),
         crop=CropGeometry(**recipe.crop),
         outputs=outputs,
-        default_output=wanted if wanted in {output.name for output in outputs} else recipe.heads[0].labels,
+        default_output=wanted if wanted in names else recipe.heads[0].labels,
         training={
             "recipe": recipe.to_dict(),
             "seed": recipe.seed,
