@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,7 +28,7 @@ import numpy as np
 from _record import record
 from numpy.typing import NDArray
 
-from ferkit import FaceDetector, load_image
+from ferkit import FaceDetector, MissingExtraError, load_image
 from ferkit._geometry import CropGeometry, crop_face
 from ferkit.ensemble import open_classifier
 from ferkit.train.evaluation import expected_calibration_error, wilson
@@ -157,7 +158,11 @@ def brief(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def detectors_table(photos: Photos, opened: dict[str, Any], yunet: str | None, geometries: dict[str, Any]) -> dict[str, Any]:
     """Measure one release with every detector and crop."""
     default = next(iter(opened.values())).crop
-    detectors = {"ferkit": FaceDetector("ferkit"), "haar": FaceDetector("haar")}
+    detectors = {"ferkit": FaceDetector("ferkit")}
+    try:
+        detectors["haar"] = FaceDetector("haar")
+    except MissingExtraError as error:  # OpenCV 5 has no cascades
+        print(f"without haar: {error}", file=sys.stderr)
     if yunet:
         detectors["yunet"] = FaceDetector("yunet", model=yunet)
     everywhere = np.ones(len(photos.files), bool)

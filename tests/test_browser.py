@@ -115,6 +115,24 @@ def test_a_photo_gets_boxes_and_a_chart(page: Any) -> None:
     shoot(page, "photo-light")
 
 
+def test_an_unsure_answer_is_called_so_unless_names_are_asked_for(page: Any) -> None:
+    def doubtful(route: Any) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["images"][0]["faces"][0]["confidence"] = 0.49
+        route.fulfill(response=answer, json=body)
+
+    page.route("**/v1/predict?*", doubtful)
+    upload(page, photo(HAPPY))
+    title, tag = page.locator("#results .face h3"), page.locator("#results svg .tag")
+    for place in (title, tag):
+        playwright.expect(place).to_contain_text("unsure")
+    shoot(page, "unsure")
+    page.uncheck("#unsure")
+    for place in (title, tag):
+        playwright.expect(place).to_contain_text("happy")
+
+
 def test_many_faces_other_labels_and_downloads(page: Any, tmp_path: Path) -> None:
     upload(page, crowd(tmp_path), photo(HAPPY))
     assert page.locator("#results .card").count() == 2

@@ -4,6 +4,7 @@ const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const UPLOADS_AT_ONCE = 2; // the service works on a few pictures at a time anyway
 const FRAME_SIDE = 640; // webcam frames are sent no larger: detection time grows with the area
+const UNSURE = 0.5; // an answer below it is more likely wrong than right; measured on photos, see benchmarks/README.md
 const KEEP = 0.55; // smoothing: how much of the last frame's box and bars stays
 
 const state = { offer: null, key: null, photos: [], queue: [], busy: 0 };
@@ -90,6 +91,9 @@ function question(draw = false) {
   return `v1/predict?${parameters}`;
 }
 
+// The name to show for a face: none where the service abstained, or where the page is to say so.
+const nameOf = (face) => ($("unsure").checked && face.confidence < UNSURE ? null : face.label);
+
 // ---------------------------------------------------------------- drawing
 
 function ink(colour) {
@@ -110,14 +114,14 @@ function overlay(width, height, faces, classes, shown, mirrored = false) {
   const size = Math.min(17, Math.max(11, (shown || 600) / 34)) * (width / (shown || 600));
   const unit = size / 3.8;
   for (const [number, face] of faces.entries()) {
-    const look = classes.get(face.label) ?? { colour: "#6e6e6e", emoji: "" };
+    const look = classes.get(nameOf(face)) ?? { colour: "#6e6e6e", emoji: "" };
     const [x1, y1, x2, y2] = face.box;
     const left = mirrored ? width - x2 : x1;
     const group = shape("g", { class: "face-mark", "data-face": number });
     const rect = { x: left, y: y1, width: x2 - x1, height: y2 - y1, rx: unit };
     group.append(shape("rect", { ...rect, class: "box-halo", "stroke-width": unit * 1.1 }));
     group.append(shape("rect", { ...rect, class: "box", stroke: look.colour, "stroke-width": unit * 0.6 }));
-    const text = `${faces.length > 1 ? `${face.track_id ?? number + 1}  ` : ""}${face.label ?? "unsure"} ${percent(face.confidence)}`;
+    const text = `${faces.length > 1 ? `${face.track_id ?? number + 1}  ` : ""}${nameOf(face) ?? "unsure"} ${percent(face.confidence)}`;
     const plate = { width: (textWidth(text) + 0.7) * size, height: size * 1.4 };
     const x = Math.min(Math.max(0, left), Math.max(0, width - plate.width));
     const y = y1 >= plate.height ? y1 - plate.height : Math.min(y2, height) - plate.height;
@@ -133,22 +137,22 @@ function faceTitle(face, number, count, look) {
   const who = face.track_id ? ` person ${face.track_id}` : count > 1 ? ` face ${number + 1} of ${count}` : "";
   return [
     element("span", { className: "emoji", "aria-hidden": "true" }, look?.emoji ?? ""),
-    element("span", {}, face.label ?? "unsure", element("small", {}, who)),
+    element("span", {}, nameOf(face) ?? "unsure", element("small", {}, who)),
     element("span", { className: "confidence" }, percent(face.confidence)),
   ];
 }
 
 function facePanel(face, number, count, classes) {
   const panel = element("section", { className: "face", tabIndex: 0 });
-  panel.setAttribute("aria-label", `Face ${number + 1}: ${face.label ?? "unsure"}, ${percent(face.confidence)}`);
-  panel.append(element("h3", {}, ...faceTitle(face, number, count, classes.get(face.label))));
+  panel.setAttribute("aria-label", `Face ${number + 1}: ${nameOf(face) ?? "unsure"}, ${percent(face.confidence)}`);
+  panel.append(element("h3", {}, ...faceTitle(face, number, count, classes.get(nameOf(face)))));
   const bars = element("ul", { className: "bars" });
   for (const [name, p] of Object.entries(face.probabilities)) {
     const look = classes.get(name) ?? { colour: "#6e6e6e", emoji: "" };
     const fill = element("span", { className: "fill" });
     fill.style.width = `${100 * p}%`;
     fill.style.background = look.colour;
-    const top = name === face.label ? " top" : "";
+    const top = name === nameOf(face) ? " top" : "";
     bars.append(
       element(
         "li",
@@ -221,7 +225,8 @@ async function answer(photo, turn) {
     if (photo.gone || photo.turn !== turn) return;
     const [image] = response.images;
     photo.result = { schema: response.schema, image: photo.name, width: image.width, height: image.height, weights: response.weights, labels: response.labels, faces: image.faces };
-    showResult(photo, classTable(labels));
+    photo.classes = classTable(labels);
+    showResult(photo, photo.classes);
     const waiting = state.photos.filter((p) => !p.result && !p.failed).length;
     say(waiting > 0 ? `${waiting} still to come…` : "");
   } catch (error) {
@@ -464,6 +469,9 @@ function wire() {
     askAgain();
   });
   $("labels").addEventListener("change", askAgain);
+  $("unsure").addEventListener("change", () => {
+    for (const photo of state.photos) if (photo.result) showResult(photo, photo.classes); // the webcam's next frame shows it by itself
+  });
   $("clear").addEventListener("click", () => state.photos.forEach(remove));
   $("save-json").addEventListener("click", () => {
     const results = state.photos.filter((photo) => photo.result).map((photo) => photo.result);
