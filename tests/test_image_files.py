@@ -66,7 +66,7 @@ def test_label_folders_read_what_can_be_read_and_name_the_rest(folder: Path, tmp
     readable, unreadable = wanted(root / "happy")
     (root / "sad").mkdir()
     Image.new("L", (48, 48), 90).save(root / "sad" / "a.png")
-    photos = read_photos(root, ExpressionClassifier("fer2013-n-v4"), FaceDetector("none"))
+    photos = read_photos(root, ExpressionClassifier("fer2013-n-v5"), FaceDetector("none"))
     assert {file.name for file in photos.files} == readable | {"a.png"}
     assert {Path(source).name for source, _ in photos.faces.skipped} == unreadable
     faces = read_folder(root)
@@ -167,4 +167,4 @@ def test_an_address_or_a_home_on_the_command_line(tmp_path: Path, crops: np.ndar
     done = CliRunner().invoke(main, ["predict", *given, "--detector", "none", "--format", "jsonl"])
     assert len(done.stdout.splitlines()) == 3
     assert "https://a.org/b.jpg?size=[1] is an address" in done.stderr
-    assert len(read_photos("~/faces", ExpressionClassifier("fer2013-n-v4"), FaceDetector("none"))) == 1
+    assert len(read_photos("~/faces", ExpressionClassifier("fer2013-n-v5"), FaceDetector("none"))) == 1

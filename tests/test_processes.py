@@ -67,10 +67,10 @@ def test_an_error_comes_back_from_a_worker() -> None:
 def test_classifiers_are_their_arguments(how: str, crops: np.ndarray) -> None:
     for made in (
         ExpressionClassifier(),
-        ExpressionClassifier("fer2013-n-v4", labels="ferplus", tta="flip", min_confidence=0.99),
+        ExpressionClassifier("fer2013-n-v5", labels="ferplus", tta="flip", min_confidence=0.99),
         ExpressionClassifier(labels=LabelSet("two", ("happy", "sad")), tta="random:3:7"),
-        Ensemble.from_pretrained("fer2013-ensemble-v3", min_confidence=0.9),
-        Ensemble([ExpressionClassifier("fer2013-n-v4"), ExpressionClassifier()], weights=[1, 3], combine="logit", name="mine"),
+        Ensemble.from_pretrained("fer2013-ensemble-v5", min_confidence=0.9),
+        Ensemble([ExpressionClassifier("fer2013-n-v5"), ExpressionClassifier()], weights=[1, 3], combine="logit", name="mine"),
     ):
         again = HOW[how](made)
         assert again is not made
@@ -84,9 +84,9 @@ def test_classifiers_are_their_arguments(how: str, crops: np.ndarray) -> None:
 def test_detectors_and_pipelines_are_their_arguments(how: str, astronaut: np.ndarray) -> None:
     for made in (FaceDetector(), FaceDetector("none"), FaceDetector(min_score=0.1, min_size=80.0)):
         assert HOW[how](made).detect(astronaut) == made.detect(astronaut)
-    pipeline = Pipeline(FaceDetector(min_size=20), ExpressionClassifier("fer2013-n-v4", tta="flip"))
+    pipeline = Pipeline(FaceDetector(min_size=20), ExpressionClassifier("fer2013-n-v5", tta="flip"))
     assert HOW[how](pipeline)(astronaut) == pipeline(astronaut)
-    pipeline.classifier = ExpressionClassifier("fer2013-n-v4", labels="ferplus")
+    pipeline.classifier = ExpressionClassifier("fer2013-n-v5", labels="ferplus")
     assert HOW[how](pipeline)(astronaut) == pipeline(astronaut)
 
 
@@ -105,7 +105,7 @@ import os, sys, threading, time, warnings
 import numpy as np
 from ferkit import ExpressionClassifier, FaceDetector, Pipeline
 warnings.simplefilter("ignore")  # of forking beside threads, which is the point
-pipeline = Pipeline(FaceDetector({detector!r}), ExpressionClassifier("fer2013-n-v4", runtime={runtime!r}, tta="flip"))
+pipeline = Pipeline(FaceDetector({detector!r}), ExpressionClassifier("fer2013-n-v5", runtime={runtime!r}, tta="flip"))
 picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 wanted = pipeline(picture).to_json()
 stop = threading.Event()
