@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 import ferkit
 from ferkit import Pipeline
+from ferkit.cli import main
 
 pytest.importorskip("av", reason='needs the video extra: pip install "ferkit[video]"')
 
@@ -186,3 +188,62 @@ def test_colors_are_those_of_the_tag(tmp_path: Path, matrix: str, full: bool) ->
         frame = next(iter(ferkit.frames(tagged(tmp_path / name, pixels, matrix, full))))
         for y, x in itertools.product((16, 48), (24, 72)):
             assert frame.pixels[y, x].astype(int) == pytest.approx(pixels[y, x].astype(int), abs=4)
+
+
+def annotated(video: Path, out: Path, *more: str) -> list[ferkit.video.Frame]:
+    done = CliRunner().invoke(main, ["video", str(video), "-o", str(out), *more])
+    assert done.exit_code == 0, done.output
+    return list(ferkit.frames(out))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (1280, 720)])
+def test_the_copy_plays_with_the_same_colors(tmp_path: Path, suffix: str, width: int, height: int) -> None:
+    for matrix in ("bt709", "bt601"):
+        source = tagged(tmp_path / f"{matrix}.mp4", quarters(width, height), matrix, False)
+        copy = annotated(source, tmp_path / f"copy{suffix}")
+        assert len(copy) == 3
+        for y, x in itertools.product((height // 4, 3 * height // 4), (width // 4, 3 * width // 4)):
+            assert copy[0].pixels[y, x].astype(int) == pytest.approx(quarters(width, height)[y, x].astype(int), abs=8)
+        with av.open(str(tmp_path / f"copy{suffix}")) as file:
+            context = file.streams.video[0].codec_context
+            assert (int(context.colorspace), int(context.color_range)) == (1 if height >= 720 else 6, 1)
+            assert (int(context.color_primaries), int(context.color_trc)) == ((1, 1) if height >= 720 else (6, 6))
+
+
+def test_the_copy_plays_with_the_same_shape(tmp_path: Path) -> None:
+    for n, (ratio, way) in enumerate(itertools.product((Fraction(64, 45), Fraction(8, 9)), WAYS)):
+        source = with_matrix(film(tmp_path / f"{n}.mp4", quarters(180, 144), ratio), *way)
+        first = next(iter(ferkit.frames(source)))
+        copy = annotated(source, tmp_path / f"copy{n}.mp4")
+        assert copy[0].pixels.shape == first.pixels.shape
+        assert corners(copy[0].pixels) == WAYS[way]
+        with av.open(str(tmp_path / f"copy{n}.mp4")) as file:
+            assert file.streams.video[0].sample_aspect_ratio == 1
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize("last_s", [1 / 30, 5.0])
+def test_the_copy_ends_with_the_same_last_frame(tmp_path: Path, suffix: str, last_s: float) -> None:
+    source = tmp_path / "source.mp4"
+    with av.open(str(source), "w") as file:
+        stream = file.add_stream("libx264", rate=30, options={"tune": "zerolatency"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        packets = [
+            p for n in range(40) for p in stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 5 * n, np.uint8), format="rgb24"))
+        ]
+        packets += stream.encode(None)
+        packets[-1].duration = round(last_s / packets[-1].time_base)
+        for packet in packets:
+            file.mux(packet)
+    copy = annotated(source, tmp_path / f"copy{suffix}")
+    assert [frame.time_s for frame in copy] == pytest.approx([n / 30 for n in range(40)], abs=1e-3)
+    assert copy[-1].pixels.mean() == pytest.approx(5 * 39, abs=6)
+    with av.open(str(tmp_path / f"copy{suffix}")) as file:
+        assert file.duration / 1e6 == pytest.approx(39 / 30 + last_s, abs=0.01)
+    if suffix != ".mkv":
+        assert copy[-1].duration_s == pytest.approx(last_s, abs=0.01)
+    sampled = annotated(source, tmp_path / f"sampled{suffix}", "--fps", "5")
+    assert len(sampled) == 7
+    with av.open(str(tmp_path / f"sampled{suffix}")) as file:
+        assert file.duration / 1e6 == pytest.approx(7 / 5, abs=0.01)

@@ -15,6 +15,7 @@ from .frame import Frame
 from .sources import need
 
 if TYPE_CHECKING:
+    import av
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
 
@@ -22,6 +23,7 @@ __all__ = ["CONTAINERS", "AnnotatedVideo"]
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
 _CLOCK = Fraction(1, 60000)  # fine enough for 1 ms, and within what every codec here accepts
+_SD, _HD = (6, 6, 6), (1, 1, 1)  # matrix, primaries and transfer in the numbers of ITU-T H.273: BT.601 (525 lines), BT.709
 
 
 class AnnotatedVideo:
@@ -49,21 +51,47 @@ class AnnotatedVideo:
         self._path = path
         self._stream: VideoStream | None = None
         self._origin, self._last = 0.0, -1
+        self._waiting: NDArray[np.uint8] | None = None  # the newest picture: the next one tells how long it stays
+        self._stays_s: float | None = None
+        self._index, self._step_s = 0, 1 / 25
+        self._durations: dict[int, int] = {}
 
     def add(self, frame: Frame, result: Result) -> None:
         """Draw and write the next frame. One of another size than the first is fitted into it, with black edges."""
-        import av
-
         picture = draw_faces(frame.pixels, result.faces)
         if self._stream is None:
             self._stream = self._opened(frame.pixels.shape[1], frame.pixels.shape[0])
-            self._origin = frame.time_s
-        pixels = _fitted(np.asarray(picture), self._stream.width, self._stream.height)
-        encoded = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        self._last = max(self._last + 1, round((frame.time_s - self._origin) / _CLOCK))
+            self._origin, self._index = frame.time_s, frame.index
+        stamp = max(self._last + 1, round((frame.time_s - self._origin) / _CLOCK))
+        if self._waiting is not None:
+            self._step_s = float((stamp - self._last) * _CLOCK)
+            self._encode(self._waiting, stamp - self._last)
+        sampled = frame.index - self._index > 1
+        self._waiting, self._last, self._index = _fitted(np.asarray(picture), self._stream.width, self._stream.height), stamp, frame.index
+        self._stays_s = max(frame.duration_s or 0.0, self._step_s) if sampled else frame.duration_s
+
+    def _encode(self, pixels: NDArray[np.uint8], duration: int) -> None:
+        import av
+        from av.video.reformatter import ColorRange
+
+        assert self._stream is not None
+        self._durations[self._last] = max(1, duration)
+        color = self._stream.codec_context.colorspace
+        encoded = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=color, dst_color_range=ColorRange.MPEG
+        )
+        encoded.colorspace, encoded.color_range = color, ColorRange.MPEG
         encoded.pts, encoded.time_base = self._last, _CLOCK
+        self._write(encoded)
+
+    def _write(self, encoded: av.VideoFrame | None) -> None:
+        import av
+
+        assert self._stream is not None
         try:
-            self._container.mux(self._stream.encode(encoded))
+            for packet in self._stream.encode(encoded):
+                packet.duration = self._durations.pop(packet.pts or 0, 0)
+                self._container.mux(packet)
         except (av.FFmpegError, OSError) as error:
             raise ImageError(f"{self._path} cannot be written ({error.strerror}); is the disk full?") from error
 
@@ -71,16 +99,24 @@ class AnnotatedVideo:
         import av
 
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        options = {"preset": "veryfast", "crf": "21"} if codec == "libx264" else {"qscale": "3"}
+        # Without B-frames the last packet is the last picture, whose duration is that of the file.
+        options = {"preset": "veryfast", "crf": "21", "bf": "0"} if codec == "libx264" else {"qscale": "3"}
         stream: VideoStream = self._container.add_stream(codec, rate=25, options=options)  # type: ignore[assignment]
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        stream.codec_context.time_base = _CLOCK
+        context = stream.codec_context
+        context.time_base, context.sample_aspect_ratio = _CLOCK, Fraction(1)
+        # Without a tag players guess the matrix by the size: so it is that one, and it is said.
+        matrix, primaries, transfer = _HD if height >= 720 or width >= 1280 else _SD
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = matrix, primaries, transfer, 1
         return stream
 
     def close(self) -> None:
-        """Finish the file; without this it cannot be played."""
+        """Finish the file; without this it cannot be played. The last picture stays as long as the video's own does."""
         if self._stream is not None:
-            self._container.mux(self._stream.encode(None))
+            if self._waiting is not None:
+                self._encode(self._waiting, round((self._stays_s or self._step_s) / _CLOCK))
+                self._waiting = None
+            self._write(None)
         self._container.close()
 
 

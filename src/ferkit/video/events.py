@@ -8,13 +8,13 @@ from typing import Any
 
 from ..results import Result
 from .frame import Frame
+from .shares import Shares, in_words
 
 __all__ = ["Event", "Events", "Person"]
 
 _ON, _OFF = 0.5, 0.4  # a label begins at the first probability and lasts until below the second
 _BRIEF_S = 0.3  # shorter ones are noise
 _ABSENT_S = 1.0  # somebody out of sight for longer ends the event
-_MAX_FRAME_S = 1.0  # a frame stands for the time until the person's next one, at most this long
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,13 @@ class Person:
     end_s: float
     frames: int = 0
     changes: int = 0
-    label: str | None = None  # of the last frame
     shown: str | None = None  # of the last event
-    seconds: dict[str, float] = field(default_factory=dict)
+    shares: Shares = field(default_factory=Shares)
     pending: tuple[str, float, float, float] | None = None  # label, start, end, peak of the event that is going on
 
     def share(self) -> dict[str, float]:
-        """Return the share of the person's time per label, 0-1."""
-        total = sum(self.seconds.values())
-        return {label: s / total for label, s in sorted(self.seconds.items(), key=lambda pair: -pair[1])} if total else {}
+        """Return the share of the person's time per label and "unsure", 0-1; see :class:`Shares`."""
+        return self.shares.share()
 
     def to_dict(self) -> dict[str, Any]:
         times = {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3), "frames": self.frames}
@@ -71,27 +69,21 @@ class Events:
             person = self.people.get(face.track_id)
             if person is None:
                 person = self.people[face.track_id] = Person(face.track_id, frame.time_s, frame.time_s)
-            self._count(person, frame.time_s, face.expression.label)
-            self._step(person, frame.time_s, face.expression.probabilities)
+            person.frames += 1
+            person.shares.add(frame.time_s, face.expression.label)
+            self._step(person, frame.time_s, face.expression.label, face.expression.probabilities)
 
-    def _count(self, person: Person, time_s: float, label: str | None) -> None:
-        if person.frames and person.label is not None:
-            passed = min(_MAX_FRAME_S, time_s - person.end_s)
-            person.seconds[person.label] = person.seconds.get(person.label, 0.0) + passed
-        person.frames += 1
-        person.label = label
-
-    def _step(self, person: Person, time_s: float, probabilities: Mapping[str, float]) -> None:
-        best = max(probabilities, key=lambda name: probabilities[name])
+    def _step(self, person: Person, time_s: float, label: str | None, probabilities: Mapping[str, float]) -> None:
+        sure = label is not None and probabilities[label] >= _ON
         going = person.pending
         if going is not None:
-            gone = time_s - person.end_s > _ABSENT_S or probabilities.get(going[0], 0.0) < _OFF
-            if gone or (best != going[0] and probabilities[best] >= _ON):
+            gone = time_s - person.end_s > _ABSENT_S or label is None or probabilities.get(going[0], 0.0) < _OFF
+            if gone or (sure and label != going[0]):
                 self._finish(person)
             else:
                 person.pending = (going[0], going[1], time_s, max(going[3], probabilities[going[0]]))
-        if person.pending is None and probabilities[best] >= _ON:
-            person.pending = (best, time_s, time_s, probabilities[best])
+        if person.pending is None and label is not None and sure:
+            person.pending = (label, time_s, time_s, probabilities[label])
         person.end_s = time_s
 
     def _finish(self, person: Person) -> None:
@@ -121,10 +113,8 @@ class Events:
         longest = sorted(self.people.values(), key=lambda person: -person.frames)
         out = []
         for person in longest[:most]:
-            share = ", ".join(f"{label} {value:.0%}" for label, value in person.share().items() if value >= 0.01)
-            out.append(
-                f"person {person.track_id}: {person.start_s:.1f}-{person.end_s:.1f} s, {share or 'one frame'}; {person.changes} changes"
-            )
+            share = ", ".join(in_words(person.share()))
+            out.append(f"person {person.track_id}: {person.start_s:.1f}-{person.end_s:.1f} s, {share}; {person.changes} changes")
         if len(longest) > most:
             out.append(f"and {len(longest) - most} more")
         return out

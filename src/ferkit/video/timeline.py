@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ..labels import LabelSet
 from ..results import Result
 from .frame import Frame
+from .shares import UNSURE, Shares, in_words
 
 __all__ = ["Timeline"]
 
@@ -19,6 +20,7 @@ _BINS = 1024  # when the video is longer, neighbours are merged and each stands 
 _PEOPLE = 12  # strips in the picture, those in sight for longest
 _KEPT = 48  # people that are remembered
 _THUMB = 72
+_UNSURE = (196, 202, 210)  # between the grey of "neutral" and the empty strip
 _INK, _SOFT, _PAPER, _EMPTY = (30, 30, 30), (120, 120, 120), (255, 255, 255), (240, 240, 240)
 _STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 
@@ -30,7 +32,7 @@ class _Strip:
     thumbnail: Image.Image | None = None
     best: float = 0.0
     frames: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
+    shares: Shares = field(default_factory=Shares)
 
 
 class Timeline:
@@ -62,9 +64,11 @@ class Timeline:
                 continue
             strip = self._strips.get(face.track_id)
             if strip is None:
-                strip = self._strips[face.track_id] = _Strip(np.zeros((_BINS, len(self._labels))), np.zeros(_BINS, np.int64))
+                strip = self._strips[face.track_id] = _Strip(np.zeros((_BINS, len(self._labels) + 1)), np.zeros(_BINS, np.int64))
                 self._forget()
-            strip.sums[bin_] += [face.expression.probabilities[label] for label in self._labels]
+            e = face.expression
+            strip.sums[bin_] += [0.0] * len(self._labels) + [1.0] if e.label is None else [*(e.probabilities[n] for n in self._labels), 0.0]
+            strip.shares.add(frame.time_s, e.label)
             strip.counts[bin_] += 1
             strip.frames += 1
             quality = face.score * face.height
@@ -110,13 +114,15 @@ class Timeline:
 
     def _legend(self, pen: ImageDraw.ImageDraw, x: float, y: float) -> None:
         font = _font(16)
-        for label, colour in zip(self._labels, self._labels.colours, strict=True):
+        unsure = any(strip.sums[:, -1].any() for strip in self._strips.values())
+        entries = [*zip(self._labels, self._labels.colours, strict=True), *([(UNSURE, _UNSURE)] if unsure else [])]
+        for label, colour in entries:
             pen.rectangle((x, y, x + 15, y + 15), fill=colour)
             pen.text((x + 22, y + 8), label, font=font, fill=_INK, anchor="lm")
             x += 22 + pen.textlength(label, font=font) + 24
 
     def _strip(self, picture: Image.Image, strip: _Strip, plot: tuple[int, int], y: int, height: int, seconds: float) -> None:
-        """Paint a column per pixel: the mean probabilities of its time, stacked, the first label at the bottom."""
+        """Paint a column per pixel: the mean probabilities of its time, stacked, the first label at the bottom, "unsure" on top."""
         columns = plot[1] - plot[0]
         times = (np.arange(columns) + 0.5) / columns * seconds
         bins = np.minimum((times / self._bin_s).astype(int), _BINS - 1)
@@ -127,7 +133,7 @@ class Timeline:
         filled = np.maximum.accumulate(source)
         filled = np.where((filled >= 0) & (np.arange(_BINS) - filled <= hole), filled, -1)[bins]
         area = np.full((height, columns, 3), _EMPTY, np.uint8)
-        colours = np.array(self._labels.colours, np.uint8)
+        colours = np.array([*self._labels.colours, _UNSURE], np.uint8)
         levels = (np.arange(height)[::-1] + 0.5) / height
         for x in np.flatnonzero(filled >= 0):
             mean = sums[filled[x]] / counts[filled[x]]
@@ -139,10 +145,13 @@ class Timeline:
         strip = self._strips[number]
         if strip.thumbnail is not None:
             picture.paste(strip.thumbnail, (24, y + 6))
-        mean = strip.sums.sum(axis=0) / max(1, strip.counts.sum())
         pen.text((106, y + 8), f"person {number}", font=_font(17), fill=_INK)
-        for line, best in enumerate(np.argsort(-mean)[:2]):
-            pen.text((106, y + 34 + 22 * line), f"{self._labels[int(best)]} {mean[best]:.0%}", font=_font(14), fill=_SOFT)
+        for line, text in enumerate(self.summary(number)[:2]):
+            pen.text((106, y + 34 + 22 * line), text, font=_font(14), fill=_SOFT)
+
+    def summary(self, number: int) -> list[str]:
+        """Return a person's shares in words, as the console and events.json have them, the largest first."""
+        return in_words(self._strips[number].shares.share())
 
     def _axis(self, pen: ImageDraw.ImageDraw, plot: tuple[int, int], top: int, bottom: int, seconds: float) -> None:
         origin = self._origin or 0.0
