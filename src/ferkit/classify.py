@@ -24,7 +24,18 @@ from .pickling import ByArguments
 from .results import Expression
 from .weights import SPEC_FILE, Output, WeightsSpec, load_classifier_spec, member_folder, read_verified, resolve
 
-__all__ = ["Crops", "ExpressionClassifier", "View", "checked", "normalised", "open_members", "random_views", "resized", "views"]
+__all__ = [
+    "Crops",
+    "ExpressionClassifier",
+    "View",
+    "checked",
+    "normalised",
+    "normalised_by",
+    "open_members",
+    "random_views",
+    "resized",
+    "views",
+]
 
 Crops = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 CUSTOM = "custom"  # the name of an output that is a part of the networks' default one
@@ -94,17 +105,28 @@ def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.
     """Map pixel values 0-255 ``(n, ...)`` to a network's input scale, float32.
 
     Args:
-        pixels: Faces.
+        pixels: Faces, the part of them that the network sees.
         settings: ``mean`` and ``std`` of pixels / 255; with ``standardise`` every face is first centred on its own mean and
             scaled to unit variance.
     """
-    values = np.asarray(pixels, np.float32) / 255.0
+    return np.asarray(normalised_by(np, np.asarray(pixels, np.float32), settings), np.float32)
+
+
+def normalised_by(arrays: Any, values: Any, settings: Mapping[str, Any]) -> Any:
+    """Do what :func:`normalised` does with another library's arrays: the one formula of a network's input.
+
+    Args:
+        arrays: What has ``mean``, ``std`` and ``maximum`` for them: numpy itself, ``keras.ops``, or an exporter's graph.
+        values: Floats 0-255 ``(n, ...)``, that know ``-``, ``/`` and ``ndim``.
+        settings: As there.
+    """
+    values = values / 255.0
     if settings.get("standardise"):
         axes = tuple(range(1, values.ndim))
-        values = values - values.mean(axis=axes, keepdims=True)
+        values = values - arrays.mean(values, axis=axes, keepdims=True)
         # One grey level more than nothing: a face of a single colour is all zeros, not noise blown up.
-        values = values / np.maximum(values.std(axis=axes, keepdims=True), 1 / 255)
-    return np.asarray((values - settings["mean"]) / settings["std"], np.float32)
+        values = values / arrays.maximum(arrays.std(values, axis=axes, keepdims=True), 1 / 255)
+    return (values - float(settings["mean"])) / float(settings["std"])
 
 
 def checked(crops: Crops) -> list[NDArray[np.uint8]]:

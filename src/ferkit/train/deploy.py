@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..classify import ExpressionClassifier
+from ..classify import ExpressionClassifier, normalised_by
 from ..errors import FerkitError, InputError, MissingExtraError
 from ..weights import read_verified, resolve
 from .golden import LUMA, patterns
@@ -29,7 +29,7 @@ FORMATS = {"onnx": ".onnx", "litert": ".tflite"}
 # Of probabilities. OpenCV resizes bytes with 11-bit weights and rounds; a grey level of difference moves them this much at most.
 TOLERANCE = 0.02
 _SIZES = ((48, 48), (64, 64), (120, 100), (40, 30))  # of the golden pictures: as they are, shrunk, not square, enlarged
-_UNDERSTOOD = {"size", "window", "channels", "layout", "mean", "std", "interpolation"}
+_UNDERSTOOD = {"size", "window", "channels", "layout", "mean", "std", "interpolation", "standardise"}
 
 
 def export(
@@ -140,7 +140,6 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
     heads = head_names(classifier)
     size, window = int(spec.input["size"]), int(spec.input.get("window", spec.input["size"]))
     offset = (size - window) // 2
-    mean, std = float(spec.input["mean"]), float(spec.input["std"])
     mix = classifier._mix.astype(np.float32)
 
     def resizing(length: Any, shrink: Any) -> Any:
@@ -157,8 +156,8 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
         shrink = tf.reduce_min(lengths) > float(size)
         tall = tf.einsum("sh,nhw->nsw", resizing(lengths[0], shrink), grey)
         face = tf.floor(tf.einsum("nsw,tw->nst", tall, resizing(lengths[1], shrink)) + 0.5)
-        seen = (face[:, offset : offset + window, offset : offset + window, None] / 255.0 - mean) / std
-        seen = tf.ensure_shape(seen, [None, window, window, 1])
+        seen = tf.ensure_shape(face[:, offset : offset + window, offset : offset + window, None], [None, window, window, 1])
+        seen = normalised_by(keras.ops, seen, spec.input)
         raw = network(seen, training=False)
         logits = tf.matmul(tf.concat([raw[name] for name in heads], axis=1), mix)
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}

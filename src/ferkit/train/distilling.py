@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from ..classify import ExpressionClassifier
+from ..classify import ExpressionClassifier, normalised
 from ..errors import InputError
 from .backbone import load_keras
 
@@ -75,14 +75,14 @@ class _Member:
         if trained.input_shape[1] is not None:
             raise InputError(f"Weights {weights!r} take faces of {trained.input_shape[1]} pixels only; a teacher must take any size.")
         self.heads = tuple(trained.output_names)
-        self.mean, self.std = float(classifier.spec.input["mean"]), float(classifier.spec.input["std"])
+        self.input = classifier.spec.input
         self.network, self.zoom = _cast(trained, policy), int(classifier.spec.input["size"]) / size
 
     def __call__(self, faces: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         if self.zoom != 1:
             side = round(faces.shape[1] * self.zoom)
             faces = ops.convert_to_numpy(ops.image.resize(faces, (side, side), antialias=True))
-        answer: Mapping[str, NDArray[np.float32]] = self.network.predict_on_batch((faces / 255.0 - self.mean) / self.std)
+        answer: Mapping[str, NDArray[np.float32]] = self.network.predict_on_batch(normalised(faces, self.input))
         return answer
 
 

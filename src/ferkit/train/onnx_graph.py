@@ -10,6 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from ..classify import normalised_by
 from .golden import LUMA
 
 __all__ = ["with_preprocessing"]
@@ -81,8 +82,52 @@ def _prepare(g: _Graph, input_: Mapping[str, Any], out: str) -> None:
     start = (size - window) // 2
     first, last, axes = (g.constant(value, np.int64) for value in ([start] * 2, [start + window] * 2, [1, 2]))
     seen = g("Slice", face, first, last, axes)
-    seen = g("Div", g("Sub", seen, g.constant(255 * float(input_["mean"]))), g.constant(255 * float(input_["std"])))
-    g("Unsqueeze", seen, g.constant([1], np.int64), out=out)
+    scaled = normalised_by(_Arithmetic, _Array(g, seen, window**2), input_)
+    g("Unsqueeze", scaled.name, g.constant([1], np.int64), out=out)
+
+
+class _Array:
+    """Faces ``(n, window, window)`` in a graph, as what a formula can be written with."""
+
+    ndim = 3
+
+    def __init__(self, graph: _Graph, name: str, pixels: int) -> None:
+        self.graph, self.name, self.pixels = graph, name, pixels
+
+    def _with(self, op: str, other: _Array | float) -> _Array:
+        return _Array(
+            self.graph, self.graph(op, self.name, other.name if isinstance(other, _Array) else self.graph.constant(other)), self.pixels
+        )
+
+    def __sub__(self, other: _Array | float) -> _Array:
+        return self._with("Sub", other)
+
+    def __mul__(self, other: _Array | float) -> _Array:
+        return self._with("Mul", other)
+
+    def __truediv__(self, other: _Array | float) -> _Array:
+        return self._with("Div", other)
+
+
+class _Arithmetic:
+    """The functions of such arrays that a formula may need."""
+
+    @staticmethod
+    def mean(values: _Array, axis: tuple[int, ...], keepdims: bool) -> _Array:
+        # The axes of ReduceMean are an attribute in some opsets and an input in others; those of ReduceSum are not.
+        g = values.graph
+        total = g("ReduceSum", values.name, g.constant(axis, np.int64), keepdims=int(keepdims))
+        return _Array(g, total, values.pixels) / float(values.pixels)
+
+    @classmethod
+    def std(cls, values: _Array, axis: tuple[int, ...], keepdims: bool) -> _Array:
+        off = values - cls.mean(values, axis, True)
+        variance = cls.mean(off * off, axis, keepdims)
+        return _Array(values.graph, values.graph("Sqrt", variance.name), values.pixels)
+
+    @staticmethod
+    def maximum(values: _Array, least: float) -> _Array:
+        return values._with("Max", least)
 
 
 def _rounded(g: _Graph, value: str) -> str:

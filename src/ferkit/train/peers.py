@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .._geometry import CropGeometry
 from .._image import to_grey
+from ..classify import normalised
 from ..errors import InputError, MissingExtraError, WeightsError
 from ..image_files import expanded
 from ..labels import FER7, LabelSet
@@ -93,7 +94,7 @@ class PeerClassifier(ByArguments):
         return np.asarray(np.mean([_as_probabilities(np.concatenate(parts)) for parts in rows], axis=0), np.float32)
 
     def _batch(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batch = (faces.astype(np.float32) / 255.0 - self._mean) / self._std
+        batch = normalised(faces, {"mean": self._mean, "std": self._std})
         return np.ascontiguousarray(np.moveaxis(batch, -1, 1) if self._first else batch, np.float32)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from ..classify import normalised
 from .augment import FaceAugmentation
 from .backbone import Backbone
 from .bundle import OUTPUT
@@ -85,7 +86,6 @@ def unfreeze_backbone(
 def _train(backbone: Backbone, model: keras.Model, faces: Faces, seed: int) -> None:
     """Train in place. Batch normalisation keeps its statistics: a few faces of one's own would only unsettle them."""
     spec = backbone.classifier.spec
-    mean, std = float(spec.input["mean"]), float(spec.input["std"])
     augment = FaceAugmentation(
         crop=int(spec.input.get("window", spec.input["size"])), rotation=0.15, scale=(0.92, 1.1), shift=2.0, erase=0.2
     )
@@ -105,7 +105,7 @@ def _train(backbone: Backbone, model: keras.Model, faces: Faces, seed: int) -> N
             x = ops.convert_to_numpy(
                 augment(faces.images[rows], seed=int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0] >> 1))
             )
-            model.train_on_batch((x / 255.0 - mean) / std, faces.labels[rows], sample_weight=weights[rows])
+            model.train_on_batch(normalised(x, spec.input), faces.labels[rows], sample_weight=weights[rows])
 
 
 def _logits(backbone: Backbone, model: keras.Model, faces: Faces) -> NDArray[np.float64]:
