@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -326,14 +327,19 @@ def test_damaged_avif(cut: int) -> None:
         load_image(bytes(data[: len(data) - cut]))
 
 
-def test_two_thousand_damaged_files() -> None:
-    """Every format that Pillow opens; benchmarks/results/fuzz_images.json has the long run."""
+def fuzzer() -> ModuleType:
     path = Path(__file__).resolve().parents[1] / "benchmarks" / "fuzz_images.py"
     spec = importlib.util.spec_from_file_location("fuzz_images", path)
     assert spec is not None
     assert spec.loader is not None
     fuzz = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fuzz)
+    return fuzz
+
+
+def test_two_thousand_damaged_files() -> None:
+    """Every format that Pillow opens; benchmarks/results/fuzz_images.json has the long run."""
+    fuzz = fuzzer()
     assert len(fuzz.seeds()) >= 40
     found = Counter(fuzz.outcome(data) for _, _, data in fuzz.cases(2000, seed=19))
     assert set(found) == {"image", "ImageError"}, found
@@ -442,3 +448,21 @@ def test_pipes(tmp_path: Path) -> None:
     writer.start()
     assert np.array_equal(load_image(tmp_path / "pipe.png"), RED)
     writer.join()
+
+
+def test_the_service_reads_and_refuses_them_alike() -> None:
+    pytest.importorskip("starlette", reason="needs ferkit[serve]")
+    from ferkit.serve.problems import Problem
+    from ferkit.serve.uploads import decode
+
+    for tag, kind, value in ((0x11A, 10, b"\xfb" * 8), (0x106, 2, b"100\0"), (0x10F, 5, b"\1\0\0\0\1\0\0\0"), (0x11A, 2, b"72.\0")):
+        assert decode(photo_with_exif((tag, kind, len(value) if kind == 2 else 1, value)), 10_000).shape == (64, 32, 3)
+    fuzz = fuzzer()
+    found: Counter[str] = Counter()
+    for name, _, data in fuzz.cases(2000, seed=20):
+        if name.split()[0] in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO", "AVIF", "TIFF"):
+            try:
+                found[str(decode(data, fuzz.MAX_PIXELS).dtype)] += 1
+            except Problem as problem:
+                found[str(problem.status // 100)] += 1
+    assert set(found) == {"uint8", "4"}

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import CropGeometry
+from ._image import is_one_image
 from .errors import InputError
 from .labels import LabelSet
 
@@ -103,7 +104,7 @@ class Committee(Generic[_M]):
 
     def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return all members' raw outputs side by side, float32 ``(views, n, columns of all)``."""
-        if isinstance(crops, Iterator):
+        if isinstance(crops, Iterator) and not is_one_image(crops):  # a file, which the members refuse, is an iterator of lines
             crops = list(crops)  # the first member would use it up
         return np.concatenate([member.logits(crops) for member in self.members], axis=2)
 
