@@ -17,7 +17,10 @@ from ferkit import ExpressionClassifier, FaceDetector, ImageError, load_image
 from ferkit.cli import main
 from ferkit.image_files import IMAGE_SUFFIXES, image_files
 from ferkit.train.data import read_folder
+from ferkit.train.evaluation import evaluate
 from ferkit.train.folders import read_photos
+from ferkit.train.gather import gather
+from ferkit.train.preparing import prepare
 
 READABLE = (".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k")
 READABLE += (".ppm", ".pgm", ".pnm", ".tga", ".ico", ".pcx", ".qoi", ".mpo", ".avif")
@@ -168,3 +171,39 @@ def test_an_address_or_a_home_on_the_command_line(tmp_path: Path, crops: np.ndar
     assert len(done.stdout.splitlines()) == 3
     assert "https://a.org/b.jpg?size=[1] is an address" in done.stderr
     assert len(read_photos("~/faces", ExpressionClassifier("fer2013-n-v5"), FaceDetector("none"))) == 1
+
+
+@pytest.mark.parametrize("bad", ["exif", "cut", "empty", "text", "heic", "float", "link", "avif"])
+def test_no_bad_picture_ends_a_command(bad: str, tmp_path: Path, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What predict, evaluate, prepare and fine-tuning do with one bad picture among good ones: name it and go on."""
+    root = tmp_path / "faces"
+    for number, label in enumerate(("angry", "happy", "sad")):
+        (root / label).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(crops[6 * number + i]).save(root / label / f"{i}.png")
+    path = root / "happy" / "bad.jpg"
+    whole = io.BytesIO()
+    Image.fromarray(crops[20]).convert("RGB").save(whole, "AVIF" if bad == "avif" else "JPEG")
+    content = {
+        "exif": b"\xff\xd8\xff\xe1\0\x10Exif\0\0II*\0\xff\xff\xff\xff",
+        "cut": whole.getvalue()[:-200],
+        "empty": b"",
+        "text": b"no picture",
+        "heic": HEIC,
+        "float": b"Pf\n48 48\n-1.0\n" + bytes(48 * 48 * 4),
+        "avif": whole.getvalue()[:-200] + bytes(200),
+    }
+    path.symlink_to(tmp_path / "nowhere") if bad == "link" else path.write_bytes(content[bad])
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    done = CliRunner().invoke(main, ["predict", str(root), "--detector", "none", "--format", "jsonl"])
+    assert len(done.stdout.splitlines()) == 18
+    classifier, detector = ExpressionClassifier("fer2013-n-v5"), FaceDetector("none")
+    measured = evaluate(classifier, root, split="Training", detector=detector)
+    prepared = prepare(root, tmp_path / "out", detector=detector)
+    table = gather(root, classifier, detector, 0.2, 0, False)
+    assert measured["n"] == sum(sum(row.values()) for row in prepared["splits"].values()) == 18
+    assert len(table.training) + len(table.held_out) == 18
+    for skipped in (measured["skipped"], prepared["skipped"], [entry for entry in table.skipped if "bad" in entry[0]]):
+        assert [Path(source).name for source, _ in skipped] == ["bad.jpg"]
+        assert "bad.jpg" in skipped[0][1]
+    assert "bad.jpg" in done.stderr
