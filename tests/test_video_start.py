@@ -131,6 +131,22 @@ def test_start_with_variable_rate_and_a_late_first_frame(tmp_path: Path) -> None
             assert list(ferkit.frames(path, start=start)) == [frame for frame in full if frame.time_s >= start - 5e-4]
 
 
+@pytest.mark.parametrize("name", ["a.ts", "mpeg2.ts", "a.m2ts", "a.vob"])
+def test_joined_recordings_go_on(tmp_path: Path, name: str) -> None:
+    """The clock begins anew in the middle; the times go on, and so does a sampling by time."""
+    codec, options = next((codec, options) for other, codec, options in CONTAINERS if other == name)
+    path = make(tmp_path / name, codec, options)
+    one = [frame.time_s for frame in ferkit.frames(path)]
+    path.write_bytes(path.read_bytes() * 3)
+    full = list(ferkit.frames(path))
+    times = [frame.time_s for frame in full]
+    assert len(full) == 3 * COUNT
+    assert times[:COUNT] == one
+    assert np.diff(times) == pytest.approx(1 / 25, abs=2e-3)
+    assert len(list(ferkit.frames(path, fps=5))) == 3 * COUNT / 5
+    assert list(ferkit.frames(path, start=times[130])) == full[130:]
+
+
 @pytest.mark.parametrize("name", ["a.ts", "a.h264", "a.vob", "h264.avi", "a.mkv"])
 def test_rows_of_the_command(tmp_path: Path, name: str) -> None:
     codec, options = next((codec, options) for other, codec, options in CONTAINERS if other == name)

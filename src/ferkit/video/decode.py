@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "estimate", "frames"]
 
+_BACK_S = 0.1  # a step back of more than this is a clock that begins anew
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family
 # Where a packet is a frame and times are presentation times, frames can be counted without decoding them.
 _COUNTABLE_CONTAINERS = {_MP4, "matroska,webm"}
@@ -114,7 +115,7 @@ class _Reader:
         self._sorts = container.format.name == "avi"
         self._waiting: list[int] = []
         self._repeats: deque[int] = deque()
-        self._base_s, self._since = 0.0, 0
+        self._base_s, self._since, self._offset_s = 0.0, 0, 0.0
         self.packets, self.damaged, self.interrupted = 0, 0, ""
         self.last_s: float | None = None
         self.end_s = 0.0
@@ -173,13 +174,20 @@ class _Reader:
     def _shot(self, picture: av.VideoFrame, stamp: int | None) -> _Shot:
         clock = picture.time_base or self._stream.time_base
         if stamp is not None and clock is not None:
-            self._base_s, self._since = float(stamp * clock), 0
+            self._base_s, self._since = self._continued(float(stamp * clock)), 0
         time_s = self._base_s + self._since / self._rate  # raw streams carry no clock
         self._since += 1
         duration_s = float(picture.duration * clock) if picture.duration and clock else None
         self.last_s = time_s
         self.end_s = max(self.end_s, time_s + (duration_s or 1 / self._rate))
         return _Shot(picture, stamp, time_s, duration_s)
+
+    def _continued(self, time_s: float) -> float:
+        """Go on where the clock of a transport or program stream begins anew: recordings that were joined, cells of a DVD."""
+        back = self.last_s is not None and time_s + self._offset_s < self.last_s - _BACK_S
+        if back and self._container.format.name in ("mpegts", "mpeg"):
+            self._offset_s = self.end_s - time_s
+        return time_s + self._offset_s
 
     def finish_s(self) -> float | None:
         """Return when the file says that its pictures end, or None."""
