@@ -112,7 +112,7 @@ def test_heic_is_read_where_pillow_heif_is_there(tmp_path: Path, crops: np.ndarr
     loaded = load_image(tmp_path / "a.heic")
     assert loaded.shape == (32, 64, 3)
     assert np.abs(loaded.astype(int) - np.asarray(picture)).mean() < 6
-    assert load_image((tmp_path / "turned.heic").read_bytes()).shape[:2] in ((64, 32), (32, 64))
+    assert load_image((tmp_path / "turned.heic").read_bytes()).shape == (64, 32, 3)
     data = (tmp_path / "a.heic").read_bytes()
     for cut in (30, 200, len(data) - 20):
         with pytest.raises(ImageError):
