@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["video", "webcam"]
 
+UNSURE = 0.5  # below it an answer is, by its own account, more likely wrong than right: benchmarks/README.md
+
 
 class _Sink(Protocol):
     def add(self, frame: Frame, result: Result) -> None: ...
@@ -38,7 +40,13 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one."
         ),
         click.option("--detector", default=None, help="ferkit, yunet, haar, or none.  [default: ferkit]"),
-        click.option("--min-confidence", type=click.FloatRange(0, 1), help="Abstain (no label) below this probability."),
+        click.option(
+            "--min-confidence",
+            type=click.FloatRange(0, 1),
+            default=UNSURE,
+            show_default=True,
+            help="Abstain (unsure, no label) below this probability; 0 never does.",
+        ),
         click.option("--threads", type=click.IntRange(1), help="Of the engines.  [default: FERKIT_THREADS, or the CPUs at hand]"),
         click.option(
             "--provider", "providers", multiple=True, help="onnxruntime's: cpu, cuda, coreml ...; repeat it in order of preference."
