@@ -127,7 +127,7 @@ def finetune(
             "unfrozen": tuned.report if tuned is not None else None,
             "temperature": spec.outputs[0].temperature,
             **_held_out(new, base, classifier, test),
-            "publictest": _publictest(new, classifier, publictest) if publictest is not None else None,
+            "publictest": _publictest(new, base, classifier, publictest) if publictest is not None else None,
         }
         finish_bundle(folder, spec, report)
         report |= {"seconds": round(time.monotonic() - begun, 1), "skipped": [list(entry) for entry in table.skipped]}
@@ -181,7 +181,12 @@ def _held_out(
     return measured
 
 
-def _publictest(new: ExpressionClassifier, classifier: ExpressionClassifier, path: str | Path) -> dict[str, Any] | None:
+def _publictest(
+    new: ExpressionClassifier, base: str | os.PathLike[str] | None, classifier: ExpressionClassifier, path: str | Path
+) -> dict[str, Any] | None:
+    """Measure both on PublicTest by FER2013's labels: the base in the output for those labels, if it has one."""
+    if any(output.name == FER7.name for output in classifier.spec.outputs):
+        classifier = ExpressionClassifier(base, labels=FER7.name)
     faces = read_csv(path, "PublicTest")
     truth_of, old = columns_of(new.labels.classes, FER7.classes), columns_of(new.labels.classes, classifier.labels.classes)
     if truth_of is None or old is None:
