@@ -20,7 +20,7 @@ from ferkit.labels import FER7
 from ferkit.train.calibrate import negative_log_likelihood
 from ferkit.train.data import Faces
 from ferkit.train.ensembling import fit_ensemble, fit_weights
-from ferkit.train.evaluation import evaluate
+from ferkit.train.evaluation import AGREED, evaluate
 from ferkit.weights import DEFAULT_WEIGHTS, EnsembleSpec, resolve, verify
 from tests.conftest import write_fer_csv, write_votes_csv
 
@@ -321,10 +321,13 @@ def test_the_command_fits_and_measures(tmp_path: Path, other: Path) -> None:
     answer = CliRunner().invoke(main, arguments)
     assert answer.exit_code == 0, answer.output
     spec = EnsembleSpec.load(out)
-    assert [(m["labels"], m["tta"]) for m in spec.metrics] == [(o.name, t) for o in spec.outputs for t in ("none", "flip", 10)]
+    own = [(m["labels"], m["tta"]) for m in spec.metrics if m["truth"] != AGREED]
+    assert own == [(o.name, t) for o in spec.outputs for t in ("none", "flip", 10)]
+    assert [(m["labels"], m["tta"]) for m in spec.metrics if m["truth"] == AGREED] == [("photos", t) for t in ("none", "flip", 10)]
     assert all(sum(output.weights) == pytest.approx(1) for output in spec.outputs)
     report = evaluate(Ensemble.from_pretrained(out, tta="flip"), data)
     assert report["accuracy"] == pytest.approx(spec.metrics[1]["accuracy"], abs=1e-4)
     card = (out / "card.md").read_text()
     assert "ferkit evaluate --weights both --data fer2013.csv --split PublicTest --labels ferplus --ferplus fer2013new.csv --tta 10" in card
+    assert "--labels photos --ferplus fer2013new.csv --agreed --tta flip" in card
     assert "| `ferplus` |" in card
