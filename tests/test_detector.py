@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ferkit import Face, FaceDetector, InputError, WeightsError
-from ferkit._geometry import iou
+from ferkit._detectors import own
+from ferkit._geometry import area, intersection, iou
 from ferkit._specs import DetectorSpec
 from ferkit.weights import resolve, resolve_detector, verify
 
@@ -218,3 +219,65 @@ def test_it_agrees_with_yunet_on_boxes(detector: FaceDetector, yunet_file: Path,
     assert iou([ours.box], [yunet.box])[0, 0] > 0.8
     eyes = np.linalg.norm(np.subtract(*yunet.landmarks[:2]))
     assert np.linalg.norm(np.array(ours.landmarks) - yunet.landmarks, axis=1).mean() < 0.08 * eyes
+
+
+@pytest.mark.parametrize("side", [320, 500, 640, 800, 1000, 1200, 1920, 4000])
+def test_a_large_face_is_one_face(detector: FaceDetector, astronaut: np.ndarray, side: int) -> None:
+    """A sharp portrait at any size: no second face in the first, and none that stands for an eye or a mouth."""
+    portrait = astronaut[20:260, 120:330]
+    faces = detector.detect(resized(portrait, side / portrait.shape[0]))
+    assert len(faces) == 1
+    assert iou([np.array(faces[0].box) * portrait.shape[0] / side + [120, 20, 120, 20]], [FACE])[0, 0] > 0.6
+
+
+@pytest.mark.parametrize("scale", [1, 2.5, 6])
+@pytest.mark.parametrize("share", [0.4, 0.6])
+def test_a_child_before_an_adult_stays(detector: FaceDetector, astronaut: np.ndarray, scale: float, share: float) -> None:
+    """A smaller face that covers the chin of a larger one, and lies in its box with half of its own: both are found."""
+    scene = astronaut.copy()
+    x1, y1, x2, y2 = FACE
+    child = resized(astronaut[y1 - 10 : y2 + 10, x1 - 10 : x2 + 10], share)
+    top, left = 160, 200
+    scene[top : top + child.shape[0], left : left + child.shape[1]] = child
+    faces = detector.detect(resized(scene, scale))
+    boxes = np.array([face.box for face in faces]) / scale
+    small = np.array([left, top, left, top]) + share * np.array([10, 10, 10 + x2 - x1, 10 + y2 - y1])
+    assert iou([small], boxes).max() > 0.5
+    assert iou([FACE], boxes).max() > 0.5
+
+
+def rows_of(*faces: tuple[float, float, float, float]) -> np.ndarray:
+    """Rows of score and box, from score, centre (x = y) and side."""
+    return np.array([[score, x - side / 2, x - side / 2, x + side / 2, x + side / 2, *[0.0] * 10] for score, x, side in faces])
+
+
+def test_which_of_two_looks_is_believed() -> None:
+    """The middle of a large face goes; what the second look sees too, is surer of, or could not see, stays."""
+    second = rows_of((0.9, 500, 400))
+    middle, sure, beside, small = (0.8, 500, 260), (0.95, 500, 260), (0.8, 900, 260), (0.8, 500, 100)
+    assert own._outvoted(rows_of(middle, sure, beside, small), second, 160).tolist() == [True, False, False, False]
+    assert not own._outvoted(rows_of(middle), rows_of((0.9, 500, 400), (0.7, 500, 255)), 160).any()
+    assert not own._outvoted(rows_of(middle), rows_of()[:0].reshape(0, 15), 160).any()
+
+
+def test_parts_of_faces_are_no_faces() -> None:
+    """A box in a much surer and larger one is an eye; one that is about as sure is a face before the other."""
+    assert own._parts(rows_of((0.92, 500, 400), (0.7, 450, 90))).tolist() == [False, True]
+    assert not own._parts(rows_of((0.92, 500, 400), (0.9, 450, 90))).any()
+    assert not own._parts(rows_of((0.92, 500, 400), (0.7, 500, 300))).any()
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_portraits_have_one_face_at_every_size(detector: FaceDetector, shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 24 portraits set into pictures of 320 to 4000 px, at most one has a second face in the first."""
+    monkeypatch.syspath_prepend("benchmarks")
+    from _portraits import all_set_into
+
+    nested = 0
+    for _, (pixels, box) in all_set_into(shared / "photos", 24):
+        boxes = np.array([face.box for face in detector.detect(pixels)])
+        inside = intersection(boxes, [box])[:, 0] > 0.5 * area(boxes)
+        nested += inside.sum() > 1
+        assert iou([box], boxes).max() > 0.5
+    assert nested <= 1

@@ -16,17 +16,18 @@ pytest.importorskip("keras", reason="training needs the extra train")
 import cv2
 import keras
 
-from ferkit import DataError, Face, FaceDetector, InputError
+from ferkit import DataError, Face, FaceDetector, InputError, WeightsError
 from ferkit._detectors.own import MIRRORED, POINTS_SIZE, Own, _soft_argmax
 from ferkit.train.counting import multiply_adds
 from ferkit.train.detector.evaluation import AnnotatedPhoto, read_annotated, score_detections
 from ferkit.train.detector.export import to_onnx
 from ferkit.train.detector.fitting import DetectorRecipe, Stage, fit_detector, load_detector_recipe
 from ferkit.train.detector.model import COLUMNS, STRIDES, build_detector, build_points
-from ferkit.train.detector.photos import Augmentation, LabelledPhoto, PhotoPool, read_photos, sample
+from ferkit.train.detector.photos import Augmentation, LabelledPhoto, PhotoPool, _cut, _moved, read_photos, sample
 from ferkit.train.detector.pointing import PointRecipe, SoftArgmax, fit_points
 from ferkit.train.detector.points import PointAugmentation, cut_faces, point_batch, steady_landmarks
 from ferkit.train.detector.release import train_detector
+from ferkit.train.detector.starting import start_from
 from ferkit.train.detector.targets import TARGET_COLUMNS, cell_targets, detection_loss
 
 pytestmark = pytest.mark.train
@@ -66,6 +67,43 @@ def test_labels_follow_the_pixels(seed: int) -> None:
         assert min(straight, mirrored) < 60
         checked += 1
     assert checked or made.ignore.all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cut_faces_keep_their_whole_box(seed: int) -> None:
+    """A photo cut off through its face: the box reaches over the edge, what shows of it does not, and that is what claims cells."""
+    photo = _cut(face_photo(seed), np.random.default_rng(seed))
+    height, width = photo.pixels.shape[:2]
+    assert height < 200 or width < 200
+    made = sample(PhotoPool([face_photo(seed)]), [], 256, replace(PLAIN, mosaic=0, cut=1.0, rotated=0), np.random.default_rng(seed))
+    shares = np.prod(made.seen[:, 2:] - made.seen[:, :2], axis=1) / np.prod(made.boxes[:, 2:] - made.boxes[:, :2], axis=1)
+    for box, seen, share, ignore in zip(made.boxes, made.seen, shares, made.ignore, strict=True):
+        if ignore:
+            continue
+        assert 0.28 < share < 0.95
+        x, y = ((seen[:2] + seen[2:]) / 2).astype(int)
+        assert not (made.pixels[y, x] == 114).all()  # on the face and not on the grey beyond the cut
+        targets = cell_targets(
+            replace(made, boxes=box[None], shown=seen[None], ignore=np.array([False]), landmarks=made.landmarks[:1]), 256
+        )
+        claimed = targets[targets[:, TARGET_COLUMNS["face"]][:, 0] == 1, TARGET_COLUMNS["box"]]
+        assert len(claimed)
+        assert (claimed > -1.5).all()  # the cells lie in the box
+
+
+def test_too_near_is_no_face() -> None:
+    """A view that shows less than a tenth of a face holds none: it is background, and not a region to ignore."""
+    photo = face_photo(3)
+    box = photo.boxes[0]
+    inside = photo.pixels[int(box[1]) :, int(box[0]) :]
+    matrix = np.array([[1.0, 0, -box[0]], [0, 1.0, -box[1]]])
+    for side, kept, ignore in ((16, 0, []), (36, 1, [True]), (60, 1, [False])):
+        made = _moved(photo, np.ascontiguousarray(inside[:side, :side]), matrix, 1.0, False)
+        assert len(made.boxes) == kept
+        assert made.ignore.tolist() == ignore
+    near = replace(PLAIN, mosaic=0, close=1.0, rotated=0)
+    sizes = [sample(PhotoPool([photo]), [], 128, near, np.random.default_rng(seed)).boxes for seed in range(12)]
+    assert max(float((b[:, 2] - b[:, 0]).max()) for b in sizes if len(b)) > 128
 
 
 def test_samples_are_pure() -> None:
@@ -188,6 +226,24 @@ def test_onnx_answers_as_keras_does() -> None:
             wanted = keras.ops.convert_to_numpy(expected[name]).transpose(0, 3, 1, 2)
             assert found.shape == wanted.shape
             assert np.abs(found - wanted).max() < 1e-5 * max(1.0, float(np.abs(wanted).max()))
+
+
+def test_training_begins_where_a_release_ended() -> None:
+    """Read back from its ONNX file, a network answers the same, and its normalisations know what reaches them."""
+    options: dict[str, Any] = {"widths": (8, 8, 16, 16, 16), "hidden": (8, 8, 8, 8), "blocks": (1, 1, 1, 1), "neck": 16}
+    keras.utils.set_random_seed(5)
+    trained, fresh = shaken(build_detector(**options)), build_detector(**options)
+    x = np.random.default_rng(1).normal(size=(4, 64, 64, 3)).astype(np.float32)
+    start_from(to_onnx(trained), fresh, [x[:2], x[2:]])
+    expected, found = trained(x, training=False), fresh(x, training=False)
+    learning = fresh(x, training=True)  # the batch's own statistics are nearly those that were set
+    for name in expected:
+        wanted = keras.ops.convert_to_numpy(expected[name])
+        assert np.abs(keras.ops.convert_to_numpy(found[name]) - wanted).max() < 1e-4 * max(1.0, float(np.abs(wanted).max()))
+        assert np.abs(keras.ops.convert_to_numpy(learning[name]) - wanted).mean() < 0.05 * max(1.0, float(np.abs(wanted).max()))
+    for other in ({"neck": 24}, {"blocks": (1, 1, 1, 2)}):
+        with pytest.raises(WeightsError, match=r"expected one of its \[model\]"):
+            start_from(to_onnx(trained), build_detector(**(options | other)), [x])
 
 
 def test_the_landmarks_network_answers_as_keras_does() -> None:
@@ -363,6 +419,11 @@ def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     again = train_detector(data, tmp_path / "taught", recipe=replace(TINY, points={}, stages=(Stage(1, 1e-3),)), teacher=teacher)
     assert not (again / "points.onnx").exists()
     assert "CC0-1.0" in (out / "card.md").read_text()
+    further = train_detector(data, tmp_path / "further", recipe=replace(TINY, points={}, stages=(Stage(1, 1e-3),)), start=out)
+    assert (further / "points.onnx").read_bytes() == (out / "points.onnx").read_bytes()
+    assert json.loads((further / "spec.json").read_text())["training"]["started_from"] == "mine"
+    with pytest.raises(InputError, match="'nothing' is no folder"):
+        train_detector(data, tmp_path / "none", recipe=TINY, start="nothing")
 
 
 def test_data_that_is_not_there(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from .._geometry import area, intersection, nms, window
+from .._geometry import area, intersection, iou, nms, window
 from .._runtime import read_network
 from .._specs import SPEC_FILE, DetectorSpec
 from ..errors import WeightsError
@@ -32,7 +32,9 @@ _LEAST_SIDE, _ENLARGED = 640, 2.0  # smaller pictures are enlarged to this side,
 _SMALL_SIDE = 256  # the second look: the network was trained on faces up to 300 px
 _LARGE = 160  # px in the first look, from which the second look's answer is asked for too
 _OVERLAP = 0.5  # IoU above which two boxes are one face
-_NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a surer one, so many times larger, is a part of that face
+_NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
+_MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
+_WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
 _MOST = 2000  # candidates of one look that go into NMS
 _MEAN, _STD, _PADDING = 127.5, 128.0, 114  # the network's input scale, and the grey that it saw beyond pictures' edges
 
@@ -75,9 +77,9 @@ class Own:
         if long_side * first > 1.5 * _SMALL_SIDE:
             small = self._at(self._second, image, _SMALL_SIDE / long_side)
             large = _LARGE / first
-            rows = np.concatenate([rows, small[_sizes(small) > large]])
-        boxes, scores = rows[:, 1:5], rows[:, 0]
-        rows = rows[_whole(boxes, nms(boxes, scores, _OVERLAP))]
+            rows = np.concatenate([rows[~_outvoted(rows, small, large)], small[_sizes(small) > large]])
+        rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
+        rows = rows[~_parts(rows)]
         points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
         return [Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five)) for row, five in zip(rows, points, strict=True)]
 
@@ -163,12 +165,24 @@ def _soft_argmax(maps: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([share.sum(axis=2) @ line, share.sum(axis=3) @ line], axis=-1)
 
 
-def _whole(boxes: NDArray[np.float64], kept: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return ``kept``, indices of boxes by falling score, without eyes and mouths: close-ups look like faces in faces."""
-    b = boxes[kept]
-    shared, size = intersection(b, b), area(b)
-    part = (shared > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
-    return np.asarray(kept[~np.tril(part, -1).any(axis=1)])  # below the diagonal: only what scored better
+def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: float) -> NDArray[np.bool_]:
+    """Return which of the first look's rows are the middles of faces that were too large for it.
+
+    The second look sees every face above ``large`` pixels well. Where it is surer of a larger box around such an answer, and
+    has no answer of that size itself, there is one face and not a second one in it.
+    """
+    mine, theirs = first[:, 1:5], second[:, 1:5]
+    around = (intersection(mine, theirs) > _WITHIN * area(mine)[:, None]) & (area(theirs)[None] > _GROWN * area(mine)[:, None])
+    around &= second[None, :, 0] > first[:, None, 0]
+    return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(iou(mine, theirs) >= _SAME).any(axis=1))
+
+
+def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which rows are eyes and mouths of others: close-ups look like faces in faces."""
+    boxes, p = rows[:, 1:5], np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
+    size, logits = area(boxes), np.log(p / (1 - p))
+    nested = (intersection(boxes, boxes) > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
+    return np.asarray((nested & (logits[None] > logits[:, None] + _MUCH)).any(axis=1))
 
 
 def _padded(side: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
@@ -27,6 +27,7 @@ from .model import build_detector
 from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
 from .pointing import PointRecipe
 from .points import PointAugmentation
+from .starting import start_from
 from .targets import cell_targets, detection_loss
 
 __all__ = ["DetectorRecipe", "fit_detector", "load_detector_recipe"]
@@ -157,8 +158,11 @@ def _batches(
             yield batch
 
 
-def _compiled(recipe: DetectorRecipe) -> keras.Model:
-    model = _with_flat_output(build_detector(**recipe.model))
+def _compiled(recipe: DetectorRecipe, start: bytes | None, batches: Iterable[NDArray[np.float32]]) -> keras.Model:
+    detector = build_detector(**recipe.model)
+    if start is not None:
+        start_from(start, detector, batches)
+    model = _with_flat_output(detector)
     cycles = [(stage.epochs * recipe.steps, stage.epochs * recipe.steps, stage.learning_rate) for stage in recipe.stages]
     schedule = CosineCycles(cycles, int(recipe.warmup_epochs * recipe.steps))
     optimizer = keras.optimizers.AdamW(
@@ -197,6 +201,7 @@ def fit_detector(
     *,
     recipe: DetectorRecipe | None = None,
     validation: list[AnnotatedPhoto] | None = None,
+    start: bytes | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
     log: Callable[[str], None] = to_stderr,
@@ -210,6 +215,7 @@ def fit_detector(
         out: Folder for ``checkpoint.npz``, ``history.json`` and, at the end, ``model.keras`` and ``model.onnx``.
         recipe: None is ferkit's own.
         validation: Pictures with all faces marked, measured every ``validate_every`` epochs.
+        start: ``model.onnx`` of a detector with the recipe's ``model``, to go on from; None: from nothing.
         resume: Continue from ``out/checkpoint.npz`` if it is there.
         max_minutes: Stop cleanly after the epoch that passes this many minutes.
         log: Called with one line per epoch.
@@ -218,6 +224,7 @@ def fit_detector(
         True if the run has reached its end.
 
     Raises:
+        WeightsError: ``start`` is of another network.
         InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
         DataError: No photo with a face.
     """
@@ -234,7 +241,8 @@ def fit_detector(
     keras.config.set_dtype_policy(recipe.precision)
     try:
         pool = PhotoPool(photos)
-        model = _compiled(recipe)
+        begin = None if checkpoint.exists() else start  # a checkpoint holds all that a run knows
+        model = _compiled(recipe, begin, (pixels for pixels, _ in _batches(pool, negatives, recipe, recipe.epochs, 8)))
         epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
         begun = time.monotonic()
         asked = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ __all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"
 
 _PADDING = 114  # grey beyond a picture's edge
 _SMALLEST = 7.0  # px: a smaller face says too little about itself to be learnt from
-_LEAST_VISIBLE = 0.45  # of a face's box; what is cut off further neither counts nor is punished
+_LEAST_VISIBLE = 0.3  # of a face's box; what is cut off further neither counts nor is punished
+_NEGLIGIBLE = 0.1  # of a face's box, below which what shows is no face: an eye or a mouth that fills the view must not look like one
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,19 @@ class LabelledPhoto:
         boxes: float32 ``(n, 4)``, xyxy pixels.
         landmarks: float32 ``(n, 5, 2)``, pixels; NaN where unknown.
         ignore: bool ``(n,)``: regions that are neither faces nor background.
+        shown: float32 ``(n, 4)``, xyxy pixels: the part of each box that the picture shows; None: all of it.
     """
 
     pixels: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
     ignore: NDArray[np.bool_]
+    shown: NDArray[np.float32] | None = None
+
+    @property
+    def seen(self) -> NDArray[np.float32]:
+        """What shows of each box, ``(n, 4)``."""
+        return self.boxes if self.shown is None else self.shown
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Augmentation:
         face: The range, log-uniform, of the size in pixels that one chosen face of each picture is brought to
             (data-anchor sampling; Tang et al., "PyramidBox", ECCV 2018).
         enlarge: The largest magnification.
+        close: Share of views so near that the chosen face is 0.95 to 2.5 times as large as they are.
+        cut: Share of photos of which an edge is cut off beforehand, through one of the faces.
         rotation: Standard deviation in degrees, of the share ``rotated`` of the pictures.
         rotated: That share.
         brightness, contrast, colour: Standard deviations, relative to the full range, to 1 and to 1.
@@ -57,6 +67,8 @@ class Augmentation:
     negatives: float = 0.12
     face: tuple[float, float] = (9.0, 300.0)
     enlarge: float = 3.0
+    close: float = 0.0
+    cut: float = 0.0
     rotation: float = 12.0
     rotated: float = 0.4
     brightness: float = 0.12
@@ -133,9 +145,9 @@ def sample(
         tile = _tile(photos, negatives, int(right - left), int(bottom - top), augmentation, rng)
         canvas[top:bottom, left:right] = tile.pixels
         shift = np.array([left, top], np.float32)
-        parts.append((tile.boxes + np.tile(shift, 2), tile.landmarks + shift, tile.ignore))
-    boxes, landmarks, ignore = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return _recoloured(LabelledPhoto(canvas, boxes, landmarks, ignore), augmentation, rng)
+        parts.append((tile.boxes + np.tile(shift, 2), tile.landmarks + shift, tile.ignore, tile.seen + np.tile(shift, 2)))
+    boxes, landmarks, ignore, shown = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _recoloured(LabelledPhoto(canvas, boxes, landmarks, ignore, shown), augmentation, rng)
 
 
 def _tile(
@@ -151,19 +163,25 @@ def _tile(
 
     empty = bool(negatives) and rng.random() < augmentation.negatives
     photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
+    if rng.random() < augmentation.cut:
+        photo = _cut(photo, rng)
     h, w = photo.pixels.shape[:2]
     least = 0.8 * min(width / w, height / h)  # less would leave the tile mostly grey
     wanted = np.flatnonzero(~photo.ignore)
     if len(wanted):
         box = photo.boxes[rng.choice(wanted)]
         side = np.sqrt(np.prod(box[2:] - box[:2]))
-        low, high = np.log(augmentation.face[0]), np.log(min(augmentation.face[1], 0.95 * min(width, height)))
-        scale = float(np.exp(rng.uniform(low, high)) / side)
+        low, high = augmentation.face[0], min(augmentation.face[1], 0.95 * min(width, height))
+        most = augmentation.enlarge
+        if rng.random() < augmentation.close:
+            low, high, most = 0.95 * min(width, height), 2.5 * max(width, height), 2 * most
+        scale = float(np.exp(rng.uniform(np.log(low), np.log(high))) / side)
         anchor = (box[:2] + box[2:]) / 2
     else:
+        most = augmentation.enlarge
         scale = float(np.exp(rng.uniform(np.log(least), np.log(max(least, 2.0)))))
         anchor = rng.uniform(0, [w, h])
-    scale = min(max(scale, least), augmentation.enlarge)
+    scale = min(max(scale, least), most)
     angle = np.radians(np.clip(rng.normal(0, augmentation.rotation), -35, 35)) if rng.random() < augmentation.rotated else 0.0
     mirror = rng.random() < 0.5
     to = rng.uniform(0.15, 0.85, 2) * [width, height]
@@ -193,6 +211,26 @@ def _tile(
     return _moved(photo, pixels, matrix, scale, mirror)
 
 
+def _cut(photo: LabelledPhoto, rng: np.random.Generator) -> LabelledPhoto:
+    """Cut one edge of a photo off through one of its faces, of which 0.3 to 0.9 stays: cameras cut people so."""
+    wanted = np.flatnonzero(~photo.ignore)
+    if not len(wanted):
+        return photo
+    height, width = photo.pixels.shape[:2]
+    box, axis, kept = photo.boxes[rng.choice(wanted)], int(rng.integers(2)), rng.uniform(0.3, 0.9)
+    frame = np.array([0, 0, width, height])
+    if rng.random() < 0.5:
+        frame[axis] = max(0, round(float(box[2 + axis] - kept * (box[2 + axis] - box[axis]))))
+    else:
+        frame[2 + axis] = min(frame[2 + axis], round(float(box[axis] + kept * (box[2 + axis] - box[axis]))))
+    left, top, right, bottom = (int(v) for v in frame)
+    if min(right - left, bottom - top) < _SMALLEST:
+        return photo
+    shift = np.array([left, top], np.float32)
+    boxes = photo.boxes - np.tile(shift, 2)
+    return LabelledPhoto(photo.pixels[top:bottom, left:right], boxes, photo.landmarks - shift, photo.ignore)
+
+
 def _moved(photo: LabelledPhoto, pixels: NDArray[Any], matrix: NDArray[np.float64], scale: float, mirror: bool) -> LabelledPhoto:
     """Carry the labels along. A turned face keeps its box's width and height: a face is nearer to an ellipse than to a box."""
     height, width = pixels.shape[:2]
@@ -202,15 +240,19 @@ def _moved(photo: LabelledPhoto, pixels: NDArray[Any], matrix: NDArray[np.float6
     landmarks = photo.landmarks @ matrix[:, :2].T + matrix[:, 2]
     if mirror:
         landmarks = landmarks[:, MIRRORED]
-    shown = np.clip(boxes, 0, [width, height, width, height])
-    sides = shown[:, 2:] - shown[:, :2]
-    visible = sides.prod(axis=1) / np.maximum((2 * half).prod(axis=1), 1e-6)
-    inside = (centres >= 0).all(axis=1) & (centres < [width, height]).all(axis=1)
-    ignore = photo.ignore | (visible < _LEAST_VISIBLE) | ~inside | (np.sqrt((2 * half).prod(axis=1)) < _SMALLEST)
-    keep = visible > 0
+    # What shows is what lies within the photo and within the view.
+    frame = np.array(photo.pixels.shape[1::-1] * 2)
+    inner = np.clip(photo.boxes, 0, frame)
+    middles, reach = (inner[:, :2] + inner[:, 2:]) / 2 @ matrix[:, :2].T + matrix[:, 2], (inner[:, 2:] - inner[:, :2]) * scale / 2
+    shown = np.clip(np.concatenate([middles - reach, middles + reach], axis=1), 0, [width, height, width, height])
+    visible = (shown[:, 2:] - shown[:, :2]).prod(axis=1) / np.maximum((2 * half).prod(axis=1), 1e-6)
+    ignore = photo.ignore | (visible < _LEAST_VISIBLE) | (np.sqrt((2 * half).prod(axis=1)) < _SMALLEST)
+    keep = visible > np.where(photo.ignore, 0, _NEGLIGIBLE)
     # A neighbouring tile must not be masked by what lies outside this one.
     boxes = np.where(ignore[:, None], shown, boxes)
-    return LabelledPhoto(pixels, boxes[keep].astype(np.float32), landmarks[keep].astype(np.float32), ignore[keep])
+    return LabelledPhoto(
+        pixels, boxes[keep].astype(np.float32), landmarks[keep].astype(np.float32), ignore[keep], shown[keep].astype(np.float32)
+    )
 
 
 def _recoloured(photo: LabelledPhoto, augmentation: Augmentation, rng: np.random.Generator) -> LabelledPhoto:
@@ -227,4 +269,4 @@ def _recoloured(photo: LabelledPhoto, augmentation: Augmentation, rng: np.random
     if rng.random() < augmentation.jpeg:
         _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 80))])
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return LabelledPhoto(np.asarray(pixels, np.uint8), photo.boxes, photo.landmarks, photo.ignore)
+    return replace(photo, pixels=np.asarray(pixels, np.uint8))

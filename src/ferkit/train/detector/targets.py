@@ -43,17 +43,18 @@ def cell_targets(photo: LabelledPhoto, size: int) -> NDArray[np.float32]:
         low, high = _RANGES[stride]
         for i in order[~photo.ignore[order]]:
             if low <= np.sqrt(areas[i]) < high:
-                _claim(target, photo.boxes[i] / stride, photo.landmarks[i] / stride)
+                _claim(target, photo.boxes[i] / stride, photo.seen[i] / stride, photo.landmarks[i] / stride)
         levels.append(target.reshape(-1, 17))
     return np.concatenate(levels)
 
 
-def _claim(target: NDArray[np.float32], box: NDArray[np.float32], landmarks: NDArray[np.float32]) -> None:
+def _claim(target: NDArray[np.float32], box: NDArray[np.float32], shown: NDArray[np.float32], landmarks: NDArray[np.float32]) -> None:
+    """Let the cells around the middle of what shows of a face answer for it: for its whole box, as far as that can be guessed."""
     side = len(target)
-    centre = (box[:2] + box[2:]) / 2
+    centre = (shown[:2] + shown[2:]) / 2
     nearest = np.clip(np.floor(centre), 0, side - 1).astype(int)
-    low = np.maximum(np.maximum(centre - _RADIUS, box[:2]) - 0.5, 0)
-    high = np.minimum(np.minimum(centre + _RADIUS, box[2:]) - 0.5, side - 1)
+    low = np.maximum(np.maximum(centre - _RADIUS, shown[:2]) - 0.5, 0)
+    high = np.minimum(np.minimum(centre + _RADIUS, shown[2:]) - 0.5, side - 1)
     first = np.minimum(np.ceil(low).astype(int), nearest)
     last = np.maximum(np.floor(high).astype(int), nearest)
     y, x = np.mgrid[first[1] : last[1] + 1, first[0] : last[0] + 1] + 0.5
