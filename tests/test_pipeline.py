@@ -122,9 +122,9 @@ def test_threads_share_a_pipeline(astronaut: np.ndarray) -> None:
         assert all(all(rows) for rows in pool.map(work, range(8)))
 
 
-def test_parts_not_names() -> None:
-    with pytest.raises(InputError, match="FaceDetector"):
-        Pipeline("haar")  # type: ignore[arg-type]
+def test_unknown_parts() -> None:
+    with pytest.raises(InputError, match="expected one of ferkit"):
+        Pipeline("hare")
 
 
 def test_the_whole_image_as_a_face(photo: Path, crops: np.ndarray) -> None:

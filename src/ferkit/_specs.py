@@ -41,6 +41,7 @@ class Output:
         columns: For each head that takes part, its raw column for every class.
         weights: For each head that takes part, its exponent.
         temperature: Divides the sum before the softmax (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+        colors: One RGB triple (0-255) per class, in which the labels are drawn wherever they appear; empty: derived from the names.
     """
 
     name: str
@@ -48,9 +49,15 @@ class Output:
     columns: tuple[tuple[int, ...], ...]
     weights: tuple[float, ...] = (1.0,)
     temperature: float = 1.0
+    colors: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+        object.__setattr__(self, "colors", tuple((int(r), int(g), int(b)) for r, g, b in self.colors))
+        if len(self.colors) not in (0, len(self.labels)):
+            raise InputError(
+                f"Output {self.name!r}: {len(self.colors)} colors; expected one for each of its {len(self.labels)} labels, or none."
+            )
         object.__setattr__(self, "columns", tuple(tuple(int(c) for c in row) for row in self.columns))
         object.__setattr__(self, "weights", tuple(float(w) for w in self.weights))
         if len(self.columns) != len(self.weights) or any(len(row) != len(self.labels) for row in self.columns):
@@ -60,7 +67,7 @@ class Output:
 
     @property
     def label_set(self) -> LabelSet:
-        return LabelSet(self.name, self.labels)
+        return LabelSet(self.name, self.labels, colours=self.colors)
 
 
 @dataclass(frozen=True)

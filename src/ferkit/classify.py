@@ -362,8 +362,14 @@ def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) ->
         wanted = output.label_set
     else:
         output = spec.output(spec.default_output)
-        wanted = labels if isinstance(labels, LabelSet) else LabelSet("custom", tuple(labels))
+        wanted = labels if isinstance(labels, LabelSet) else _part(output.label_set, tuple(labels))
     return _matrix(spec, output, output.label_set.columns(wanted)), wanted
+
+
+def _part(whole: LabelSet, classes: Sequence[str]) -> LabelSet:
+    """Return some classes of a label set, each in the color that it has there."""
+    part = LabelSet(CUSTOM, tuple(classes))
+    return LabelSet(CUSTOM, part.classes, colours=tuple(whole.colours[column] for column in whole.columns(part)))
 
 
 def _matrix(spec: WeightsSpec, output: Output, chosen: list[int]) -> NDArray[np.float64]:

@@ -62,6 +62,8 @@ def _classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 @click.option("--format", "format_", type=click.Choice(["json", "jsonl", "csv"]), default="json", show_default=True)
 @click.option("--draw", type=click.Path(path_type=Path), help="Write the annotated picture here; a folder for several images.")
+@click.option("--blur-faces", is_flag=True, help="Cover the heads in the --draw copies; no face can be brought back.")
+@click.option("--landmarks", is_flag=True, help="Draw the five landmarks too.")
 @_classifier_options
 @click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
 @click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one.")
@@ -71,6 +73,8 @@ def predict(
     inputs: tuple[str, ...],
     format_: str,
     draw: Path | None,
+    blur_faces: bool,
+    landmarks: bool,
     weights: str | None,
     labels: str | None,
     tta: str | None,
@@ -91,6 +95,8 @@ def predict(
     from .ensemble import open_classifier
     from .pipeline import Pipeline
 
+    if draw is None and (blur_faces or landmarks):
+        raise click.UsageError(f"{'--blur-faces' if blur_faces else '--landmarks'} is for annotated copies; add --draw PATH.")
     failures: list[str] = []
     paths = list(_expand(inputs, failures))
     pipeline = Pipeline(
@@ -110,7 +116,7 @@ def predict(
     for result in _results(pipeline, paths, batch_size, draw is not None, failures):
         write(result)
         if draw is not None:
-            _draw(result, draw, len(paths), failures)
+            _draw(result, draw, len(paths), failures, blur=blur_faces, landmarks=landmarks)
     write.close()
     for failure in failures:
         click.echo(f"ferkit: {failure}", err=True)
@@ -141,8 +147,9 @@ def _expand(inputs: tuple[str, ...], failures: list[str]) -> Iterator[str]:
 
 def _results(pipeline: Pipeline, paths: list[str], batch_size: int, keep_pixels: bool, failures: list[str]) -> Iterator[Result]:
     """Yield a result per readable image, in order, with the faces of a batch of images classified together."""
+    from dataclasses import replace
+
     from ._image import load_image
-    from .results import Result
 
     for start in range(0, len(paths), batch_size) if len(paths) < 2 else _progress(len(paths), batch_size):
         readable, pixels = [], []
@@ -153,7 +160,7 @@ def _results(pipeline: Pipeline, paths: list[str], batch_size: int, keep_pixels:
             except (ImageError, InputError) as error:
                 failures.append(str(error) if path != "-" else str(error).replace("the given bytes", "standard input"))
         for path, r in zip(readable, pipeline.predict(pixels, batch_size, keep_pixels=keep_pixels), strict=True):
-            yield Result(r.faces, r.width, r.height, path, r.weights, r.pixels)
+            yield replace(r, image=path)
 
 
 def _progress(total: int, step: int) -> Iterator[int]:
@@ -212,7 +219,7 @@ def _check_draw(draw: Path | None, paths: list[str]) -> None:
         raise click.ClickException(f"--draw {draw} cannot be written: {folder} is read-only; choose another folder.")
 
 
-def _draw(result: Result, draw: Path, count: int, failures: list[str]) -> None:
+def _draw(result: Result, draw: Path, count: int, failures: list[str], **how: bool) -> None:
     name = "stdin" if result.image in (None, "-") else Path(str(result.image)).stem
     target = draw
     if count > 1 or draw.is_dir():
@@ -221,7 +228,7 @@ def _draw(result: Result, draw: Path, count: int, failures: list[str]) -> None:
         while target.exists():  # two folders may hold the same file name, and nothing is overwritten
             target, number = draw / f"{name}-{number}.png", number + 1
     try:
-        result.draw().save(target)
+        result.draw(**how).save(target)
     except (OSError, ValueError) as error:
         failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")
 

@@ -30,7 +30,6 @@ _COLOURS = {
     "neutral": (128, 128, 128),
     "contempt": (150, 110, 60),
 }
-_FALLBACK_COLOUR = (90, 90, 90)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class LabelSet:
         name: Identifier, for example ``"fer2013"``.
         classes: Class names; position ``i`` names output column ``i``.
         emoji: One emoji per class. Derived from the class names when left empty.
-        colours: One RGB triple (0-255) per class. Derived when left empty.
+        colours: One RGB triple (0-255) per class. Derived when left empty: the known names have theirs, others get colors
+            that differ from these and from each other.
 
     Raises:
         InputError: Fewer than two classes, a repeated or empty name, or a decoration of the wrong length.
@@ -59,7 +59,7 @@ class LabelSet:
         if len(set(classes)) != len(classes) or not all(classes):
             raise InputError(f"Label set {self.name!r} needs distinct, non-empty class names; got {classes}.")
         emoji = tuple(self.emoji) or tuple(_EMOJI.get(c, "") for c in classes)
-        colours = tuple(self.colours) or tuple(_COLOURS.get(c, _FALLBACK_COLOUR) for c in classes)
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in self.colours) or _colors(classes)
         if len(emoji) != len(classes) or len(colours) != len(classes):
             raise InputError(f"Label set {self.name!r} needs one emoji and one colour for each of its {len(classes)} classes.")
         object.__setattr__(self, "classes", classes)
@@ -75,6 +75,11 @@ class LabelSet:
     def __getitem__(self, index: int) -> str:
         return self.classes[index]
 
+    @property
+    def colors(self) -> dict[str, tuple[int, int, int]]:
+        """Class name to RGB, 0-255."""
+        return dict(zip(self.classes, self.colours, strict=True))
+
     def index(self, label: str) -> int:
         """Return the column of ``label``. Raises InputError for a name that is not in the set."""
         try:
@@ -85,6 +90,16 @@ class LabelSet:
     def columns(self, wanted: LabelSet) -> list[int]:
         """Return, for each class of ``wanted``, its column in this set. Raises InputError if one is absent."""
         return [self.index(label) for label in wanted.classes]
+
+
+def _colors(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
+    known = {name: _COLOURS[name] for name in classes if name in _COLOURS}
+    others = [name for name in classes if name not in known]
+    if others:
+        from ._colors import distinct
+
+        known |= dict(zip(others, distinct(len(others), tuple(known.values())), strict=True))
+    return tuple(known[name] for name in classes)
 
 
 FER7 = LabelSet("fer2013", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))

@@ -145,6 +145,7 @@ class Pipeline(ByArguments):
                 image=os.fspath(image) if isinstance(image, (str, os.PathLike)) else None,
                 weights=self.classifier.name,
                 pixels=pixels if keep_pixels else None,
+                colors=self.classifier.labels.colors,
             )
             for (image, pixels), faces in zip(loaded, found, strict=True)
         ]

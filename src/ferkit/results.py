@@ -159,6 +159,8 @@ class Result:
         width, height: Of the image as loaded, pixels.
         image: The path it was loaded from, or None.
         weights: Name of the classifier's weights.
+        pixels: The image, or None.
+        colors: Of the labels, RGB 0-255, as :meth:`draw` uses them; None: derived from their names.
     """
 
     faces: tuple[Face, ...]
@@ -167,6 +169,7 @@ class Result:
     image: str | None = None
     weights: str | None = None
     pixels: NDArray[np.uint8] | None = field(default=None, repr=False, compare=False)
+    colors: Mapping[str, tuple[int, int, int]] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "faces", tuple(self.faces))
@@ -259,10 +262,16 @@ class Result:
 
         return png(self)
 
-    def draw(self) -> Image.Image:
-        """Return a copy of the image with boxes, labels and probability bars.
+    def draw(self, *, blur: bool = False, landmarks: bool = False, bars: bool = True) -> Image.Image:
+        """Return a copy of the image with boxes, labels and, where they cover nothing, probability bars.
 
-        A result without pixels reads its file again.
+        A result without pixels reads its file again. The copy has no metadata: no EXIF, no place, no thumbnail.
+
+        Args:
+            blur: Cover every head with a mosaic of its surroundings' colors, from which no face can be brought back. Faces that
+                the detector missed stay: look at the copies before you publish them.
+            landmarks: Draw the five points too, as thin circles; never together with ``blur``.
+            bars: Draw the probabilities beside faces.
 
         Raises:
             InputError: There are neither pixels nor a file, or the file has another size by now.
@@ -277,7 +286,7 @@ class Result:
             pixels = load_image(self.image)
             if pixels.shape[:2] != (self.height, self.width):
                 raise InputError(f"{self.image} is now {pixels.shape[1]}x{pixels.shape[0]}, the result is of {self.width}x{self.height}.")
-        return draw_faces(pixels, self.faces)
+        return draw_faces(pixels, self.faces, blur=blur, landmarks=landmarks, bars=bars, colors=self.colors)
 
 
 def csv_header(labels: Sequence[str]) -> list[str]:

@@ -67,6 +67,7 @@ __all__ = ["serve"]
     metavar="NAME",
     help="Answer under this host name; may be repeated; * is any.  [default: this machine's own names on a loopback address, else any]",
 )
+@click.option("--blur-faces", is_flag=True, help="Cover the heads in every annotated picture that is answered.")
 @click.option("--root-path", default="", help="Prefix under which a proxy publishes the service, such as /ferkit.")
 def serve(
     host: str,

@@ -61,6 +61,7 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--plot", type=path, help="Write the timeline here (.png): one strip per person."),
         click.option("--events", type=path, help="Write events and a summary per person here (.json)."),
         click.option("--table", type=path, help="Write the rows here: .csv, .jsonl or .parquet."),
+        click.option("--blur-faces", is_flag=True, help="Cover the heads in the annotated video, and leave faces out of the timeline."),
         click.option("-o", "--out", type=path, help="Write the annotated video here: .mp4, .mkv or .mov."),
     ):
         command = option(command)
@@ -117,7 +118,7 @@ def webcam(source: str, port: int, **options: Any) -> None:
     _check_outputs(source, options)
     pipeline = _pipeline(options)
     results = pipeline.video(camera, fps=options["fps"], smooth=options["smooth"], detect_every=options["detect_every"], live=True)
-    monitor = Monitor(port, list(pipeline.classifier.labels))
+    monitor = Monitor(port, list(pipeline.classifier.labels), blur=options["blur_faces"])
     click.echo(f"ferkit: the camera is at {monitor.address} (Ctrl-C ends it)", err=True)
     failure, interrupted = _record(pipeline, results, source, options, None, [monitor])
     if failure is None and not interrupted and (isinstance(camera, int) or "://" in source):
@@ -183,14 +184,14 @@ def _record(
     from ..video.timeline import Timeline
 
     labels, events, last = list(pipeline.classifier.labels), Events(), None
-    timeline = Timeline(pipeline.classifier.labels) if options["plot"] else None
+    timeline = Timeline(pipeline.classifier.labels, thumbnails=not options["blur_faces"]) if options["plot"] else None
     failures: list[str] = []
     interrupted = ""
     try:
         if options["table"]:
             sinks.append(open_table(options["table"], labels))
         if options["out"]:
-            sinks.append(AnnotatedVideo(options["out"]))
+            sinks.append(AnnotatedVideo(options["out"], blur=options["blur_faces"]))
         with _stop_on_signal() as stop, tqdm(total=total, unit="frame", file=sys.stderr, mininterval=0.5) as bar:
             for frame, result in results:
                 for sink in sinks:

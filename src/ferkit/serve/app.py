@@ -259,6 +259,7 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
         weights: Annotated[str | None, Query(description="A name from /v1/weights", max_length=200)] = None,
         labels: Annotated[str | None, Query(description="A label set of those weights", max_length=200)] = None,
         draw: Annotated[bool, Query(description="Answer the annotated picture")] = False,
+        blur: Annotated[bool, Query(description="Cover the heads in the annotated picture; no face can be brought back")] = False,
     ) -> Any:
         choice = app.state.catalogue.choose(weights, labels)
         engine: Engine = app.state.engine
@@ -266,7 +267,9 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
             uploads = await _uploads(request, settings, ticket)
             if draw and len(uploads) > 1:
                 raise Problem(422, "one_picture", f"draw=1 answers one picture; the request has {len(uploads)}.")
-            answers = await engine.submit([upload.data for upload in uploads], choice, draw=draw)
+            if blur and not draw:
+                raise Problem(422, "blur_without_draw", "blur=1 is for the annotated picture; add draw=1.")
+            answers = await engine.submit([upload.data for upload in uploads], choice, draw=draw, blur=blur)
         request.state.fields["images"] = len(uploads)
         done = [answer for answer in answers if isinstance(answer, Answer)]
         if not done:

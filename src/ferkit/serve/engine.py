@@ -51,6 +51,7 @@ class _Job:
     data: bytes = field(repr=False)
     choice: Choice
     draw: bool
+    blur: bool
     keep_pixels: bool
     request: _Request
     loop: asyncio.AbstractEventLoop
@@ -116,7 +117,7 @@ class Engine:
         return not self._stopping and all(thread.is_alive() for thread in self._threads)
 
     async def submit(
-        self, images: Sequence[bytes], choice: Choice, *, draw: bool = False, keep_pixels: bool = False
+        self, images: Sequence[bytes], choice: Choice, *, draw: bool = False, blur: bool = False, keep_pixels: bool = False
     ) -> list[Answer | Problem]:
         """Queue the images of one request, all or none, and wait for their answers in order.
 
@@ -124,6 +125,7 @@ class Engine:
             images: Encoded pictures.
             choice: From Catalogue.choose.
             draw: Also make the annotated pictures.
+            blur: Cover the heads in them.
             keep_pixels: Leave the decoded pictures in the results.
 
         Raises:
@@ -131,7 +133,9 @@ class Engine:
         """
         loop = asyncio.get_running_loop()
         request = _Request(time.monotonic() + self._settings.queue_seconds)
-        jobs = [_Job(data, choice, draw, keep_pixels, request, loop, loop.create_future()) for data in images]
+        jobs = [
+            _Job(data, choice, draw, blur or self._settings.blur_faces, keep_pixels, request, loop, loop.create_future()) for data in images
+        ]
         with self._changed:
             if self._stopping or len(self._waiting) + len(jobs) > self._settings.queue:
                 raise busy(f"{len(self._waiting)} pictures are waiting, of at most {self._settings.queue}.", self.retry_after())
@@ -213,7 +217,7 @@ class Engine:
                 pipeline = self._pipeline(pipelines, choice)
                 results = pipeline.predict([pixels for _, pixels in group], len(group), keep_pixels=draw or keep_pixels)
                 for job, result in zip(jobs, results, strict=True):
-                    job.finish(_answer(result, draw))
+                    job.finish(_answer(result, draw, job.blur))
                     self._metrics.faces.inc(len(result))
             except Exception as error:
                 self._broken(jobs, error)
@@ -225,9 +229,9 @@ class Engine:
             job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
 
 
-def _answer(result: Result, draw: bool) -> Answer:
+def _answer(result: Result, draw: bool, blur: bool) -> Answer:
     if not draw:
         return Answer(result)
     buffer = io.BytesIO()
-    result.draw().save(buffer, "PNG", compress_level=3)  # nearly as small as the default level and several times faster
+    result.draw(blur=blur).save(buffer, "PNG", compress_level=3)  # nearly as small as the default level and several times faster
     return Answer(Result(result.faces, result.width, result.height, None, result.weights), buffer.getvalue())

@@ -14,6 +14,7 @@ __all__ = ["add_page"]
 # Every file of the page, read once: a request picks a key of this table, so no path of a client ever reaches a disk.
 _FILES = {
     "app.js": "text/javascript; charset=utf-8",
+    "layout.js": "text/javascript; charset=utf-8",
     "api.js": "text/javascript; charset=utf-8",
     "style.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",

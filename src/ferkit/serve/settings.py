@@ -71,6 +71,7 @@ class Settings:
         api_key: What ``/v1`` and ``/metrics`` ask for; None asks for nothing.
         cors: Origins whose pages may call the service, for example ``https://example.org``.
         hosts: Names in a request's ``Host`` that are answered; empty is every name.
+        blur_faces: Every annotated picture that is answered has its heads covered, whether a request asks for it or not.
         root_path: The prefix under which a proxy publishes the service.
 
     Raises:
@@ -107,6 +108,7 @@ class Settings:
     cors: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     root_path: str = ""
+    blur_faces: bool = False
 
     def __post_init__(self) -> None:
         for name in ("weights", "cors", "hosts"):

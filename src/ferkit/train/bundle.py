@@ -55,7 +55,9 @@ def write_bundle(
         files={file: file_entry((folder / file).read_bytes()) for file in ("model.onnx", "model.keras")},
         input=dict(base.input),
         crop=base.crop,
-        outputs=(Output(labels.name, labels.classes, (tuple(range(len(labels))),), temperature=round(temperature, 4)),),
+        outputs=(
+            Output(labels.name, labels.classes, (tuple(range(len(labels))),), temperature=round(temperature, 4), colors=labels.colours),
+        ),
         default_output=labels.name,
         training={
             "recipe": {"name": "finetune", "heads": [{"labels": labels.name}]},

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._draw import draw_faces
 from ..errors import ImageError, InputError
-from ..results import Result
+from ..results import Face, Result
 from .frame import Frame
 from .sources import need
 
@@ -18,12 +18,29 @@ if TYPE_CHECKING:
     import av
     from av.video.stream import VideoStream
     from numpy.typing import NDArray
+    from PIL import Image
 
-__all__ = ["CONTAINERS", "AnnotatedVideo"]
+__all__ = ["CONTAINERS", "AnnotatedVideo", "Blurred"]
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
+_HELD_S = 0.5
 _CLOCK = Fraction(1, 60000)  # fine enough for 1 ms, and within what every codec here accepts
 _SD, _HD = (6, 6, 6), (1, 1, 1)  # matrix, primaries and transfer in the numbers of ITU-T H.273: BT.601 (525 lines), BT.709
+
+
+class Blurred:
+    """Draws frames with every head covered, also where the detector lost it for a moment: one frame would be enough to know a face."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, Face]] = []
+
+    def __call__(self, frame: Frame, result: Result) -> Image.Image:
+        """Return the annotated, anonymous copy of the next frame."""
+        from .._anonymous import anonymized
+
+        self._seen = [(time, face) for time, face in self._seen if 0 <= frame.time_s - time <= _HELD_S]
+        self._seen += [(frame.time_s, face) for face in result.faces]
+        return replace(result, pixels=anonymized(frame.pixels, [face.box for _, face in self._seen])).draw()
 
 
 class AnnotatedVideo:
@@ -31,6 +48,7 @@ class AnnotatedVideo:
 
     Args:
         path: Ending in ``.mp4``, ``.mkv`` or ``.mov``.
+        blur: Cover every head, see :meth:`ferkit.Result.draw`; each stays covered for half a second after it was last seen.
 
     Raises:
         InputError: Another suffix.
@@ -38,7 +56,7 @@ class AnnotatedVideo:
         MissingExtraError: The video extra is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, blur: bool = False) -> None:
         if path.suffix.lower() not in CONTAINERS:
             raise InputError(f"-o {path}; expected a name ending in {', '.join(CONTAINERS)}.")
         need("av", "Writing video")
@@ -49,6 +67,7 @@ class AnnotatedVideo:
         except (av.FFmpegError, OSError) as error:
             raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
         self._path = path
+        self._blurred = Blurred() if blur else None
         self._stream: VideoStream | None = None
         self._origin, self._last = 0.0, -1
         self._waiting: NDArray[np.uint8] | None = None  # the newest picture: the next one tells how long it stays
@@ -58,7 +77,7 @@ class AnnotatedVideo:
 
     def add(self, frame: Frame, result: Result) -> None:
         """Draw and write the next frame. One of another size than the first is fitted into it, with black edges."""
-        picture = draw_faces(frame.pixels, result.faces)
+        picture = replace(result, pixels=frame.pixels).draw() if self._blurred is None else self._blurred(frame, result)
         if self._stream is None:
             self._stream = self._opened(frame.pixels.shape[1], frame.pixels.shape[0])
             self._origin, self._index = frame.time_s, frame.index

@@ -152,7 +152,7 @@ def _classify(pipeline: Pipeline, batches: Iterable[list[_Item]], name: str, smo
                 found.append(replace(face, expression=classifier.expression(row), track_id=_number(track)))
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]
-            yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels)
+            yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels, classifier.labels.colors)
 
 
 def _number(track: Track) -> int:

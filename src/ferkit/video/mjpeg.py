@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
 
-from .._draw import draw_faces
 from ..errors import InputError
 from ..results import Result
+from .annotate import Blurred
 from .frame import Frame
 from .tables import columns, rows
 
@@ -46,8 +47,9 @@ class Monitor:
         InputError: The port is taken.
     """
 
-    def __init__(self, port: int, labels: list[str]) -> None:
+    def __init__(self, port: int, labels: list[str], *, blur: bool = False) -> None:
         self._labels = labels
+        self._blurred = Blurred() if blur else None
         self._news = threading.Condition()
         self._count, self._jpeg, self._rows, self._over = 0, b"", b"[]", False
         self._viewers = 0
@@ -66,7 +68,7 @@ class Monitor:
     def add(self, frame: Frame, result: Result) -> None:
         """Show the next frame. It is drawn only if somebody looks."""
         table = [dict(zip(columns(self._labels), row, strict=True)) for row in rows(frame, result, self._labels)]
-        jpeg = _jpeg(frame, result) if self._viewers or not self._count else self._jpeg
+        jpeg = _jpeg(frame, result, self._blurred) if self._viewers or not self._count else self._jpeg
         with self._news:
             self._count, self._jpeg, self._rows = self._count + 1, jpeg, json.dumps(table).encode()
             self._news.notify_all()
@@ -138,7 +140,8 @@ class Monitor:
                 self._viewers -= 1
 
 
-def _jpeg(frame: Frame, result: Result) -> bytes:
+def _jpeg(frame: Frame, result: Result, blurred: Blurred | None) -> bytes:
     buffer = BytesIO()
-    draw_faces(frame.pixels, result.faces).save(buffer, "JPEG", quality=80)
+    picture = replace(result, pixels=frame.pixels).draw() if blurred is None else blurred(frame, result)
+    picture.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from .._fonts import Font, font, readable
 from ..labels import LabelSet
 from ..results import Result
 from .frame import Frame
@@ -40,10 +41,12 @@ class Timeline:
 
     Args:
         labels: The classes, in the order of the probabilities.
+        thumbnails: Show each person's face.
     """
 
-    def __init__(self, labels: LabelSet) -> None:
-        self._labels = labels
+    def __init__(self, labels: LabelSet, *, thumbnails: bool = True) -> None:
+        self._labels, self._thumbnails = labels, thumbnails
+        self._names = [readable(name, f"label {number + 1}") for number, name in enumerate(labels)]
         self._strips: dict[int, _Strip] = {}
         self._origin: float | None = None
         self._bin_s = 0.02
@@ -72,7 +75,7 @@ class Timeline:
             strip.counts[bin_] += 1
             strip.frames += 1
             quality = face.score * face.height
-            if quality > 1.1 * strip.best:  # the best view so far, redone only where it is clearly better
+            if self._thumbnails and quality > 1.1 * strip.best:  # the best view so far, redone only where it is clearly better
                 strip.best, strip.thumbnail = quality, _thumbnail(frame.pixels, face.box)
 
     def _coarsen(self) -> None:
@@ -95,7 +98,8 @@ class Timeline:
         height = top + max(1, len(shown)) * (strip_height + gap) + 46
         picture = Image.new("RGB", (width, height), _PAPER)
         pen = ImageDraw.Draw(picture)
-        pen.text((24, 14), _short(title, 70), font=_font(24), fill=_INK)
+        title = readable(_short(title, 70), "video")
+        pen.text((24, 14), title, font=_font(24, title), fill=_INK)
         self._legend(pen, 24, 54)
         if not shown:
             pen.text((left, top + 28), "no faces were found", font=_font(18), fill=_SOFT)
@@ -113,13 +117,13 @@ class Timeline:
         return picture
 
     def _legend(self, pen: ImageDraw.ImageDraw, x: float, y: float) -> None:
-        font = _font(16)
+        letters = _font(16, "".join(self._names))
         unsure = any(strip.sums[:, -1].any() for strip in self._strips.values())
-        entries = [*zip(self._labels, self._labels.colours, strict=True), *([(UNSURE, _UNSURE)] if unsure else [])]
+        entries = [*zip(self._names, self._labels.colours, strict=True), *([(UNSURE, _UNSURE)] if unsure else [])]
         for label, colour in entries:
             pen.rectangle((x, y, x + 15, y + 15), fill=colour)
-            pen.text((x + 22, y + 8), label, font=font, fill=_INK, anchor="lm")
-            x += 22 + pen.textlength(label, font=font) + 24
+            pen.text((x + 22, y + 8), label, font=letters, fill=_INK, anchor="lm")
+            x += 22 + pen.textlength(label, font=letters) + 24
 
     def _strip(self, picture: Image.Image, strip: _Strip, plot: tuple[int, int], y: int, height: int, seconds: float) -> None:
         """Paint a column per pixel: the mean probabilities of its time, stacked, the first label at the bottom, "unsure" on top."""
@@ -146,8 +150,15 @@ class Timeline:
         if strip.thumbnail is not None:
             picture.paste(strip.thumbnail, (24, y + 6))
         pen.text((106, y + 8), f"person {number}", font=_font(17), fill=_INK)
-        for line, text in enumerate(self.summary(number)[:2]):
-            pen.text((106, y + 34 + 22 * line), text, font=_font(14), fill=_SOFT)
+        for line, words in enumerate(self.summary(number)[:2]):
+            text = self._readable(words)
+            pen.text((106, y + 34 + 22 * line), text, font=_font(14, text), fill=_SOFT)
+
+    def _readable(self, words: str) -> str:
+        """Return words with the labels that no font here has replaced by what the legend calls them."""
+        for label, name in zip(self._labels, self._names, strict=True):
+            words = words.replace(label, name) if label != name else words
+        return words
 
     def summary(self, number: int) -> list[str]:
         """Return a person's shares in words, as the console and events.json have them, the largest first."""
@@ -185,5 +196,5 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else "..." + text[3 - most :]
 
 
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
+def _font(size: float, text: str = "") -> Font:
+    return font(text, size)

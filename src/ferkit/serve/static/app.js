@@ -1,5 +1,7 @@
 // The page of `ferkit serve`. Plain modules, no build step. Styles are set through the CSSOM only: the policy allows no inline ones.
 
+import { clipped, leader, place } from "./layout.js";
+
 const $ = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const UPLOADS_AT_ONCE = 2; // the service works on a few pictures at a time anyway
@@ -88,6 +90,7 @@ function fillLabels() {
 function question(draw = false) {
   const parameters = new URLSearchParams({ weights: $("weights").value, labels: $("labels").value });
   if (draw) parameters.set("draw", "1");
+  if (draw && $("blur").checked) parameters.set("blur", "1");
   return `v1/predict?${parameters}`;
 }
 
@@ -108,25 +111,50 @@ function textWidth(text) {
   return textWidth.pen.measureText(text).width / 100;
 }
 
+// What is written at a face: its number where there are several, what it shows, and how sure that is.
+function tagText(face, number, count, short) {
+  const who = face.track_id ?? (count > 1 ? number + 1 : "");
+  return `${who === "" ? "" : `${who} `}${nameOf(face) ?? "unsure"}${short ? "" : ` ${Math.round(100 * face.confidence)}%`}`;
+}
+
+// Every label as large and whole as there is room for: its text, its size and its place.
+function tags(width, height, faces, boxes, scale) {
+  const [largest, least] = [Math.min(17, Math.max(11, width / scale / 34)) * scale, 11 * scale];
+  let best = null;
+  for (const [size, short] of [[largest, false], [(largest + least) / 2, false], [least, false], [least, true]]) {
+    const texts = faces.map((face, number) => tagText(face, number, faces.length, short));
+    const plates = texts.map((text) => [Math.min(width, (textWidth(text) + 0.7) * size), Math.min(height, 1.4 * size)]);
+    const [places, covered] = place(width, height, boxes, plates);
+    if (!best || covered < best.covered - 1e-6) best = { size, texts, places, covered };
+    if (covered < 0.02) break;
+  }
+  return best;
+}
+
 // Boxes and tags as an SVG in the picture's own pixels, so that they scale with it. `shown` is its width on the screen.
 function overlay(width, height, faces, classes, shown, mirrored = false) {
   const svg = shape("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-  const size = Math.min(17, Math.max(11, (shown || 600) / 34)) * (width / (shown || 600));
+  const scale = width / (shown || 600);
+  const boxes = faces.map(({ box: [x1, y1, x2, y2] }) => clipped(mirrored ? [width - x2, y1, width - x1, y2] : [x1, y1, x2, y2], width, height));
+  if (faces.length === 0) return svg;
+  const { size, texts, places } = tags(width, height, faces, boxes, scale);
   const unit = size / 3.8;
   for (const [number, face] of faces.entries()) {
     const look = classes.get(nameOf(face)) ?? { colour: "#6e6e6e", emoji: "" };
-    const [x1, y1, x2, y2] = face.box;
-    const left = mirrored ? width - x2 : x1;
+    const [[x1, y1, x2, y2], plate] = [boxes[number], places[number]];
     const group = shape("g", { class: "face-mark", "data-face": number });
-    const rect = { x: left, y: y1, width: x2 - x1, height: y2 - y1, rx: unit };
+    const rect = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, rx: unit };
     group.append(shape("rect", { ...rect, class: "box-halo", "stroke-width": unit * 1.1 }));
     group.append(shape("rect", { ...rect, class: "box", stroke: look.colour, "stroke-width": unit * 0.6 }));
-    const text = `${faces.length > 1 ? `${face.track_id ?? number + 1}  ` : ""}${nameOf(face) ?? "unsure"} ${percent(face.confidence)}`;
-    const plate = { width: (textWidth(text) + 0.7) * size, height: size * 1.4 };
-    const x = Math.min(Math.max(0, left), Math.max(0, width - plate.width));
-    const y = y1 >= plate.height ? y1 - plate.height : Math.min(y2, height) - plate.height;
-    group.append(shape("rect", { ...plate, x, y, rx: unit * 0.8, fill: look.colour }));
-    group.append(shape("text", { class: "tag", x: x + plate.width / 2, y: y + size * 1.04, "text-anchor": "middle", "font-size": size, fill: ink(look.colour) }, text));
+    const line = leader(boxes[number], plate, size);
+    if (line) {
+      const [[fromX, fromY], [toX, toY]] = line;
+      group.append(shape("line", { x1: fromX, y1: fromY, x2: toX, y2: toY, stroke: look.colour, "stroke-width": unit * 0.4 }));
+    }
+    const [x, y, width_, height_] = [plate[0], plate[1], plate[2] - plate[0], plate[3] - plate[1]];
+    group.append(shape("rect", { x, y, width: width_, height: height_, rx: unit * 0.8, fill: look.colour, class: "plate" }));
+    const middle = { x: x + width_ / 2, y: y + size * 1.04, "text-anchor": "middle", "font-size": size, fill: ink(look.colour) };
+    group.append(shape("text", { class: "tag", ...middle }, texts[number]));
     svg.append(group);
   }
   return svg;
