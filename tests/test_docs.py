@@ -129,7 +129,10 @@ def parse(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=name, marks=pytest.mark.train if page.name == "training.md" else ()) for page, name in zip(PAGES, IDS, strict=True)],
+    [
+        pytest.param(page, id=name, marks=pytest.mark.train if page.name == "training.md" else ())
+        for page, name in zip(PAGES, IDS, strict=True)
+    ],
 )
 def test_commands_parse_and_run(page: Path, here: Path) -> None:
     for line in commands(page):
