@@ -12,10 +12,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from ferkit import list_weights
 from ferkit.cli import main
 
 jsonschema = pytest.importorskip("jsonschema", reason='needs the extra test: pip install "ferkit[test]"')
 ROOT = Path(__file__).resolve().parents[1]
+ENSEMBLE = next(release.name for release in list_weights() if "ensemble" in release.name)
 PHOTO = ROOT / "docs" / "images" / "photo.jpg"
 
 
@@ -33,7 +35,7 @@ def answer(*arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--labels", "ferplus", "--min-confidence", "1.0"], ["--detector", "none"], ["--weights", "fer2013-ensemble-v3"]],
+    [[], ["--labels", "ferplus", "--min-confidence", "1.0"], ["--detector", "none"], ["--weights", ENSEMBLE]],
     ids=" ".join,
 )
 def test_predict(options: list[str], tmp_path: Path) -> None:

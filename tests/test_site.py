@@ -76,3 +76,10 @@ def test_ci_and_workflows_name_environments_that_exist() -> None:
     for path in (ROOT / ".ci" / "run", *(ROOT / ".github").rglob("*.yml")):
         for names in re.findall(r"tox run [^\n]*?-e ([\w,$]+)", path.read_text(encoding="utf-8")):
             assert {name for name in names.split(",") if "$" not in name} <= known, f"{path}: {names}"
+
+
+def test_every_card_says_what_the_data_allow() -> None:
+    cards = [ROOT / "weights" / release.name / "card.md" for release in ferkit.list_weights() if release.hub is None]
+    assert cards
+    for card in cards:
+        assert card.read_text(encoding="utf-8").count("\n## Data and licences\n") == 1, card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,43 @@ def _lines(spec: WeightsSpec) -> list[str]:
             else []
         ),
         f"- Licence: {spec.licence}.",
+        *data_and_licences(_sources(spec)),
     ]
     return lines
+
+
+# What is known of the rights in what weights learnt from; docs/licences.md says it at length.
+RIGHTS = {
+    "fer2013": "FER2013's pictures were gathered by a search engine, and their rights were never cleared.",
+    "photos": "The portraits are press photos without a licence that is known.",
+    "own": "The pictures that they learnt from keep the conditions that they came with.",
+    "members": "What the members learnt from has conditions of its own: see their cards.",
+    "inherited": "What they began from and what taught them has conditions of its own: see those cards.",
+}
+
+
+def data_and_licences(sources: Sequence[str]) -> list[str]:
+    """Return the lines of a card's section on what the data's conditions mean for users; ``sources`` are keys of RIGHTS."""
+    return [
+        "",
+        "## Data and licences",
+        "",
+        "The licence above is that of the weights. What they learnt from is not part of it and does not come with them:",
+        "",
+        *(f"- {RIGHTS[source]}" for source in sources),
+        "",
+        "Research, teaching and private use are common practice; for a product decide yourself, or train your own weights on pictures that you hold the rights of. "
+        "`docs/licences.md` in ferkit's documentation says more, and `docs/law.md` where reading expressions is forbidden: in the European Union at work and in schools.",
+    ]
+
+
+def _sources(spec: WeightsSpec) -> list[str]:
+    if "base" in spec.training:
+        return ["own", "inherited"]
+    recipe, data = spec.training["recipe"], spec.training["data"].lower()
+    found = [name for name, word in (("fer2013", "fer2013"), ("photos", "photo")) if word in data]
+    begun = recipe.get("training", {}).get("initial") or recipe.get("teacher")
+    return [*(found or ["own"]), *(["inherited"] if begun else [])]
 
 
 def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number a label set)") -> list[str]:
@@ -138,13 +174,14 @@ def _ensemble(spec: EnsembleSpec) -> list[str]:
         "",
     ]
     if not spec.metrics:
-        return [*lines, "Not measured: it was made without data.", "", f"Licence: {spec.licence}."]
+        return [*lines, "Not measured: it was made without data.", "", f"Licence: {spec.licence}.", *data_and_licences(["members"])]
     return [
         *lines,
         *_measured(spec, "the members' weights and the temperatures"),
         "The members' own cards say what they were trained on.",
         "",
         f"Licence: {spec.licence}.",
+        *data_and_licences(["members"]),
     ]
 
 

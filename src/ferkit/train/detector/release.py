@@ -15,6 +15,7 @@ from ..._specs import DetectorSpec
 from ...detect import FaceDetector
 from ...errors import InputError
 from ...weights import TABLE, file_entry, read_verified, resolve_detector
+from ..card import data_and_licences
 from ..counting import machine, multiply_adds
 from ..writing import write_bytes, write_json
 from .evaluation import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
@@ -198,4 +199,5 @@ def _card(spec: DetectorSpec) -> list[str]:
             else []
         ),
         f"- Licence: {spec.licence}.",
+        *data_and_licences(["own"]),
     ]
