@@ -145,8 +145,8 @@ def test_an_ensemble_is_served(tmp_path: Path) -> None:
     folder = both.save(tmp_path / "both", others=[Ensemble.from_pretrained(names, labels="ferplus")])
     with running(detector="none", weights=(str(folder), DEFAULT_WEIGHTS)) as served:
         offer = {weights["name"]: weights for weights in served.get("/v1/weights").json()["weights"]}
-        assert [labels["name"] for labels in offer["both"]["labels"]] == ["fer2013", "ferplus", "fer6"]
-        for labels in ("fer2013", "ferplus", "fer6"):
+        assert [labels["name"] for labels in offer["both"]["labels"]] == ["photos", "ferplus", "fer6"]
+        for labels in ("photos", "ferplus", "fer6"):
             [face] = served.post(f"/v1/predict?labels={labels}", content=noise()).json()["images"][0]["faces"]
             assert face["disagreement"] > 0
         [face] = served.post("/v1/predict", content=noise()).json()["images"][0]["faces"]
