@@ -14,7 +14,7 @@ from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError
 from ferkit._geometry import CropGeometry, crop_face
 from ferkit.labels import FER7, FERPLUS8
 from ferkit.train.data import Faces
-from ferkit.train.photos import PhotoSource, Portraits, degraded, expected_draws, photo_targets, read_portraits
+from ferkit.train.photos import PhotoSource, Portraits, degraded, expected_draws, label_weights, photo_targets, read_portraits
 from ferkit.train.recipe import load_recipe
 from tests.conftest import write_fer_csv
 from tests.test_train_fit import TINY, needs_keras
@@ -121,11 +121,25 @@ def test_labels_are_drawn_equally_as_far_as_three_times_allow() -> None:
         expected_draws(own.labels, 6000)
 
 
+def test_labels_count_the_same_where_they_cannot_be_drawn_the_same() -> None:
+    counts = {"neutral": 900, "happy": 800, "surprise": 70, "sad": 36, "fear": 5, "": 60}
+    own = portraits(counts)
+    draws = expected_draws(own.labels, 1000)
+    full, half, none = (label_weights(own.labels, draws, balance) for balance in (1.0, 0.5, 0.0))
+    many = [own.labels == label for label in ("neutral", "happy", "surprise", "sad")]
+    assert len({round(float((full * draws)[rows].sum()), 6) for rows in many}) == 1
+    assert np.allclose(none, 1)
+    for weights in (full, half, none):
+        assert (weights * draws).sum() == pytest.approx(1000)
+    assert 1 < half[own.labels == "sad"][0] < full[own.labels == "sad"][0]
+    assert full[own.labels == "fear"][0] < full[own.labels == "surprise"][0]
+
+
 def test_an_epoch_is_a_pure_function_and_no_portrait_comes_too_often() -> None:
     recipe = load_recipe("ferkit-s-v6")
     own = portraits({"neutral": 200, "happy": 150, "surprise": 40, "sad": 31, "": 9, "disgust": 2})
     source = PhotoSource(own, recipe, _Teacher())  # type: ignore[arg-type]
-    order = source.order(3, 40)
+    order, counts = source.order(3, 40)
     assert order.shape == (40, recipe.photo_places)
     assert recipe.photo_places == 16
     rows, times = np.unique(order, return_counts=True)
@@ -133,8 +147,9 @@ def test_an_epoch_is_a_pure_function_and_no_portrait_comes_too_often() -> None:
     assert times[np.isin(rows, np.flatnonzero(own.labels == "sad"))].tolist() == [3] * 31
     assert times[np.isin(rows, np.flatnonzero(np.isin(own.labels, ["", "disgust"])))].max() == 1
     again = PhotoSource(own, recipe, _Teacher())  # type: ignore[arg-type]
-    assert np.array_equal(order, again.order(3, 40))
-    assert not np.array_equal(order, source.order(4, 40))
+    assert counts[order].mean() == pytest.approx(1, abs=0.02)
+    assert np.array_equal(order, again.order(3, 40)[0])
+    assert not np.array_equal(order, source.order(4, 40)[0])
     first, second = source.batch(order[7], 3, 7), again.batch(order[7], 3, 7)
     assert np.array_equal(first[0], second[0])
     assert np.array_equal(first[1]["ferplus"], second[1]["ferplus"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .distilling import Teacher
     from .recipe import Recipe
 
-__all__ = ["PhotoSource", "Portraits", "degraded", "expected_draws", "photo_targets", "read_portraits", "teacher_product"]
+__all__ = ["PhotoSource", "Portraits", "degraded", "expected_draws", "label_weights", "photo_targets", "read_portraits", "teacher_product"]
 
 TABLE = "labels.csv"
 COLUMNS = ("file", "label", "checked", "box", "landmarks")
@@ -152,6 +152,20 @@ def expected_draws(labels: NDArray[np.str_], places: int, weights: NDArray[np.fl
     return draws
 
 
+def label_weights(labels: NDArray[np.str_], draws: NDArray[np.float64], balance: float) -> NDArray[np.float64]:
+    """Return what each portrait counts in the loss, ``(n,)``, 1 on average over the draws.
+
+    Where three times an epoch are not enough to draw a label as often as the others, its portraits count more: with a
+    ``balance`` of 1 all labels of 30 portraits and more count the same, with 0 each drawn portrait does.
+    """
+    weights = np.ones(len(labels))
+    names, counts = np.unique(labels, return_counts=True)
+    quotas = {str(n): draws[labels == n].sum() for n, c in zip(names, counts, strict=True) if c >= _MANY and n in FER7.classes}
+    for name, quota in quotas.items():
+        weights[labels == name] = (sum(quotas.values()) / len(quotas) / quota) ** balance
+    return np.asarray(weights * draws.sum() / (weights * draws).sum())
+
+
 def _filled(weights: NDArray[np.float64], quota: float) -> NDArray[np.float64]:
     """Share a quota by weight, nobody above the limit."""
     out = np.zeros(len(weights))
@@ -272,16 +286,18 @@ class PhotoSource:
         faint = (portraits.labels == "happy") & (happy > FAINT[0]) & (happy < FAINT[1])
         self.weights = np.where(faint, float(recipe.training.get("faint_smiles", 1)), 1.0)
 
-    def order(self, epoch: int, steps: int) -> NDArray[np.intp]:
-        """Return the portraits of an epoch, ``(steps, places)``. Raises DataError if there are too few."""
+    def order(self, epoch: int, steps: int) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+        """Return the portraits of an epoch, ``(steps, places)``, and what each counts, ``(n,)``. Raises DataError if there are too few."""
         shape = (steps, self.recipe.photo_places)
         rng = np.random.default_rng((self.recipe.seed, epoch, _ORDER))
         mixed = rng.permutation(len(self.portraits))
         # Systematic sampling: everybody comes as often as expected, rounded down or up, and the sum is exact.
-        edges = np.cumsum(expected_draws(self.portraits.labels, shape[0] * shape[1], self.weights)[mixed])
+        draws = expected_draws(self.portraits.labels, shape[0] * shape[1], self.weights)
+        edges = np.cumsum(draws[mixed])
         edges[-1] = shape[0] * shape[1]
         counts = np.diff(np.floor(np.concatenate([[0.0], edges]) + rng.random()).astype(int))
-        return rng.permutation(np.repeat(mixed, counts)).reshape(shape)
+        order = rng.permutation(np.repeat(mixed, counts)).reshape(shape)
+        return order, label_weights(self.portraits.labels, draws, float(self.recipe.photo_settings["balance"]))
 
     def batch(self, rows: NDArray[np.intp], epoch: int, step: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float32]]]:
         """Return portraits ``(places, 48, 48)``, some of them degraded, and their targets."""

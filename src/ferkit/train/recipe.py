@@ -34,7 +34,7 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     ),
     "mix": ("mixup", "cutmix"),
     "teacher": ("weights", "temperature", "weight"),
-    "photos": ("share", "label_weight", "arguable", "unchecked", "temperature", "degrade"),
+    "photos": ("share", "label_weight", "arguable", "unchecked", "temperature", "degrade", "balance"),
     "training": ("batch_size", "precision", "validate_every", "settle", "initial", "faint_smiles"),
     "early_stopping": (*_WATCH, "restore_best"),
     "plateau": (*_WATCH, "factor", "min_learning_rate"),
@@ -162,7 +162,7 @@ class Recipe:
                 f"Recipe {self.name!r}: a share of {settings['share']} of photos in batches of {self.batch_size}; expected some, not all."
             )
         _known(f"unchecked in [photos] of recipe {self.name!r}", settings["unchecked"], label_set("fer2013"))
-        shares = {key: settings[key] for key in ("label_weight", "arguable", "degrade")} | settings["unchecked"]
+        shares = {key: settings[key] for key in ("label_weight", "arguable", "degrade", "balance")} | settings["unchecked"]
         for key, value in shares.items():
             if not 0 <= value <= 1:
                 raise InputError(f"Recipe {self.name!r}: {key} = {value} in [photos]; expected a share from 0 to 1.")
@@ -200,7 +200,15 @@ class Recipe:
     @property
     def photo_settings(self) -> dict[str, Any]:
         """``[photos]`` with its defaults; see docs/training.md."""
-        return {"share": 0.125, "label_weight": 0.6, "arguable": 0.3, "unchecked": {}, "temperature": 1.3, "degrade": 0.5} | self.photos
+        return {
+            "share": 0.125,
+            "label_weight": 0.6,
+            "arguable": 0.3,
+            "unchecked": {},
+            "temperature": 1.3,
+            "degrade": 0.5,
+            "balance": 0.75,
+        } | self.photos
 
     @property
     def photo_places(self) -> int:
