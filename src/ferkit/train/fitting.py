@@ -76,7 +76,7 @@ class _Batches:
         self.order = rows[np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))]
         self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
         self.own = recipe.batch_size - recipe.photo_places  # faces of each batch that are the data's
-        self.portraits, self.counts = (None, None) if photos is None else photos.order(epoch, len(self))
+        self.drawn = None if photos is None else photos.order(epoch, len(self))
 
     def __len__(self) -> int:
         # Whole batches only: a last batch of a few faces would unsettle batch normalisation.
@@ -86,10 +86,11 @@ class _Batches:
         rows = self.order[step * self.own : (step + 1) * self.own]
         seed = int(np.random.SeedSequence((self.recipe.seed, self.epoch, step)).generate_state(1)[0] >> 1)
         faces, taught = self.faces.images[rows], dict[str, NDArray[np.float32]]()
-        if self.photos is not None and self.portraits is not None and self.counts is not None:
-            portraits, taught = self.photos.batch(self.portraits[step], self.epoch, step)
+        if self.photos is not None and self.drawn is not None:
+            order, counts = self.drawn
+            portraits, taught = self.photos.batch(order[step], self.epoch, step)
             # A distribution that sums to 2 costs twice as much.
-            taught = {head: np.float32(self.counts[self.portraits[step], None]) * target for head, target in taught.items()}
+            taught = {head: counts[order[step], None].astype(np.float32) * target for head, target in taught.items()}
             faces = np.concatenate([faces, portraits])
         x = ops.convert_to_numpy(self.augment(faces, size=self.recipe.size_at(self.epoch), seed=seed))
         x, photographed = x[: len(rows)], x[len(rows) :]
