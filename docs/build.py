@@ -1,9 +1,9 @@
 """Regenerate what the README shows: the weights table, the annotated picture and the printed examples.
 
     python docs/build.py            # writes README.md and docs/images/
-    python docs/build.py --check    # writes nothing; exit code 1 if the weights table is stale
+    python docs/build.py --check    # writes nothing; exit code 1 if a table is stale
 
-The table is made from the releases' specs alone, so no figure is typed by hand. The photo is scikit-image's astronaut
+The tables are made from the releases' specs and from what benchmarks/peers.py measured, so no figure is typed by hand. The photo is scikit-image's astronaut
 (NASA, public domain); scikit-image is needed only where docs/images/photo.jpg is missing.
 """
 
@@ -25,6 +25,7 @@ from ferkit.weights import DEFAULT_WEIGHTS, EnsembleSpec, WeightsSpec, list_weig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+PEERS = ROOT / "benchmarks" / "results" / "peers.json"
 IMAGES = ROOT / "docs" / "images"
 
 
@@ -64,6 +65,30 @@ def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
         f'Photos: {n_photos} portraits whose label two readers, blind to it, agree with; what `Pipeline()` answers (`labels="photos"`), the photos on '
         f"which its two exponents were chosen. The others are measured on {split}: {n:,} faces; {n_plus:,} of them have a FER+ majority. It also served to choose and to calibrate. Each card has "
         "every label set, the recall of each label, and the command behind every figure.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def peers_table(measured: Mapping[str, Any]) -> str:
+    """Return the table beside other libraries, from what benchmarks/peers.py measured."""
+    lines = [
+        "| library | photos, all agree | photos, majority | FER2013's faces | cold start | a photo | installed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, row in measured["peers"].items():
+        photos, seconds, crops = row["photos"], row["processor_seconds"], row.get("publictest_crops")
+        size = row["installed_mb"]
+        faces = f"{crops['accuracy']:.1%}" if crops else "as above"
+        installed = f"{size / 1000:.1f} GB" if size >= 1000 else f"{size:.0f} MB"
+        clear, most = (f"{photos[which]['accuracy']:.1%}" for which in ("all_three", "majority"))
+        lines.append(f"| {name} | {clear} | {most} | {faces} | {seconds['cold']:.1f} s | {1000 * seconds['each']:.0f} ms | {installed} |")
+    first = next(iter(measured["peers"].values()))
+    lines += [
+        "",
+        f"Photos: {first['photos']['all_three']['n']} portraits on whose label three readings agree, {first['photos']['majority']['n']} with a majority; a face that is not "
+        f"found is wrong. FER2013: the first {first['publictest_crops']['n']:,} faces of PublicTest. Cold start and a further photo are processor time on one machine. "
+        "face-api and human run on WASM. `benchmarks/peers.py` has the versions, the pins that `fer` needs, and the command; deepface, EmotiEffLib, py-feat, rmn and "
+        "uniface fetch their weights, and could not be measured offline.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -138,16 +163,21 @@ def examples(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="only compare the weights table; exit code 1 if it is stale")
+    parser.add_argument("--check", action="store_true", help="only compare the tables; exit code 1 if one is stale")
     args = parser.parse_args()
 
     text = README.read_text(encoding="utf-8")
-    table = weights_table(load_specs())
+    tables = {"weights": weights_table(load_specs())}
+    if PEERS.exists():
+        tables["peers"] = peers_table(json.loads(PEERS.read_text(encoding="utf-8")))
     if args.check:
-        if between(text, "weights") != table:
-            raise SystemExit("README.md: the weights table is stale; type: python docs/build.py")
+        if stale := [name for name, table in tables.items() if between(text, name) != table]:
+            raise SystemExit(f"README.md: stale tables: {', '.join(stale)}. Run: python docs/build.py")
         return
-    README.write_text(between(examples(text), "weights", table), encoding="utf-8")
+    text = examples(text)
+    for name, table in tables.items():
+        text = between(text, name, table)
+    README.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

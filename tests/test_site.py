@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import importlib.util
 import re
 from pathlib import Path, PurePosixPath
 
