@@ -28,6 +28,7 @@ FLOORS = {
     "_threads": 0.5,
     "_committee": 2,
     "_runtime": 2,
+    "_turning": 2,
     "_draw": 2,
     "_display": 2,
     "_detectors": 2.5,

@@ -67,6 +67,7 @@ def _classifier_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_classifier_options
 @click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
 @click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one.")
+@click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), default=None, help="Abstain (label null) below this probability.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images held in memory at once.")
 def predict(
@@ -83,6 +84,7 @@ def predict(
     threads: int | None,
     detector: str | None,
     detector_model: Path | None,
+    rotations: str | None,
     min_confidence: float | None,
     batch_size: int,
 ) -> None:
@@ -91,6 +93,7 @@ def predict(
     IMAGE is a file, a folder (searched through), a quoted glob, or - for an image on standard input. An image that
     cannot be read is reported on stderr and skipped; the exit code is then 1.
     """
+    from ._turning import parsed_rotations
     from .detect import FaceDetector
     from .ensemble import open_classifier
     from .pipeline import Pipeline
@@ -100,7 +103,7 @@ def predict(
     failures: list[str] = []
     paths = list(_expand(inputs, failures))
     pipeline = Pipeline(
-        FaceDetector(detector, model=detector_model),
+        FaceDetector(detector, model=detector_model, rotations=parsed_rotations(rotations)),
         open_classifier(
             weights,
             labels=labels,

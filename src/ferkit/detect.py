@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._image import ImageLike, load_image
+from ._turning import checked_rotations, surest, turn_back, upright
 from .errors import InputError
 from .gate import native
 from .image_files import expanded
@@ -40,6 +42,8 @@ class FaceDetector(ByArguments):
         model: The backend's file (``"ferkit"``: a folder written by ``ferkit train-detector``), instead of the default one.
         min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.
         min_size: Faces whose longer side is below this many pixels are dropped.
+        rotations: Turns of faces to look for too, degrees clockwise: some of 0, 90, 180 and 270. The picture is searched once for each,
+            and every face tells its ``turn``. None: upright faces only; ``"ferkit"`` then marks upside-down ones (``turn=180``).
 
     Raises:
         InputError: Unknown name or an argument out of range.
@@ -54,6 +58,7 @@ class FaceDetector(ByArguments):
         model: str | os.PathLike[str] | None = None,
         min_score: float | None = None,
         min_size: float = 0.0,
+        rotations: Sequence[int] | None = None,
     ) -> None:
         self.name = name or DEFAULT_DETECTOR
         if self.name not in BACKENDS:
@@ -62,13 +67,16 @@ class FaceDetector(ByArguments):
             raise InputError(f"min_score={min_score}; expected a number from 0 to 1.")
         if not min_size >= 0:
             raise InputError(f"min_size={min_size}; expected a number of pixels, 0 or more.")
+        self.rotations = checked_rotations(rotations)
+        if self.whole and self.rotations:
+            raise InputError("The detector 'none' searches nothing, so that it finds no turns; expected rotations=None with it.")
         module, cls = BACKENDS[self.name]
         backend = getattr(import_module(f"._detectors.{module}", __package__), cls)
         self._backend: _Backend = backend(
             expanded(model) if model is not None else None, backend.default_score if min_score is None else min_score
         )
         self._min_size = min_size
-        self._options = {"model": model, "min_score": min_score, "min_size": min_size or None}
+        self._options = {"model": model, "min_score": min_score, "min_size": min_size or None, "rotations": rotations}
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self._options.items() if value is not None)
@@ -96,11 +104,22 @@ class FaceDetector(ByArguments):
     def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
         """As :meth:`detect`, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
         with native:
-            found = self._backend.detect(pixels)
+            found = self._around(pixels) if self.rotations else self._backend.detect(pixels)
         faces = [face for face in found if max(face.width, face.height) >= self._min_size]
         return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
 
+    def _around(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """Search the picture from every side; a face that is upside down there is rather another side's."""
+        height, width = pixels.shape[:2]
+        found = [(turn, face) for turn in self.rotations for face in self._backend.detect(upright(pixels, turn))]
+        found.sort(key=lambda pair: (pair[1].turn == 180, -pair[1].score))
+        return surest(turn_back(face, turn, width, height) for turn, face in found)
 
-def open_detector(detector: FaceDetector | str | None) -> FaceDetector:
+
+def open_detector(detector: FaceDetector | str | None, rotations: Sequence[int] | None = None) -> FaceDetector:
     """Return a detector as it is, or open one by name. Raises as FaceDetector."""
-    return FaceDetector(detector) if detector is None or isinstance(detector, str) else detector
+    if detector is None or isinstance(detector, str):
+        return FaceDetector(detector, rotations=rotations)
+    if rotations is not None and checked_rotations(rotations) != detector.rotations:
+        raise InputError(f"rotations={rotations!r} beside a detector that is open; expected FaceDetector(..., rotations=...).")
+    return detector

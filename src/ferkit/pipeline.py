@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ._geometry import crop_face
 from ._image import ImageLike, is_one_image, load_image
+from ._turning import judged, turn_upright, upright
 from .classify import ExpressionClassifier
 from .detect import FaceDetector, open_detector
 from .ensemble import Ensemble, as_classifier
@@ -33,6 +34,7 @@ class Pipeline(ByArguments):
         detector: A detector, or a name as FaceDetector takes it; None is the bundled default.
         classifier: A classifier or an ensemble, or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
             a folder, of one network or of an ensemble. None is the bundled default.
+        rotations: As in FaceDetector, for a detector that is given by name. Without it an upside-down face is unsure: it has no label.
 
     Example:
         >>> Pipeline("none", "fer2013-n-v5").classifier.name
@@ -46,8 +48,10 @@ class Pipeline(ByArguments):
         self,
         detector: FaceDetector | str | None = None,
         classifier: ExpressionClassifier | Ensemble | str | os.PathLike[str] | None = None,
+        *,
+        rotations: Sequence[int] | None = None,
     ) -> None:
-        self.detector = open_detector(detector)
+        self.detector = open_detector(detector, rotations)
         self.classifier: ExpressionClassifier | Ensemble = as_classifier(classifier)
 
     def __repr__(self) -> str:
@@ -139,7 +143,7 @@ class Pipeline(ByArguments):
         expressions = iter(self.classifier.predict(crops))
         return [
             Result(
-                faces=tuple(face.with_expression(next(expressions)) for face in faces),
+                faces=tuple(judged(face, next(expressions), self.detector.rotations) for face in faces),
                 width=pixels.shape[1],
                 height=pixels.shape[0],
                 image=os.fspath(image) if isinstance(image, (str, os.PathLike)) else None,
@@ -153,7 +157,11 @@ class Pipeline(ByArguments):
     def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Return a face's crop as the classifier wants it, uint8 ``(S, S, 3)``: classifying it gives the same answer."""
         with native:
-            return pixels if self.detector.whole else crop_face(pixels, face.box, self.classifier.crop, face.landmarks)
+            if self.detector.whole:
+                return pixels
+            turn = face.turn or 0
+            seen = turn_upright(face, turn, pixels.shape[1], pixels.shape[0])
+            return crop_face(upright(pixels, turn), seen.box, self.classifier.crop, seen.landmarks)
 
 
 def _chunks(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:

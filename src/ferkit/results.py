@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -100,6 +101,8 @@ class Face:
             mouth corner.
         expression: None until a classifier has looked.
         track_id: In video, the number of the person; else None.
+        turn: Degrees by which the face is turned clockwise: 0, 90, 180 or 270 where ``rotations`` were asked for; 180 also where
+            an upside-down face was found without; else None.
     """
 
     box: tuple[float, float, float, float]
@@ -107,6 +110,7 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] | None = None
     expression: Expression | None = None
     track_id: int | None = None
+    turn: int | None = None
 
     def __post_init__(self) -> None:
         box = tuple(float(v) for v in self.box)
@@ -130,14 +134,26 @@ class Face:
         """Pixels."""
         return self.box[3] - self.box[1]
 
+    @property
+    def roll(self) -> float | None:
+        """Degrees by which the line of the eyes is turned clockwise, -180 to 180; 0 is upright. None without landmarks."""
+        if self.landmarks is None:
+            return None
+        (x1, y1), (x2, y2) = self.landmarks[:2]
+        return math.degrees(math.atan2(y2 - y1, x2 - x1))
+
     def with_expression(self, expression: Expression) -> Face:
         """Return a copy that carries an expression."""
         return replace(self, expression=expression)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified, track_id in video."""
+        """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified, track_id in video.
+
+        ``turn`` is there only where it is known.
+        """
         landmarks = None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
         out: dict[str, Any] = {"box": [round(v, 2) for v in self.box], "score": round(self.score, 6), "landmarks": landmarks}
+        out |= {} if self.turn is None else {"turn": self.turn}
         out |= {} if self.expression is None else self.expression.to_dict()
         return out if self.track_id is None else out | {"track_id": self.track_id}
 

@@ -39,6 +39,7 @@ def _shared_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one."
         ),
+        click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all."),
         click.option("--detector", default=None, help="ferkit, yunet, haar, or none.  [default: ferkit]"),
         click.option(
             "--min-confidence",
@@ -128,13 +129,16 @@ def webcam(source: str, port: int, **options: Any) -> None:
 
 
 def _pipeline(options: dict[str, Any]) -> Pipeline:
+    from .._turning import parsed_rotations
     from ..detect import FaceDetector
     from ..ensemble import open_classifier
     from ..pipeline import Pipeline
 
     chosen = {name: options[name] for name in ("labels", "runtime", "tta", "min_confidence", "threads")}
     classifier = open_classifier(options["weights"], providers=options["providers"] or None, **chosen)
-    return Pipeline(FaceDetector(options["detector"], model=options["detector_model"]), classifier)
+    return Pipeline(
+        FaceDetector(options["detector"], model=options["detector_model"], rotations=parsed_rotations(options["rotations"])), classifier
+    )
 
 
 def _check_outputs(source: str, options: dict[str, Any]) -> None:

@@ -35,6 +35,8 @@ _OVERLAP = 0.5  # IoU above which two boxes are one face
 _NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
 _MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
 _WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
+_CLEAR = 24  # px of a face in the second look, from which that look says whether it is upside down
+_ONE = 0.5  # share of the smaller box that lies in the other, above which the two are one face the other way up
 _MOST = 2000  # candidates of one look that go into NMS
 _MEAN, _STD, _PADDING = 127.5, 128.0, 114  # the network's input scale, and the grey that it saw beyond pictures' edges
 
@@ -81,22 +83,49 @@ class Own:
         rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
         rows = rows[~_parts(rows)]
         points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
-        return [Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five)) for row, five in zip(rows, points, strict=True)]
+        turned = self._upside_down(image, rows)
+        return [
+            Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=180 if over else None)
+            for row, five, over in zip(rows, points, turned, strict=True)
+        ]
 
-    def _landmarks(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Find the five points ``(n, 5, 2)`` of faces ``(n, 4)``."""
+    def _upside_down(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which faces are: turned over, their landmarks are clearer, or a second look at the whole picture is surer of them."""
+        if not len(rows) or self._points is None:
+            return np.zeros(len(rows), bool)
+        over = np.zeros(len(rows), bool)
+        for number, box in enumerate(rows[:, 1:5]):
+            _, view = _view(image, box)
+            both = self._maps([view, view[:, ::-1], view[::-1, ::-1], view[::-1]])
+            blur = _entropy(both)
+            over[number] = blur[2:].mean() < blur[:2].mean()
+        height, width = image.shape[:2]
+        scale = _SMALL_SIDE / max(height, width)
+        if (_sizes(rows) * scale > _CLEAR).any():
+            other = self._at(self._second, np.ascontiguousarray(image[::-1, ::-1]), scale)
+            boxes = np.array([width, height, width, height]) - other[:, [3, 4, 1, 2]]
+            least = np.maximum(np.minimum(area(rows[:, 1:5])[:, None], area(boxes)[None]), 1e-9)
+            same = intersection(rows[:, 1:5], boxes) / least > _ONE
+            over |= (same & (other[None, :, 0] > rows[:, None, 0])).any(axis=1)
+        return over
+
+    def _maps(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``."""
         import cv2
 
         assert self._points is not None
+        blob = cv2.dnn.blobFromImages([np.ascontiguousarray(view) for view in views], 1 / _STD, None, (_MEAN, _MEAN, _MEAN))
+        with self._lock:
+            self._points.setInput(blob)
+            return np.array(self._points.forward("points"), np.float64)
+
+    def _landmarks(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Find the five points ``(n, 5, 2)`` of faces ``(n, 4)``."""
         answers = [np.zeros((0, 5, 2))]
         for start in range(0, len(boxes), _TOGETHER):
             squares, views = zip(*(_view(image, box) for box in boxes[start : start + _TOGETHER]), strict=True)
             both = [*views, *(view[:, ::-1] for view in views)]  # a face and its mirror image: two answers err less than one
-            blob = cv2.dnn.blobFromImages(both, 1 / _STD, None, (_MEAN, _MEAN, _MEAN))
-            with self._lock:
-                self._points.setInput(blob)
-                maps = np.array(self._points.forward("points"), np.float64)
-            plain, mirrored = np.split(_soft_argmax(maps), 2)
+            plain, mirrored = np.split(_soft_argmax(self._maps(both)), 2)
             found = (plain + mirrored_points(mirrored)) / 2
             square = np.array(squares, np.float64)[:, None]
             # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
@@ -163,6 +192,14 @@ def _soft_argmax(maps: NDArray[np.float64]) -> NDArray[np.float64]:
     share /= share.sum(axis=(2, 3), keepdims=True)
     line = (np.arange(side) + 0.5) / side - 0.5
     return np.stack([share.sum(axis=2) @ line, share.sum(axis=3) @ line], axis=-1)
+
+
+def _entropy(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how unclear each view's landmarks are ``(n,)``: the mean entropy of its maps ``(n, 5, s, s)``, nats."""
+    flat = maps.reshape(*maps.shape[:2], -1)
+    flat = flat - flat.max(axis=2, keepdims=True)
+    total = np.exp(flat).sum(axis=2)
+    return np.asarray((np.log(total) - (np.exp(flat) * flat).sum(axis=2) / total).mean(axis=1))
 
 
 def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: float) -> NDArray[np.bool_]:

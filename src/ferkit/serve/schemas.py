@@ -53,6 +53,11 @@ class FaceOut(_Wire):
     landmarks: list[Point] | None = Field(
         description="Right eye, left eye, nose tip, right and left mouth corner; null if the detector has none"
     )
+    turn: int | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Degrees by which the face is turned clockwise, where that is known: 180 is upside down; else left out",
+    )
     label: str | None = Field(description="The most probable expression")
     confidence: Probability
     probabilities: dict[str, Probability] = Field(description="Class name to calibrated probability; they sum to 1")

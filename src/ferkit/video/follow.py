@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._turning import judged
 from ..errors import InputError
 from ..results import Face, Result
 from .decode import frames
@@ -149,7 +150,7 @@ def _classify(pipeline: Pipeline, batches: Iterable[list[_Item]], name: str, smo
             found = []
             for track, face in item.followed or []:
                 row = smoother(_number(track), item.frame.time_s, next(answers))
-                found.append(replace(face, expression=classifier.expression(row), track_id=_number(track)))
+                found.append(replace(judged(face, classifier.expression(row), pipeline.detector.rotations), track_id=_number(track)))
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]
             yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels, classifier.labels.colors)

@@ -42,6 +42,7 @@ class Track:
     speed: Float = field(default_factory=lambda: np.zeros(2))
     free: tuple[float, Float, Float] | None = None  # time, box and speed of the last detection with nobody else near
     number: int | None = None
+    turn: int | None = None  # of the last detection
     hidden: bool = False  # out of sight: has no row, keeps its number for a while
     dead: bool = False
 
@@ -52,7 +53,7 @@ class Track:
 
     def face(self, box: Float, landmarks: Float | None) -> Face:
         points = None if landmarks is None else tuple((float(x), float(y)) for x, y in landmarks)
-        return Face(tuple(float(v) for v in box), self.score, points)  # type: ignore[arg-type]
+        return Face(tuple(float(v) for v in box), self.score, points, turn=self.turn)  # type: ignore[arg-type]
 
     def shift(self, dx: float, dy: float, zoom: float) -> None:
         centre = (self.box[:2] + self.box[2:]) / 2
@@ -189,7 +190,7 @@ class Tracker:
         near = not track.hidden and float(iou(track.box[None], box[None])[0, 0]) > 0.5
         # Detectors jitter and flow drifts; half of each does neither.
         track.box = (track.box + box) / 2 if near else box
-        track.landmarks = None if face.landmarks is None else np.array(face.landmarks)
+        track.landmarks, track.turn = None if face.landmarks is None else np.array(face.landmarks), face.turn
         track.score, track.hidden, track.seen_s, track.detected_s = face.score, False, time_s, time_s
         if seen is not None:
             if likeness(track.look, seen) > _ALIKE:
