@@ -31,6 +31,13 @@ def photo(name: str) -> Path:
     return path
 
 
+def astronaut() -> Path:
+    """Return the page's own example, a public-domain portrait by NASA: one happy face."""
+    import ferkit
+
+    return Path(ferkit.__file__).parent / "serve" / "static" / "astronaut.jpg"
+
+
 def portrait(width: int = 640, height: int = 480, name: str = "Angelina_Jolie_0005.jpg") -> Image.Image:
     """Return a shared photo in the middle of a larger picture, as a webcam would see it."""
     side = round(height * 0.8)

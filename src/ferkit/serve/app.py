@@ -31,6 +31,7 @@ from .logs import log, log_everything
 from .metrics import Metrics
 from .middleware import Doorman, Watch
 from .page import add_page
+from .people import TRACKS_PEOPLE
 from .problems import Problem, busy
 from .schemas import (
     ClassOut,
@@ -313,8 +314,10 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
             for set_name, labels in catalogue.label_sets(name).items()
         ]
         offered.append(WeightsOut(name=name, default=name == catalogue.default[0], licence=spec.licence, labels=sets))
-    limits = {key: getattr(settings, key) for key in ("max_bytes", "max_images", "max_pixels", "max_frame_bytes")}
-    return WeightsResponse(ferkit=__version__, detector=settings.detector or DEFAULT_DETECTOR, limits=limits, weights=offered)
+    limits = {key: getattr(settings, key) for key in ("max_bytes", "max_images", "max_pixels", "max_side", "max_frame_bytes")}
+    return WeightsResponse(
+        ferkit=__version__, detector=settings.detector or DEFAULT_DETECTOR, limits=limits, weights=offered, tracks_people=TRACKS_PEOPLE
+    )
 
 
 def _add_stream(app: FastAPI, settings: Settings, metrics: Metrics) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from pathlib import PurePosixPath
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -11,25 +12,23 @@ from starlette.exceptions import HTTPException
 
 __all__ = ["add_page"]
 
-# Every file of the page, read once: a request picks a key of this table, so no path of a client ever reaches a disk.
-_FILES = {
-    "app.js": "text/javascript; charset=utf-8",
-    "layout.js": "text/javascript; charset=utf-8",
-    "api.js": "text/javascript; charset=utf-8",
-    "style.css": "text/css; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-    "index.html": "text/html; charset=utf-8",
-    "api.html": "text/html; charset=utf-8",
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
 }
 
 
 def add_page(app: FastAPI) -> None:
     """Add the routes of the page and its files."""
-    folder = files(__package__) / "static"
+    # Every file of the page, read once: a request picks a key of this table, so no path of a client ever reaches a disk.
     table: dict[str, tuple[bytes, str, str]] = {}
-    for name, media_type in _FILES.items():
-        data = (folder / name).read_bytes()
-        table[name] = (data, media_type, f'"{hashlib.sha256(data).hexdigest()[:20]}"')
+    for file in (files(__package__) / "static").iterdir():
+        if (media_type := _TYPES.get(PurePosixPath(file.name).suffix)) is not None:
+            data = file.read_bytes()
+            table[file.name] = (data, media_type, f'"{hashlib.sha256(data).hexdigest()[:20]}"')
 
     def send(request: Request, name: str) -> Response:
         if name not in table:

@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from .._geometry import iou
 from ..results import Face, Result
 
-__all__ = ["People"]
+__all__ = ["TRACKS_PEOPLE", "People"]
+
+TRACKS_PEOPLE = find_spec("scipy") is not None  # of the extra video
 
 _SAME = 0.4  # IoU of a detected face and a track's box from which they are one
 
@@ -18,7 +20,7 @@ class People:
 
     def __init__(self) -> None:
         self._tracker = None
-        if find_spec("scipy") is not None:
+        if TRACKS_PEOPLE:
             from ..video.tracks import Tracker
 
             self._tracker = Tracker()

@@ -124,9 +124,10 @@ class WeightsResponse(_Versioned):
     ferkit: str = Field(description="ferkit's version")
     detector: str
     limits: dict[str, int] = Field(
-        description="max_bytes and max_images of a request, max_pixels of a picture, max_frame_bytes of a webcam frame"
+        description="max_bytes and max_images of a request, max_pixels of a picture, max_side that is looked at, max_frame_bytes of a webcam frame"
     )
     weights: list[WeightsOut]
+    tracks_people: bool = Field(default=False, description="The webcam stream tells people apart: faces carry track_id")
 
 
 class HealthResponse(_Versioned):

@@ -1,0 +1,239 @@
+// The photos tab: every file has a card that says how far it is, can be cancelled and tried again, and shows what was found.
+
+import { choices, classTable, labels, weights } from "./choices.js";
+import { $, announce, button, calm, element, keepingFocus, save, say, several } from "./dom.js";
+import { facePanel, inWords, link, summaryBar } from "./faces.js";
+import { overlay } from "./overlay.js";
+import { call, cancelled } from "./service.js";
+import { shrunk, unshrunk } from "./shrink.js";
+
+const AT_ONCE = 2; // the service works on a few pictures at a time anyway
+const FULL_SIDE = 2000; // px; what services older than this page look at
+
+let photos = [];
+let working = 0;
+let seen = true; // whether the first result of what was added last has been scrolled to
+
+function question(draw = false) {
+  const parameters = new URLSearchParams({ weights: weights().name, labels: labels().name });
+  if (draw) parameters.set("draw", "1");
+  if (draw && $("blur").checked) parameters.set("blur", "1");
+  return `v1/predict?${parameters}`;
+}
+
+async function body(photo) {
+  photo.small ??= await shrunk(photo.file, choices.offer.limits.max_side ?? FULL_SIDE);
+  const form = new FormData();
+  form.append("image", photo.small.file, photo.name);
+  return form;
+}
+
+export function addFiles(files) {
+  const all = [...files];
+  const pictures = all.filter((file) => file.type.startsWith("image/") || !file.type);
+  say("");
+  if (pictures.length < all.length) say(`${several(all.length - pictures.length, "file")} left out: not a picture.`, true);
+  if (pictures.length === 0) return;
+  seen = false;
+  for (const file of pictures) {
+    const card = element("article", { className: "card" });
+    const photo = { file, name: file.name || "pasted picture", url: URL.createObjectURL(file), card, state: "waiting", turn: 0 };
+    card.setAttribute("aria-label", photo.name);
+    photos.push(photo);
+    $("results").append(card);
+    ask(photo);
+  }
+  $("photos").classList.add("has-results");
+  $("actions").hidden = false;
+}
+
+function ask(photo) {
+  photo.abort?.abort();
+  photo.turn += 1;
+  photo.state = "waiting";
+  photo.result = null;
+  showProgress(photo, "Waiting for its turn…");
+  work();
+}
+
+function work() {
+  while (working < AT_ONCE) {
+    const photo = photos.find((p) => p.state === "waiting");
+    if (!photo || !choices.offer) return;
+    photo.state = "working";
+    working += 1;
+    answer(photo, photo.turn).finally(() => {
+      working -= 1;
+      work();
+    });
+  }
+}
+
+async function answer(photo, turn) {
+  const stale = () => photo.turn !== turn || photo.state === "gone";
+  photo.abort = new AbortController();
+  try {
+    showProgress(photo, "Getting ready…");
+    const classes = classTable();
+    const form = await body(photo);
+    if (stale()) return;
+    showProgress(photo, "Sending…");
+    const response = await call(question(), {
+      method: "POST",
+      body: form,
+      signal: photo.abort.signal,
+      onProgress: (share) => !stale() && showProgress(photo, share < 1 ? `Sending, ${Math.floor(100 * share)} %` : "Looking for faces…", share),
+      onWait: (seconds) => !stale() && showProgress(photo, `The service is busy; next try in ${seconds} s…`),
+    });
+    if (stale()) return;
+    const { width, height, faces } = unshrunk(response.images[0], photo.small);
+    photo.result = { schema: response.schema, image: photo.name, width, height, weights: response.weights, labels: response.labels, faces };
+    photo.classes = classes;
+    photo.state = "done";
+    showResult(photo);
+    tell(photo);
+  } catch (error) {
+    if (stale()) return;
+    photo.state = "failed";
+    showFailure(photo, cancelled(error) ? "Cancelled." : error.message);
+  }
+}
+
+// Say what was found, and bring the first result of a batch into view.
+function tell(photo) {
+  const left = photos.filter((p) => p.state === "waiting" || p.state === "working").length;
+  announce(`${photo.name}: ${inWords(photo.result.faces)}.${left > 0 ? ` ${left} still to come.` : ""}`);
+  if (seen) return;
+  seen = true;
+  photo.card.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
+}
+
+function named(text, photo, action, name) {
+  const made = button(text, action, { "data-do": name, className: name });
+  made.setAttribute("aria-label", `${text}: ${photo.name}`);
+  return made;
+}
+
+function cardTitle(photo, ...buttons) {
+  return element("div", { className: "title" }, element("h2", {}, photo.name), element("span", { className: "buttons" }, ...buttons));
+}
+
+function picture(photo) {
+  const image = element("img", { src: photo.url, alt: photo.name });
+  const stage = element("figure", { className: "stage" }, image);
+  image.addEventListener("error", () => image.replaceWith(element("p", { className: "muted" }, "This browser cannot show this kind of picture.")), { once: true });
+  return stage;
+}
+
+function showProgress(photo, text, share) {
+  if (photo.progress?.isConnected) {
+    photo.progress.querySelector("p").textContent = text;
+    const bar = photo.progress.querySelector("progress");
+    if (share === undefined || share >= 1) bar.removeAttribute("value");
+    else bar.value = share;
+    return;
+  }
+  const bar = element("progress", { max: 1 });
+  bar.setAttribute("aria-label", `Progress of ${photo.name}`);
+  photo.progress = element("div", { className: "progress" }, element("p", { className: "muted" }, text), bar);
+  keepingFocus(photo.card, () => {
+    photo.card.className = "card working";
+    photo.card.replaceChildren(cardTitle(photo, named("Cancel", photo, () => cancel(photo), "cancel")), picture(photo), photo.progress);
+  });
+}
+
+function cancel(photo) {
+  const wasWaiting = photo.state === "waiting";
+  photo.abort?.abort();
+  if (!wasWaiting) return;
+  photo.state = "failed";
+  showFailure(photo, "Cancelled.");
+}
+
+function showFailure(photo, message) {
+  keepingFocus(photo.card, () => {
+    photo.card.className = "card failed";
+    const buttons = [named("Try again", photo, () => ask(photo), "again"), removeButton(photo)];
+    photo.card.replaceChildren(cardTitle(photo, ...buttons), picture(photo), element("p", { className: "error" }, message));
+  });
+  announce(`${photo.name}: ${message}`);
+}
+
+const removeButton = (photo) => named("Remove", photo, () => remove(photo), "remove");
+
+function showResult(photo) {
+  const { width, height, faces } = photo.result;
+  const stage = picture(photo);
+  stage.firstChild.alt = `${photo.name}: ${inWords(faces)}`;
+  const list = element("div", { className: "faces" });
+  if (faces.length === 0) list.append(element("p", { className: "muted" }, "No face found. Faces should be upright and look towards the camera."));
+  const panels = faces.map((face, index) => facePanel(face, index, faces.length, photo.classes));
+  list.append(...panels);
+  const download = named("Download picture", photo, () => savePicture(photo, download), "save-picture");
+  keepingFocus(photo.card, () => {
+    photo.card.className = faces.length > 2 ? "card many" : "card";
+    photo.card.replaceChildren(cardTitle(photo, download, removeButton(photo)), stage);
+    if (faces.length > 1) photo.card.append(summaryBar(faces, photo.classes));
+    photo.card.append(list);
+  });
+  const drawing = overlay(width, height, faces, photo.classes, stage.clientWidth);
+  stage.append(drawing);
+  link(panels, drawing);
+}
+
+async function savePicture(photo, pressed) {
+  pressed.setAttribute("aria-disabled", "true");
+  say("Drawing the picture…");
+  try {
+    const drawn = await call(question(true), { method: "POST", body: await body(photo), responseType: "blob" });
+    save(drawn, `${photo.name.replace(/\.[^.]*$/, "")}-ferkit.png`);
+    say("");
+  } catch (error) {
+    say(error.message, true);
+  }
+  pressed.removeAttribute("aria-disabled");
+}
+
+function remove(photo) {
+  const next = photo.card.nextElementSibling ?? photo.card.previousElementSibling;
+  photo.state = "gone";
+  photo.abort?.abort();
+  photo.card.remove();
+  URL.revokeObjectURL(photo.url);
+  photos = photos.filter((p) => p !== photo);
+  $("actions").hidden = photos.length === 0;
+  $("photos").classList.toggle("has-results", photos.length > 0);
+  const focus = next?.querySelector(".remove, .cancel") ?? $("files");
+  focus.focus();
+}
+
+export function askAgain() {
+  for (const photo of photos) ask(photo);
+}
+
+export function showAgain() {
+  for (const photo of photos) if (photo.state === "done") showResult(photo);
+}
+
+// Whoever waited for a key, or for the service itself.
+export function goOn() {
+  for (const photo of photos) if (photo.state === "failed") ask(photo);
+  work();
+}
+
+export function wirePhotos() {
+  for (const id of ["files", "shot"]) {
+    $(id).addEventListener("change", (event) => {
+      addFiles(event.target.files);
+      event.target.value = ""; // the same file may be chosen again
+    });
+  }
+  $("clear").addEventListener("click", () => {
+    for (const photo of [...photos]) remove(photo);
+    announce("All photos are removed.");
+  });
+  $("save-json").addEventListener("click", () => {
+    const results = photos.filter((photo) => photo.result).map((photo) => photo.result);
+    save(new Blob([JSON.stringify(results, null, 1)], { type: "application/json" }), "ferkit.json");
+  });
+}
