@@ -4,6 +4,7 @@ The rule: a library reads the file as its documentation says; of several faces t
 wrong. Photos are those on which a majority of three readings agrees, and among them those on which all three do. On crops every
 library's network sees the same pictures: FER2013's PublicTest faces (ferkit answers in its label set `fer2013` there, in its
 default elsewhere), and the photos' faces as ferkit found and cut them.
+The photos are close portraits that fill their frame, in which face-api's detector finds few faces; `photo_crops` shows its network.
 Times are processor seconds of the whole process, so they hold on a busy machine too: `cold` is a process that reads one photo,
 `each` what a further photo adds. They are no wall times; more threads do not make them smaller.
 
@@ -71,7 +72,7 @@ def ask(package: str, mode: str, files: Sequence[Path], environments: Path) -> t
         said.seek(0)
         complained.seek(0)
         if child.returncode:
-            raise SystemExit(f"{package} on {mode}: exit {child.returncode}\n{complained.read()[-2000:]}")
+            raise RuntimeError(f"{package} on {mode}: exit {child.returncode}\n{complained.read()[-2000:]}")
         return json.loads(said.read().strip().splitlines()[-1])["answers"], usage.ru_utime + usage.ru_stime
 
 
@@ -166,10 +167,16 @@ def main() -> None:
         rows = json.loads(args.out.read_text(encoding="utf-8"))["peers"] if args.out and args.out.exists() else {}
         with ThreadPoolExecutor(args.jobs) as pool:
             found = {pool.submit(measured, package, job, environments): package for package in args.packages}
+            failures = []
             for done in as_completed(found):
+                if failure := done.exception():
+                    failures.append(str(failure))
+                    continue
                 rows[found[done]] = done.result()
                 rows = {package: rows[package] for package in PACKAGES if package in rows}
                 record(str(args.out) if args.out else None, {"rule": RULE, "not_measurable_offline": OFFLINE, "peers": rows})
+    if failures:
+        raise SystemExit("\n".join(failures))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ async function human(mode) {
     tf.dispose(image);
     if (!face.length) return null;
     const largest = face.reduce((a, b) => (b.box[2] * b.box[3] > a.box[2] * a.box[3] ? b : a));
-    return largest.emotion.reduce((a, b) => (b.score > a.score ? b : a)).emotion;
+    return largest.emotion?.length ? largest.emotion.reduce((a, b) => (b.score > a.score ? b : a)).emotion : null;
   };
 }
 
