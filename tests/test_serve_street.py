@@ -252,16 +252,17 @@ def test_pixels_that_are_decoded_at_once_are_bounded() -> None:
 
 
 def test_only_frames_keep_a_stream_open() -> None:
+    def chatter(stream: Any) -> None:
+        for _ in range(100):
+            stream.send_text("{}")
+            time.sleep(0.05)
+            stream.send_text("[]")  # answered, so that the end is seen here
+            stream.receive_json()
+
     with running(idle_seconds=0.5) as client, client.websocket_connect("/v1/stream") as stream:
-        begun = time.monotonic()
-        with pytest.raises(WebSocketDisconnect) as closed:  # noqa: PT012 - which message meets the end is chance
-            for _ in range(100):
-                stream.send_text("{}")
-                time.sleep(0.05)
-                stream.send_text("[]")  # answered, so that the end is seen here
-                stream.receive_json()
+        with pytest.raises(WebSocketDisconnect) as closed:
+            chatter(stream)
         assert closed.value.code == 1001
-        assert time.monotonic() - begun < 10
 
 
 def test_streams_that_have_not_shown_their_key_take_no_place() -> None:
@@ -432,9 +433,8 @@ def test_a_port_that_is_taken_is_one_plain_line() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, "-m", "ferkit", "serve", "--port", port], check=False, capture_output=True, text=True, timeout=120
-        )
+        command = [sys.executable, "-m", "ferkit", "serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
     assert f"127.0.0.1:{port} cannot be opened" in done.stderr
     assert "Traceback" not in done.stderr
