@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from ferkit import ImageError, ImageNotFoundError, InputError, load_image
-from ferkit._image import to_grey
+from ferkit._image import load, to_grey
 
 RED = np.full((8, 12, 3), (200, 30, 40), np.uint8)
 
@@ -452,17 +452,68 @@ def test_pipes(tmp_path: Path) -> None:
 
 def test_the_service_reads_and_refuses_them_alike() -> None:
     pytest.importorskip("starlette", reason="needs ferkit[serve]")
+    from ferkit.serve.admission import PixelBudget
     from ferkit.serve.problems import Problem
+    from ferkit.serve.settings import Settings
     from ferkit.serve.uploads import decode
 
+    budget = PixelBudget(1_000_000)
     for tag, kind, value in ((0x11A, 10, b"\xfb" * 8), (0x106, 2, b"100\0"), (0x10F, 5, b"\1\0\0\0\1\0\0\0"), (0x11A, 2, b"72.\0")):
-        assert decode(photo_with_exif((tag, kind, len(value) if kind == 2 else 1, value)), 10_000).shape == (64, 32, 3)
+        data = photo_with_exif((tag, kind, len(value) if kind == 2 else 1, value))
+        assert decode(data, Settings(max_pixels=10_000), budget).pixels.shape == (64, 32, 3)
     fuzz = fuzzer()
     found: Counter[str] = Counter()
     for name, _, data in fuzz.cases(2000, seed=20):
         if name.split()[0] in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "MPO", "AVIF", "TIFF"):
             try:
-                found[str(decode(data, fuzz.MAX_PIXELS).dtype)] += 1
+                found[str(decode(data, Settings(max_pixels=fuzz.MAX_PIXELS), budget).pixels.dtype)] += 1
             except Problem as problem:
                 found[str(problem.status // 100)] += 1
     assert set(found) == {"uint8", "4"}
+
+
+# -------------------------------------------------------------------------------------------------- at a smaller scale
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "LA", "I;16"])
+def test_a_picture_read_smaller_looks_like_itself_shrunk(kind: str, mode: str, astronaut: np.ndarray) -> None:
+    picture = Image.fromarray(astronaut).resize((600, 400), Image.Resampling.BICUBIC)
+    deep = np.asarray(picture.convert("L"), np.uint16) * 257
+    picture = Image.fromarray(deep) if mode == "I;16" else picture.convert(mode)
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, kind)
+    except (OSError, ValueError, KeyError):
+        pytest.skip(f"{kind} holds no {mode}")
+    whole, small = load_image(buffer.getvalue()), load_image(buffer.getvalue(), max_side=150)
+    assert small.shape == (100, 150, 3)
+    expected = np.asarray(Image.fromarray(whole).resize((150, 100), Image.Resampling.BOX), np.float64)
+    assert np.abs(small - expected).mean() < 6
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "PNG"])
+def test_a_turned_picture_read_smaller_is_upright_and_knows_its_size(kind: str, orientation: int, astronaut: np.ndarray) -> None:
+    picture = Image.fromarray(astronaut[:300])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, exif=exif)
+    whole, small = load_image(buffer.getvalue()), load(buffer.getvalue(), max_side=128)
+    assert (small.height, small.width) == whole.shape[:2]
+    assert max(small.pixels.shape) == 128
+    expected = Image.fromarray(whole).resize(small.pixels.shape[1::-1], Image.Resampling.BOX)
+    assert np.abs(small.pixels - np.asarray(expected, np.float64)).mean() < 6
+
+
+def test_arrays_and_given_pictures_are_read_smaller_and_left_as_they_are(astronaut: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(astronaut).save(buffer, "JPEG")
+    given = Image.open(buffer)
+    for image in (astronaut, astronaut[:, :, 0], given):
+        assert load_image(image, max_side=100).shape == (100, 100, 3)
+    assert given.size == (512, 512)
+    assert load_image(astronaut, max_side=4000).shape == (512, 512, 3)
+    with pytest.raises(InputError):
+        load_image(astronaut, max_side=0)

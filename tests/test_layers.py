@@ -14,6 +14,8 @@ FLOORS = {
     "labels": 0.5,
     "gate": 0,
     "image_files": 0,
+    "webp": 0,
+    "tensors": 0.5,
     "pickling": 0,
     "text": 0,
     "_colors": 0,

@@ -32,7 +32,7 @@ from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.logs import FewOfAKind  # noqa: E402
 from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
-from ferkit.serve.uploads import scans_of_jpeg  # noqa: E402
+from ferkit.serve.uploads import decode, scans_of_jpeg  # noqa: E402
 from tests.serving import WEIGHTS, Service, encoded, noise  # noqa: E402
 from tests.waiting import until  # noqa: E402
 
@@ -438,3 +438,58 @@ def test_a_port_that_is_taken_is_one_plain_line() -> None:
     assert done.returncode != 0
     assert f"127.0.0.1:{port} cannot be opened" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# -------------------------------------------------------------------------------------------------- pictures and their memory
+
+
+def test_pictures_are_decoded_at_the_scale_that_is_needed() -> None:
+    loaded = decode(encoded(Image.new("RGB", (4000, 3000), "gray")), Settings(), PixelBudget(10_000_000))
+    assert loaded.pixels.shape == (1500, 2000, 3)
+    assert (loaded.width, loaded.height) == (4000, 3000)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_format_is_read_as_predict_reads_it(client: TestClient, kind: str) -> None:
+    from PIL import features
+
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    answer = client.post("/v1/predict", content=encoded(Image.new("RGB", (64, 48), "gray"), kind))
+    assert answer.status_code == 200
+    assert (answer.json()["images"][0]["width"], answer.json()["images"][0]["height"]) == (64, 48)
+
+
+def test_heic_without_its_extra_is_a_format_that_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.serve import uploads
+
+    monkeypatch.setattr(uploads, "find_spec", lambda name: None)
+    answer = client.post("/v1/predict", content=b"\x00\x00\x00\x18ftypheic" + b"\0" * 100)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_type")
+
+
+def test_boxes_are_in_pixels_of_the_picture_as_it_came(astronaut: np.ndarray) -> None:
+    picture = Image.fromarray(astronaut).resize((2560, 2560), Image.Resampling.BICUBIC)
+    with TestClient(create_app(Settings(max_side=800))) as small, TestClient(create_app(Settings(max_side=4000))) as whole:
+        faces = [c.post("/v1/predict", content=encoded(picture)).json()["images"][0] for c in (small, whole)]
+        drawn = Image.open(io.BytesIO(small.post("/v1/predict?draw=1", content=encoded(picture)).content))
+    assert [(image["width"], image["height"]) for image in faces] == [(2560, 2560)] * 2
+    (left,), (right,) = (image["faces"] for image in faces)
+    assert np.abs(np.subtract(left["box"], right["box"])).max() < 40
+    assert left["label"] == right["label"]
+    assert max(drawn.size) == 800
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's memory from /proc")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_forty_megapixels_and_a_phones_forty_eight_take_a_worker_less_than_500_mb(tmp_path: Path, kind: str) -> None:
+    size = {"JPEG": (8064, 6048), "PNG": (8000, 5000), "WEBP": (16383, 2441)}[kind]
+    data = encoded(Image.new("RGB", size, (120, 130, 140)), kind)
+    with Service(tmp_path) as service:
+        for _ in range(4):
+            request = urllib.request.Request(f"{service.url}/v1/predict", data)
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                assert json.load(answer)["images"][0]["width"] == size[0]
+        peak = Path(f"/proc/{service.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+    assert int(peak) / 1024 < 500

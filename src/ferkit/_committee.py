@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import CropGeometry
-from ._image import is_one_image
 from .errors import InputError
 from .labels import LabelSet
+from .tensors import is_one_image
 
 __all__ = ["COMBINE", "Committee", "Member", "combined"]
 

@@ -6,32 +6,48 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError, ImageNotFoundError, InputError
 from .image_files import expanded, is_heif
+from .tensors import to_array
+from .webp import read_webp
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "ImageLike", "is_one_image", "load_image", "to_array", "to_grey"]
+__all__ = ["MAX_PIXELS", "ImageLike", "Loaded", "load", "load_image", "pixels_of", "to_grey"]
 
 ImageLike = Any  # path | bytes | file object | PIL.Image.Image | NDArray | tensor; spelt out in load_image's docstring
 
 # 100 megapixels are 300 MB as RGB: above every camera of today, below what a decompression bomb would take.
 MAX_PIXELS = 100_000_000
 
-_CHANNELS = (1, 3, 4)
 _SHOWN = 80  # characters of a path that is none, which may be a whole picture as base64
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
-def load_image(image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+class _Limits(NamedTuple):
+    pixels: int
+    side: int | None
+
+
+class Loaded(NamedTuple):
+    """A picture as it was read: its pixels, RGB uint8 ``(h, w, 3)``, and the width and height that it has, upright, at its own scale."""
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+
+
+def load_image(
+    image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pixels: int = MAX_PIXELS, max_side: int | None = None
+) -> NDArray[np.uint8]:
     """Read an image.
 
     Args:
@@ -41,6 +57,8 @@ def load_image(image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pi
             turns into such an array, as tensors do. A torch tensor may be ``(C, H, W)``, as torchvision reads files.
         color: Channel order of a bare array: ``"rgb"``, or ``"bgr"`` for arrays that OpenCV read. Files know theirs.
         max_pixels: Larger pictures are refused before they are decoded.
+        max_side: Read the picture at a scale that brings its longer side to at most so many pixels; None is its own scale. A JPEG is
+            decoded at a half, a quarter or an eighth where that suffices, which takes a tenth of the time and of the memory.
 
     Returns:
         A new array, RGB uint8 ``(H, W, 3)``, 0-255, upright (EXIF orientation applied), first frame of an animation,
@@ -52,66 +70,45 @@ def load_image(image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pi
             other error leaves.
         InputError: The argument is none of these kinds, or an array of another shape or dtype (also a ValueError).
     """
+    return load(image, color=color, max_pixels=max_pixels, max_side=max_side).pixels
+
+
+def load(image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Loaded:
+    """As :func:`load_image`, with the picture's own size beside its pixels."""
     if color not in ("rgb", "bgr"):
         raise InputError(f"color={color!r}; expected 'rgb' or 'bgr'.")
+    if max_side is not None and max_side < 1:
+        raise InputError(f"max_side={max_side}; expected a number of pixels, at least 1.")
+    limits = _Limits(max_pixels, max_side)
     if isinstance(image, (bytes, bytearray, memoryview)):
-        return _decode(io.BytesIO(bytes(image)), "the given bytes", max_pixels)
+        return _decode(io.BytesIO(bytes(image)), "the given bytes", limits)
     if isinstance(image, (str, os.PathLike)):
-        return _from_path(os.fsdecode(image), max_pixels)
+        return _from_path(os.fsdecode(image), limits)
     from PIL import Image
 
     if isinstance(image, Image.Image):
         with _only_image_errors("the given PIL image"):
-            return _from_pil(image, "the given PIL image", max_pixels)
+            image.load()  # as it is: to decode it at another scale would change the caller's object
+            return _from_pil(image, "the given PIL image", limits)
     array = to_array(image)
     if array is not None:
-        return _from_array(array, color, max_pixels)
+        return _from_array(array, color, limits)
     if callable(getattr(image, "read", None)):
-        return _from_file(image, max_pixels)
+        return _from_file(image, limits)
     raise InputError(
         f"{type(image).__name__} is not an image; expected a path, bytes, a PIL image or a numpy array, or a file object or a tensor."
     )
 
 
-def to_array(value: Any) -> NDArray[Any] | None:
-    """Return an array as it is, and a tensor (torch, TensorFlow, JAX, ...) as an array, channels last; None for anything else.
+def pixels_of(data: bytes) -> int:
+    """Return how many pixels decoding a picture takes, without decoding it: of a moving WebP, which holds several canvases, twice its own.
 
-    Raises:
-        InputError: The tensor cannot be read from here, for example because it is on a GPU.
+    Raises ImageError as load_image.
     """
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (str, bytes)) or not any(hasattr(value, name) for name in ("__array__", "__array_interface__", "__dlpack__")):
-        return None
-    try:
-        array = np.asarray(value) if hasattr(value, "__array__") or hasattr(value, "__array_interface__") else np.from_dlpack(value)
-    except Exception as error:  # every library raises its own
-        raise InputError(
-            f"{type(value).__name__} cannot be read as an array ({error}); give an array, for torch: tensor.detach().cpu().numpy()"
-        ) from error
-    # Torch alone has channels first by convention; a numpy array of that shape is left to its owner.
-    if _is_torch(value) and array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[2] not in _CHANNELS:
-        array = np.moveaxis(array, 0, -1)
-    return array
-
-
-def _is_torch(value: Any) -> bool:
-    return type(value).__module__.partition(".")[0] == "torch"
-
-
-def is_one_image(value: Any) -> bool:
-    """Return True for what is one image where many are expected: to iterate over it would give its rows, lines or bytes."""
-    if isinstance(value, (str, bytes, bytearray, memoryview, os.PathLike)) or callable(getattr(value, "read", None)):
-        return True
-    shape = getattr(value, "shape", None)
-    if shape is None:
-        from PIL import Image
-
-        return isinstance(value, Image.Image)
-    shape = tuple(shape)
-    # (n, H, W) are n grey images, unless the last axis can only be channels; of torch, the first can.
-    one = len(shape) == 3 and (shape[2] in _CHANNELS or (_is_torch(value) and shape[0] in _CHANNELS))
-    return len(shape) in (0, 2) or one
+    if (webp := read_webp(data)) is not None:
+        return webp.width * webp.height * (1 + webp.animated)
+    with _only_image_errors("the given bytes"), _opened(io.BytesIO(data), "the given bytes") as picture:
+        return picture.width * picture.height
 
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -123,7 +120,7 @@ def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def _from_path(name: str, max_pixels: int) -> NDArray[np.uint8]:
+def _from_path(name: str, limits: _Limits) -> Loaded:
     shown = name if len(name) <= 2 * _SHOWN else f"{name[:_SHOWN]}..."
     if name.startswith("data:"):
         raise ImageNotFoundError(f"{shown} is a data: address; give its bytes: base64.b64decode(text.partition(',')[2])")
@@ -141,10 +138,10 @@ def _from_path(name: str, max_pixels: int) -> NDArray[np.uint8]:
             f"{shown!r} cannot be read: {getattr(error, 'strerror', None) or error}. Expected the path of an image file."
         ) from error
     with file:
-        return _decode(file if file.seekable() else io.BytesIO(file.read()), str(path), max_pixels)
+        return _decode(file if file.seekable() else io.BytesIO(file.read()), str(path), limits)
 
 
-def _from_file(file: Any, max_pixels: int) -> NDArray[np.uint8]:
+def _from_file(file: Any, limits: _Limits) -> Loaded:
     name = getattr(file, "name", None)
     source = name if isinstance(name, str) else "the given file"
     try:
@@ -157,7 +154,7 @@ def _from_file(file: Any, max_pixels: int) -> NDArray[np.uint8]:
         raise InputError(f"{source} cannot be read ({error}); expected a file object opened for reading bytes.") from error
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise InputError(f"{source} gives {type(data).__name__}; expected bytes, as of open(path, 'rb').")
-    return _decode(io.BytesIO(bytes(data)), source, max_pixels)
+    return _decode(io.BytesIO(bytes(data)), source, limits)
 
 
 @contextmanager
@@ -183,29 +180,58 @@ def _only_image_errors(source: str) -> Iterator[None]:
         raise ImageError(f"{source}: damaged or truncated ({error}); save the picture again.") from error
 
 
-def _decode(file: Any, source: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decode(file: Any, source: str, limits: _Limits) -> Loaded:
+    with _only_image_errors(source):
+        if limits.side is not None and (loaded := _decode_webp(file, source, limits)) is not None:
+            return loaded
+        with _opened(file, source) as picture:
+            return _from_pil(picture, source, limits)
+
+
+def _decode_webp(file: Any, source: str, limits: _Limits) -> Loaded | None:
+    """Decode a still WebP that has to be shrunk with OpenCV, which takes a third of Pillow's memory. None leaves it to Pillow."""
+    start = file.read(16)
+    file.seek(0)
+    if start[8:12] != b"WEBP":
+        return None
+    data = file.read()
+    file.seek(0)
+    webp = read_webp(data)
+    if webp is None or webp.animated or max(webp.width, webp.height) <= (limits.side or 0):
+        return None
+    _check_size(webp.width, webp.height, source, limits)
+    import cv2
+    from PIL import Image
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.ndim != 3:
+        return None
+    pixels = _shrunk(pixels, limits.side)
+    picture = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
+    exif = Image.Exif()
+    with suppress(Exception):  # an EXIF that cannot be read says nothing
+        exif.load(webp.exif)
+    upright = picture if (how := _turn(exif)) is None else picture.transpose(how)
+    across = (upright.width > upright.height) == (webp.width > webp.height)
+    return Loaded(_flat(upright), *((webp.width, webp.height) if across else (webp.height, webp.width)))
+
+
+def _opened(file: Any, source: str) -> Image.Image:
+    """Read a picture's head; its pixels are decoded when they are needed."""
     from PIL import Image, UnidentifiedImageError
 
-    with _only_image_errors(source):
-        start = file.read(64)
-        if not start:
-            raise ImageError(f"{source}: empty (0 bytes); expected an image file.")
+    start = file.read(64)
+    if not start:
+        raise ImageError(f"{source}: empty (0 bytes); expected an image file.")
+    file.seek(0)
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        if not is_heif(start):
+            raise
+        _register_heif(source)
         file.seek(0)
-        try:
-            picture = Image.open(file)
-        except UnidentifiedImageError:
-            if not is_heif(start):
-                raise
-            _register_heif(source)
-            file.seek(0)
-            try:
-                picture = Image.open(file)
-            except UnidentifiedImageError as error:
-                raise ImageError(
-                    f"{source}: a HEIC picture that pillow-heif cannot read: damaged or truncated; save the picture again."
-                ) from error
-        with picture:
-            return _from_pil(picture, source, max_pixels)
+        return Image.open(file)
 
 
 def _register_heif(source: str) -> None:
@@ -218,36 +244,102 @@ def _register_heif(source: str) -> None:
     pillow_heif.register_heif_opener()
 
 
-def _from_pil(picture: Image.Image, source: str, max_pixels: int) -> NDArray[np.uint8]:
-    from PIL import Image
-
+def _from_pil(picture: Image.Image, source: str, limits: _Limits) -> Loaded:
     width, height = picture.size
     if width < 1 or height < 1:
         raise ImageError(f"{source}: {width}x{height} pixels; expected at least 1x1.")
-    if width * height > max_pixels:
-        raise ImageError(f"{source}: {width}x{height} pixels are more than {max_pixels:,}; make it smaller, or pass a larger max_pixels.")
-    upright = _upright(picture)
+    if width * height > limits.pixels:
+        raise ImageError(
+            f"{source}: {width}x{height} pixels are more than {limits.pixels:,}; make it smaller, or pass a larger max_pixels."
+        )
+    upright, turned = _upright(picture, limits.side)
+    own = (height, width) if turned else (width, height)
     mode = upright.mode
     if mode.startswith("I") or mode == "F":
-        return _from_deep(np.asarray(upright), source)
-    if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in upright.info:
-        rgba = upright.convert("RGBA")
-        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.array(upright.convert("RGB"), np.uint8)
+        return Loaded(_shrunk(_from_deep(np.asarray(upright), source), limits.side), *own)
+    return Loaded(_flat(upright), *own)
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    """Return a picture turned as its EXIF says. ``ImageOps.exif_transpose`` would also write the EXIF anew, and fail on odd entries."""
+def _check_size(width: int, height: int, source: str, limits: _Limits) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{source}: {width}x{height} pixels; expected at least 1x1.")
+    if width * height > limits.pixels:
+        raise ImageError(
+            f"{source}: {width}x{height} pixels are more than {limits.pixels:,}; make it smaller, or pass a larger max_pixels."
+        )
+
+
+def _flat(picture: Image.Image) -> NDArray[np.uint8]:
+    """Return a picture's pixels as RGB, transparent parts over white."""
+    if _is_transparent(picture):
+        from PIL import Image
+
+        rgba = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
+    return np.array(picture.convert("RGB"), np.uint8)
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
+
+
+def _decoded(picture: Image.Image, side: int | None) -> Image.Image:
+    """Decode a picture, to at most ``side`` pixels; deep pixels keep their scale, which their own conversion changes."""
+    if side is None or max(picture.size) <= side:
+        picture.load()  # TIFF turns itself while it loads
+        return picture
+    factor = side / max(picture.size)
+    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+    # A JPEG's decoder can answer a half, a quarter or an eighth of the picture, no smaller than asked.
+    picture.draft(None, size)
+    picture.load()
+    mode = picture.mode
+    if mode.startswith("I") or mode == "F":
+        return picture
+    if mode in ("1", "P", "PA") or "transparency" in picture.info:  # neither a palette's numbers nor a color that is none can be averaged
+        picture = picture.convert("RGBA" if _is_transparent(picture) else "L" if mode == "1" else "RGB")
+    if picture.width != size[0] and (picture.width > picture.height) != (size[0] > size[1]):
+        size = (size[1], size[0])  # the TIFF that has turned itself
     from PIL import Image
 
-    picture.load()  # TIFF turns itself while it loads
+    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
+def _shrunk(pixels: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
+    """Return pixels ``(H, W, channels)`` with a longer side of at most ``side``."""
+    longer = max(pixels.shape[:2])
+    if side is None or longer <= side:
+        return pixels
+    import cv2
+
+    height, width = (max(1, round(length * side / longer)) for length in pixels.shape[:2])
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8).reshape(height, width, -1)  # OpenCV drops a single channel's axis
+
+
+def _upright(picture: Image.Image, side: int | None) -> tuple[Image.Image, bool]:
+    """Return a picture, at most ``side`` pixels long, turned as its EXIF says, and whether its width became its height."""
+    wide = picture.width > picture.height
+    decoded = _decoded(picture, side)
     try:
-        value = picture.getexif().get(_ORIENTATION)
+        how = _turn(picture.getexif())
+    except Exception:  # an EXIF that cannot be read says nothing
+        how = None
+    turned = decoded if how is None else decoded.transpose(how)
+    return turned, (turned.width > turned.height) != wide
+
+
+def _turn(exif: Mapping[int, Any]) -> Image.Transpose | None:
+    """Return how an EXIF's orientation says to turn. ``ImageOps.exif_transpose`` would also write the EXIF anew, and fail on odd entries."""
+    from PIL import Image
+
+    try:
+        value = exif.get(_ORIENTATION)
         orientation = int(value[0] if isinstance(value, (tuple, bytes)) else value or 1)
     except Exception:  # an EXIF that cannot be read says nothing
-        orientation = 1
+        return None
     turn = Image.Transpose
-    how = {
+    return {
         2: turn.FLIP_LEFT_RIGHT,
         3: turn.ROTATE_180,
         4: turn.FLIP_TOP_BOTTOM,
@@ -256,7 +348,6 @@ def _upright(picture: Image.Image) -> Image.Image:
         7: turn.TRANSVERSE,
         8: turn.ROTATE_90,
     }.get(orientation)
-    return picture if how is None else picture.transpose(how)
 
 
 def _from_deep(values: NDArray[Any], source: str) -> NDArray[np.uint8]:
@@ -270,12 +361,12 @@ def _from_deep(values: NDArray[Any], source: str) -> NDArray[np.uint8]:
     return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _from_array(array: NDArray[Any], color: str, max_pixels: int) -> NDArray[np.uint8]:
+def _from_array(array: NDArray[Any], color: str, limits: _Limits) -> Loaded:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise InputError(f"Array of shape {array.shape}; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), none of them 0.")
-    if array.shape[0] * array.shape[1] > max_pixels:
+    if array.shape[0] * array.shape[1] > limits.pixels:
         raise ImageError(
-            f"Array of {array.shape[1]}x{array.shape[0]} pixels; at most {max_pixels:,} are allowed: shrink it, or pass max_pixels."
+            f"Array of {array.shape[1]}x{array.shape[0]} pixels; at most {limits.pixels:,} are allowed: shrink it, or pass max_pixels."
         )
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
@@ -288,10 +379,12 @@ def _from_array(array: NDArray[Any], color: str, max_pixels: int) -> NDArray[np.
         )
     if array.ndim == 2:
         array = array[:, :, None]
+    own = array.shape[1], array.shape[0]
+    array = _shrunk(array, limits.side)
     if array.shape[2] == 1:
-        return np.repeat(array, 3, axis=2)
+        return Loaded(np.repeat(array, 3, axis=2), *own)
     rgb = array[:, :, 2::-1] if color == "bgr" else array[:, :, :3]
     if array.shape[2] == 4:
         alpha = array[:, :, 3:].astype(np.uint16)
         rgb = (rgb * alpha + 255 * (255 - alpha) + 127) // 255
-    return np.array(rgb, np.uint8, order="C")
+    return Loaded(np.array(rgb, np.uint8, order="C"), *own)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ._committee import Committee
 from ._geometry import CropGeometry, centre
-from ._image import is_one_image, load_image, to_array, to_grey
+from ._image import load_image, to_grey
 from ._runtime import open_runtime
 from ._specs import EnsembleOutput, EnsembleSpec
 from .errors import InputError, WeightsError
@@ -22,6 +22,7 @@ from .gate import native
 from .labels import LabelSet
 from .pickling import ByArguments
 from .results import Expression
+from .tensors import is_one_image, to_array
 from .weights import SPEC_FILE, Output, WeightsSpec, load_classifier_spec, member_folder, read_verified, resolve
 
 __all__ = [

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._geometry import crop_face
-from ._image import ImageLike, is_one_image, load_image
+from ._image import ImageLike, load
 from ._turning import judged, turn_upright, upright
 from .classify import ExpressionClassifier
 from .detect import FaceDetector, open_detector
 from .ensemble import Ensemble, as_classifier
-from .errors import InputError
+from .errors import FerkitError, InputError
 from .gate import native
 from .pickling import ByArguments
 from .results import Face, Result
+from .tensors import is_one_image
 
 if TYPE_CHECKING:
     from .video.decode import Frame
 
 __all__ = ["Pipeline"]
+
+
+_MOST_HELD = 64_000_000  # bytes of crops that wait to be classified together: of large photos a batch is smaller than asked
+
+
+class _Seen(NamedTuple):
+    """An image whose faces were found and wait to be classified."""
+
+    result: Result
+    crops: list[NDArray[np.uint8]]
 
 
 class Pipeline(ByArguments):
@@ -62,13 +74,17 @@ class Pipeline(ByArguments):
         given = dict(zip(("detector", "classifier"), args, strict=False))
         return make, (cls, (), given | kwargs | {"detector": self.detector, "classifier": self.classifier})  # which can be exchanged
 
-    def __call__(self, image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = True) -> Result:
+    def __call__(
+        self, image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = True, max_side: int | None = None
+    ) -> Result:
         """Read one image.
 
         Args:
             image: A path, bytes, a PIL image or an array; see :func:`ferkit.load_image`.
             color: Channel order of a bare array.
             keep_pixels: Keep the image in the result, for :meth:`Result.draw`.
+            max_side: Read the image at a scale that brings its longer side to at most so many pixels; see :func:`ferkit.load_image`. Boxes and
+                landmarks are in pixels of the image's own scale all the same. None is that scale.
 
         Returns:
             The faces, the largest first; a Result without faces where there are none.
@@ -76,34 +92,137 @@ class Pipeline(ByArguments):
         Raises:
             ImageError, InputError: As load_image.
         """
-        return self._classified([(image, load_image(image, color=color))], keep_pixels)[0]
+        return self._classified([self._seen(image, color, keep_pixels, max_side)])[0]
 
     def predict(
-        self, images: Iterable[ImageLike], batch_size: int = 32, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = False
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int = 32,
+        *,
+        color: Literal["rgb", "bgr"] = "rgb",
+        keep_pixels: bool = False,
+        max_side: int | None = None,
     ) -> list[Result]:
         """Read many images; the faces of up to ``batch_size`` images go through the network together.
 
+        One image is decoded at a time, and only the crops of its faces are held until then.
+
         Args:
             images: Any iterable of what ``__call__`` takes; an array or tensor of several images has them along its first axis.
-            batch_size: Images held in memory at once, at least 1.
-            color, keep_pixels: As in ``__call__``; pixels are not kept by default, since many images are large.
+            batch_size: Images whose faces are classified together, at least 1.
+            color, keep_pixels, max_side: As in ``__call__``; pixels are not kept by default, since many images are large.
 
         Returns:
             One Result per image, in order.
 
         Raises:
-            ImageError, InputError: For the first image that cannot be read; ``ferkit predict`` reports and goes on.
+            ImageError, InputError: For the first image that cannot be read; :meth:`stream` and ``ferkit predict`` go on.
             InputError: One image instead of many, or a batch size below 1.
         """
+        return list(self._stream(images, batch_size, partial(self._seen, color=color, keep_pixels=keep_pixels, max_side=max_side)))
+
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 32,
+        on_error: Literal["raise"] | Callable[[ImageLike, FerkitError], None] = "raise",
+        color: Literal["rgb", "bgr"] = "rgb",
+        keep_pixels: bool = False,
+        max_side: int | None = None,
+    ) -> Iterator[Result]: ...
+
+    @overload
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 32,
+        on_error: Literal["yield"],
+        color: Literal["rgb", "bgr"] = "rgb",
+        keep_pixels: bool = False,
+        max_side: int | None = None,
+    ) -> Iterator[Result | FerkitError]: ...
+
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 32,
+        on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None] = "raise",
+        color: Literal["rgb", "bgr"] = "rgb",
+        keep_pixels: bool = False,
+        max_side: int | None = None,
+    ) -> Iterator[Result | FerkitError]:
+        """Read any number of images, lazily and in constant memory: results come while ``images`` is still being read.
+
+        Args:
+            images, batch_size, color, keep_pixels, max_side: As in :meth:`predict`. At most ``batch_size`` images are read ahead.
+            on_error: What an image that cannot be read does: ``"raise"`` ends the stream with its error, after the results of the
+                images before it; ``"yield"`` gives the error in its place; a function is called with the image and the error, and the
+                image is left out.
+
+        Yields:
+            One Result per image, in order.
+
+        Raises:
+            ImageError, InputError: For the first image that cannot be read, with ``on_error="raise"``.
+            InputError: One image instead of many, or an argument out of range.
+
+        Example:
+            >>> pixels = np.zeros((48, 48, 3), np.uint8)
+            >>> [type(r).__name__ for r in Pipeline("none").stream([pixels, "missing.jpg"], on_error="yield")]
+            ['Result', 'ImageNotFoundError']
+        """
+        if on_error not in ("raise", "yield") and not callable(on_error):
+            raise InputError(f"on_error={on_error!r}; expected 'raise', 'yield' or a function of the image and its error.")
+        read = partial(self._seen, color=color, keep_pixels=keep_pixels, max_side=max_side)
+        return self._stream(images, batch_size, read, on_error)
+
+    def _stream(
+        self,
+        images: Iterable[ImageLike],
+        batch_size: int,
+        read: Callable[[ImageLike], _Seen],
+        on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None] = "raise",
+    ) -> Iterator[Any]:
         if is_one_image(images) or not isinstance(images, Iterable):
             what = f"an array of shape {tuple(images.shape)}" if hasattr(images, "shape") else type(images).__name__
             raise InputError(f"predict takes many images, not {what}; for one type pipeline(image), or pipeline.predict([image]).")
         if batch_size < 1:
             raise InputError(f"batch_size={batch_size}; expected at least 1.")
-        results: list[Result] = []
-        for batch in _chunks(images, batch_size):
-            results += self._classified([(image, load_image(image, color=color)) for image in batch], keep_pixels)
-        return results
+        return self._batches(iter(images), batch_size, read, on_error)
+
+    def _batches(
+        self,
+        images: Iterator[ImageLike],
+        batch_size: int,
+        read: Callable[[ImageLike], _Seen],
+        on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None],
+    ) -> Iterator[Any]:
+        waiting: list[_Seen | FerkitError] = []
+        for image in images:
+            try:
+                waiting.append(read(image))
+            except FerkitError as error:
+                if on_error == "raise":
+                    yield from self._answers(waiting)
+                    raise
+                if callable(on_error):
+                    on_error(image, error)
+                    continue
+                waiting.append(error)
+            held = sum(crop.nbytes for seen in waiting if isinstance(seen, _Seen) for crop in seen.crops)
+            if len(waiting) == batch_size or held > _MOST_HELD:
+                yield from self._answers(waiting)
+                waiting = []
+        yield from self._answers(waiting)
+
+    def _answers(self, waiting: list[_Seen | FerkitError]) -> Iterator[Result | FerkitError]:
+        results = iter(self._classified([seen for seen in waiting if isinstance(seen, _Seen)]))
+        for seen in waiting:
+            yield next(results) if isinstance(seen, _Seen) else seen
 
     def video(
         self,
@@ -137,22 +256,22 @@ class Pipeline(ByArguments):
 
         return follow(self, source, fps=fps, every=every, start=start, end=end, smooth=smooth, detect_every=detect_every, live=live)
 
-    def _classified(self, loaded: list[tuple[ImageLike, NDArray[np.uint8]]], keep_pixels: bool) -> list[Result]:
-        found = [self.detector.detect_rgb(pixels) for _, pixels in loaded]
-        crops = [self.crop(pixels, face) for (_, pixels), faces in zip(loaded, found, strict=True) for face in faces]
-        expressions = iter(self.classifier.predict(crops))
-        return [
-            Result(
-                faces=tuple(judged(face, next(expressions), self.detector.rotations) for face in faces),
-                width=pixels.shape[1],
-                height=pixels.shape[0],
-                image=os.fspath(image) if isinstance(image, (str, os.PathLike)) else None,
-                weights=self.classifier.name,
-                pixels=pixels if keep_pixels else None,
-                colors=self.classifier.labels.colors,
-            )
-            for (image, pixels), faces in zip(loaded, found, strict=True)
-        ]
+    def _seen(self, image: ImageLike, color: Literal["rgb", "bgr"], keep_pixels: bool, max_side: int | None) -> _Seen:
+        """Find the faces of one image, and let go of its pixels."""
+        pixels, width, height = load(image, color=color, max_side=max_side)
+        faces = self.detector.detect_rgb(pixels)
+        crops = [self.crop(pixels, face) for face in faces]
+        across, down = width / pixels.shape[1], height / pixels.shape[0]
+        if (across, down) != (1, 1):
+            faces = [face.scaled(across, down) for face in faces]
+        name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else None
+        kept, colors = pixels if keep_pixels else None, self.classifier.labels.colors
+        return _Seen(Result(tuple(faces), width, height, name, self.classifier.name, kept, colors), crops)
+
+    def _classified(self, seen: list[_Seen]) -> list[Result]:
+        expressions = iter(self.classifier.predict([crop for one in seen for crop in one.crops]))
+        turns = self.detector.rotations
+        return [replace(one.result, faces=tuple(judged(face, next(expressions), turns) for face in one.result.faces)) for one in seen]
 
     def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Return a face's crop as the classifier wants it, uint8 ``(S, S, 3)``: classifying it gives the same answer."""
@@ -162,9 +281,3 @@ class Pipeline(ByArguments):
             turn = face.turn or 0
             seen = turn_upright(face, turn, pixels.shape[1], pixels.shape[0])
             return crop_face(upright(pixels, turn), seen.box, self.classifier.crop, seen.landmarks)
-
-
-def _chunks(images: Iterable[ImageLike], size: int) -> Iterator[list[ImageLike]]:
-    iterator = iter(images)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -142,6 +142,12 @@ class Face:
         (x1, y1), (x2, y2) = self.landmarks[:2]
         return math.degrees(math.atan2(y2 - y1, x2 - x1))
 
+    def scaled(self, across: float, down: float) -> Face:
+        """Return the same face in a picture that is ``across`` times as wide and ``down`` times as high."""
+        x1, y1, x2, y2 = self.box
+        points = None if self.landmarks is None else tuple((x * across, y * down) for x, y in self.landmarks)
+        return replace(self, box=(x1 * across, y1 * down, x2 * across, y2 * down), landmarks=points)
+
     def with_expression(self, expression: Expression) -> Face:
         """Return a copy that carries an expression."""
         return replace(self, expression=expression)
@@ -302,7 +308,9 @@ class Result:
             pixels = load_image(self.image)
             if pixels.shape[:2] != (self.height, self.width):
                 raise InputError(f"{self.image} is now {pixels.shape[1]}x{pixels.shape[0]}, the result is of {self.width}x{self.height}.")
-        return draw_faces(pixels, self.faces, blur=blur, landmarks=landmarks, bars=bars, colors=self.colors)
+        across, down = pixels.shape[1] / self.width, pixels.shape[0] / self.height  # not 1 where it was read at a smaller scale
+        faces = [face.scaled(across, down) for face in self.faces]
+        return draw_faces(pixels, faces, blur=blur, landmarks=landmarks, bars=bars, colors=self.colors)
 
 
 def csv_header(labels: Sequence[str]) -> list[str]:

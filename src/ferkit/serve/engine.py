@@ -9,13 +9,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._image import Loaded
 from ..pipeline import Pipeline
 from ..results import Result
+from .admission import PixelBudget
 from .catalogue import Catalogue, Choice
 from .metrics import Metrics
 from .problems import Problem, busy
@@ -83,6 +84,7 @@ class Engine:
     def __init__(self, settings: Settings, catalogue: Catalogue, metrics: Metrics, on_error: Callable[[BaseException], None]) -> None:
         self._settings, self._catalogue, self._metrics, self._on_error = settings, catalogue, metrics, on_error
         self._waiting: deque[_Job] = deque()
+        self._budget = PixelBudget(settings.max_decoding_pixels)
         self._changed = threading.Condition()
         self._stopping = False
         self._seconds = 0.1  # a running mean of the time an image takes, for Retry-After
@@ -197,7 +199,7 @@ class Engine:
             return batch
 
     def _work(self, batch: list[_Job], pipelines: dict[Choice, Pipeline]) -> None:
-        groups: dict[tuple[Choice, bool, bool], list[tuple[_Job, NDArray[np.uint8]]]] = {}
+        groups: dict[tuple[Choice, bool, bool], list[tuple[_Job, Loaded]]] = {}
         for job in batch:
             if job.future.cancelled():
                 continue
@@ -205,8 +207,8 @@ class Engine:
                 job.finish(busy(f"The picture waited longer than {self._settings.queue_seconds:g} s.", self.retry_after()))
                 continue
             try:
-                pixels = decode(job.data, self._settings.max_pixels)
-                groups.setdefault((job.choice, job.draw, job.keep_pixels), []).append((job, pixels))
+                loaded = decode(job.data, self._settings, self._budget)
+                groups.setdefault((job.choice, job.draw, job.keep_pixels), []).append((job, loaded))
             except Problem as problem:
                 job.finish(problem)
             except Exception as error:
@@ -215,9 +217,9 @@ class Engine:
             jobs = [job for job, _ in group]
             try:
                 pipeline = self._pipeline(pipelines, choice)
-                results = pipeline.predict([pixels for _, pixels in group], len(group), keep_pixels=draw or keep_pixels)
-                for job, result in zip(jobs, results, strict=True):
-                    job.finish(_answer(result, draw, job.blur))
+                results = pipeline.predict([loaded.pixels for _, loaded in group], len(group), keep_pixels=draw or keep_pixels)
+                for (job, loaded), result in zip(group, results, strict=True):
+                    job.finish(_answer(result, loaded, draw, job.blur))
                     self._metrics.faces.inc(len(result))
             except Exception as error:
                 self._broken(jobs, error)
@@ -229,9 +231,12 @@ class Engine:
             job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
 
 
-def _answer(result: Result, draw: bool, blur: bool) -> Answer:
+def _answer(result: Result, loaded: Loaded, draw: bool, blur: bool) -> Answer:
+    """Return what a client gets: boxes in pixels of the picture as it came, though it may have been read at a smaller scale."""
+    across, down = loaded.width / result.width, loaded.height / result.height
+    own = replace(result, faces=tuple(face.scaled(across, down) for face in result.faces), width=loaded.width, height=loaded.height)
     if not draw:
-        return Answer(result)
+        return Answer(own)
     buffer = io.BytesIO()
     result.draw(blur=blur).save(buffer, "PNG", compress_level=3)  # nearly as small as the default level and several times faster
-    return Answer(Result(result.faces, result.width, result.height, None, result.weights), buffer.getvalue())
+    return Answer(replace(own, pixels=None), buffer.getvalue())

@@ -29,10 +29,13 @@ class People:
         """Return the result with ``track_id`` on every face that is known from an earlier frame, and without pixels."""
         faces = list(result.faces)
         if self._tracker is not None and result.pixels is not None:
+            across, down = result.pixels.shape[1] / result.width, result.pixels.shape[0] / result.height  # not 1 in frames read smaller
+            faces = [face.scaled(across, down) for face in faces]
             for track, here in self._tracker.update(result.pixels, time_s, faces):
                 if track.number is not None:
                     _give(faces, here, track.number)
-        return replace(result, faces=tuple(faces), pixels=None)
+        numbered = (replace(own, track_id=face.track_id) for own, face in zip(result.faces, faces, strict=True))
+        return replace(result, faces=tuple(numbered), pixels=None)
 
 
 def _give(faces: list[Face], here: Face, number: int) -> None:

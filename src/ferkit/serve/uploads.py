@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 import time
-import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect
 
-from .._image import load_image
+from .._image import Loaded, load, pixels_of
 from ..errors import ImageError
+from ..image_files import is_heif
+from .admission import PixelBudget
 from .problems import Problem
+from .settings import Settings
 
 __all__ = ["FORMATS", "Pace", "Upload", "decode", "parse_multipart", "read_body", "scans_of_jpeg", "sniff"]
 
@@ -161,19 +161,19 @@ def _plain_name(name: bytes) -> str | None:
     return plain[:_MAX_NAME] or None
 
 
+_STARTS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"))
+
+
 def sniff(data: bytes) -> str | None:
-    """Return Pillow's name of the format that the first bytes show, or None for one that the service does not read."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
+    """Return the name of the format that the first bytes show, or None for one that the service does not read."""
+    for start, kind in (*_STARTS, (b"II*\0", "TIFF"), (b"MM\0*", "TIFF")):
+        if data.startswith(start):
+            return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if data.startswith(b"BM"):
-        return "BMP"
-    return None
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "AVIF"
+    return "HEIF" if is_heif(data[:64]) else None
 
 
 # Within a scan, 0xFF is followed by 0 where it is data, by 0xD0 to 0xD7 at a restart, and by 0xFF where it only fills.
@@ -197,39 +197,32 @@ def scans_of_jpeg(data: bytes, enough: int) -> int:
     return scans
 
 
-def decode(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode one picture: RGB uint8 ``(H, W, 3)``, 0-255, upright.
+def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
+    """Decode one picture to at most ``settings.max_side`` pixels, waiting until its pixels fit into the budget.
 
     Its format is what its bytes show, whatever its name or type says, and its size is checked before its pixels are.
 
     Raises:
         Problem: 400 empty or damaged, 413 too many pixels, 415 another format.
     """
-    from PIL import Image
-
     if not data:
         raise Problem(400, "empty", "The picture is empty (0 bytes).")
     kind = sniff(data)
     if kind is None:
-        raise Problem(415, "unsupported_type", "Not a JPEG, PNG, WebP, GIF or BMP file, whatever its name says.")
-    too_many = Problem(413, "too_many_pixels", f"The picture has more than {max_pixels:,} pixels; make it smaller.")
+        raise Problem(415, "unsupported_type", f"Not a picture in one of these formats, whatever its name says: {FORMATS}.")
+    if kind == "HEIF" and find_spec("pillow_heif") is None:
+        raise Problem(
+            415, "unsupported_type", "A HEIC picture, which this service does not read; send it as JPEG, or ask for the extra heif."
+        )
     if kind == "JPEG" and scans_of_jpeg(data, _MAX_SCANS) > _MAX_SCANS:
         raise Problem(413, "too_many_scans", f"A JPEG with more than {_MAX_SCANS} scans; save the picture again.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's own pixel limit, and damaged metadata
-            with Image.open(io.BytesIO(data), formats=[kind]) as picture:
-                width, height = picture.size
-        if width * height > max_pixels:
-            raise too_many
-        return load_image(data, max_pixels=max_pixels)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError):
-        raise too_many from None
+        pixels = pixels_of(data)
+        if pixels > settings.max_pixels:
+            raise Problem(413, "too_many_pixels", f"The picture has more than {settings.max_pixels:,} pixels; make it smaller.")
+        with budget.hold(pixels):
+            return load(data, max_pixels=settings.max_pixels, max_side=settings.max_side)
     except ImageError as error:
         # The reason without "the given bytes:" in front, which means nothing to a client.
         reason = str(error).partition(": ")[2] or str(error)
         raise Problem(400, "damaged", f"The picture cannot be decoded: {reason}") from None
-    except Problem:
-        raise
-    except Exception as error:  # on damaged files Pillow's decoders raise errors of every kind
-        raise Problem(400, "damaged", f"The picture cannot be decoded: {kind} with a damaged header.") from error
