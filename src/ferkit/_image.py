@@ -28,6 +28,7 @@ ImageLike = Any  # path | bytes | file object | PIL.Image.Image | NDArray | tens
 # 100 megapixels are 300 MB as RGB: above every camera of today, below what a decompression bomb would take.
 MAX_PIXELS = 100_000_000
 
+_BAND = 128  # rows of a reduced picture that are averaged at once
 _SHOWN = 80  # characters of a path that is none, which may be a whole picture as base64
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -101,14 +102,14 @@ def load(image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pixels: 
 
 
 def pixels_of(data: bytes) -> int:
-    """Return how many pixels decoding a picture takes, without decoding it: of a moving WebP, which holds several canvases, twice its own.
+    """Return how many pixels decoding a picture takes, without decoding it; some decoders hold a picture more than once.
 
     Raises ImageError as load_image.
     """
     if (webp := read_webp(data)) is not None:
         return webp.width * webp.height * (1 + webp.animated)
     with _only_image_errors("the given bytes"), _opened(io.BytesIO(data), "the given bytes") as picture:
-        return picture.width * picture.height
+        return picture.width * picture.height * (2 if picture.format in ("AVIF", "HEIF") else 1)
 
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -296,13 +297,30 @@ def _decoded(picture: Image.Image, side: int | None) -> Image.Image:
     mode = picture.mode
     if mode.startswith("I") or mode == "F":
         return picture
-    if mode in ("1", "P", "PA") or "transparency" in picture.info:  # neither a palette's numbers nor a color that is none can be averaged
-        picture = picture.convert("RGBA" if _is_transparent(picture) else "L" if mode == "1" else "RGB")
-    if picture.width != size[0] and (picture.width > picture.height) != (size[0] > size[1]):
+    if (picture.width > picture.height) != (size[0] > size[1]) and picture.width != size[0]:
         size = (size[1], size[0])  # the TIFF that has turned itself
     from PIL import Image
 
-    return picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return _reduced(picture, max(1, max(picture.size) // (2 * side))).resize(size, Image.Resampling.BILINEAR)
+
+
+def _reduced(picture: Image.Image, factor: int) -> Image.Image:
+    """Return a picture at a whole fraction of its scale, averaged band by band: what Pillow averages it copies whole first.
+
+    Neither a palette's numbers nor a color that stands for none can be averaged, so these become RGB or RGBA.
+    """
+    from PIL import Image
+
+    odd = picture.mode in ("1", "P", "PA") or "transparency" in picture.info
+    mode = ("RGBA" if _is_transparent(picture) else "L" if picture.mode == "1" else "RGB") if odd else picture.mode
+    if factor == 1:
+        return picture.convert(mode)
+    whole = Image.new(mode, (-(-picture.width // factor), -(-picture.height // factor)))
+    for top in range(0, picture.height, _BAND * factor):
+        band = picture.crop((0, top, picture.width, min(picture.height, top + _BAND * factor)))
+        band.info = picture.info
+        whole.paste(band.convert(mode).reduce(factor), (0, top // factor))
+    return whole
 
 
 def _shrunk(pixels: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:

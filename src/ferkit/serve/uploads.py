@@ -219,7 +219,9 @@ def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
     try:
         pixels = pixels_of(data)
         if pixels > settings.max_pixels:
-            raise Problem(413, "too_many_pixels", f"The picture has more than {settings.max_pixels:,} pixels; make it smaller.")
+            raise Problem(
+                413, "too_many_pixels", f"The picture has, or takes to decode, more than {settings.max_pixels:,} pixels; make it smaller."
+            )
         with budget.hold(pixels):
             return load(data, max_pixels=settings.max_pixels, max_side=settings.max_side)
     except ImageError as error:

@@ -1,0 +1,105 @@
+"""How much memory a worker of the service takes under the worst pictures that it accepts.
+
+Starts `ferkit serve` on loopback with its default limits, sends each kind of picture several times from several clients at once, and reads
+the process's peak from /proc (Linux). The result goes under "memory" of results/serve.json:
+
+    python benchmarks/serve_memory.py --into benchmarks/results/serve.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from _record import processor, versions
+from PIL import Image
+
+GREY = (120, 130, 140)
+WORST = {  # name: (format, size, mode, options); sizes are just below the service's 50 megapixels
+    "JPEG, 48 MP, as a phone's": ("JPEG", (8064, 6048), "RGB", {}),
+    "JPEG, 48 MP, progressive, 4:4:4": ("JPEG", (8064, 6048), "RGB", {"progressive": True, "subsampling": 0}),
+    "PNG, 50 MP": ("PNG", (8333, 6000), "RGB", {}),
+    "PNG with alpha, 50 MP": ("PNG", (8333, 6000), "RGBA", {}),
+    "WebP, 40 MP": ("WEBP", (16383, 2441), "RGB", {}),
+    "WebP, lossless with alpha, 40 MP": ("WEBP", (16383, 2441), "RGBA", {"lossless": True}),
+    "AVIF, 25 MP": ("AVIF", (6000, 4166), "RGB", {}),
+    "GIF, 50 MP": ("GIF", (8333, 6000), "P", {}),
+    "TIFF, compressed, 50 MP": ("TIFF", (8333, 6000), "RGB", {"compression": "tiff_lzw"}),
+}
+
+
+def encoded(kind: str, size: tuple[int, int], mode: str, options: dict[str, object]) -> bytes:
+    picture = Image.new("RGB", size, GREY).convert(mode)
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def post(url: str, data: bytes) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data), timeout=300) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def peak_mb(data: bytes, options: list[str], clients: int, rounds: int) -> tuple[float, list[int]]:
+    """Return a fresh worker's peak resident memory in MB after ``rounds`` pictures from each client, and the statuses."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ferkit", "serve", "--port", str(port), *options]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(240):
+            try:
+                with urllib.request.urlopen(f"{url}/readyz", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.25)
+        with ThreadPoolExecutor(clients) as pool:
+            statuses = list(pool.map(lambda _: post(f"{url}/v1/predict", data), range(clients * rounds)))
+        status = Path(f"/proc/{service.pid}/status").read_text(encoding="ascii")
+        service.send_signal(signal.SIGTERM)
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024, sorted(set(statuses))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--into", type=Path, help="A results file whose entry 'memory' is replaced")
+    args = parser.parse_args()
+    os.environ["FERKIT_OFFLINE"] = "1"
+    rows = {}
+    for name, (kind, size, mode, options) in {"64 x 48": ("PNG", (64, 48), "RGB", {}), **WORST}.items():
+        data = encoded(kind, size, mode, options)
+        peak, statuses = peak_mb(data, ["--queue-seconds", "300"], args.clients, args.rounds)
+        rows[name] = {"bytes": len(data), "peak_mb": round(peak), "statuses": statuses}
+        print(name, rows[name], flush=True)
+    memory = {
+        "command": "python benchmarks/serve_memory.py --into benchmarks/results/serve.json",
+        "machine": {"processor": processor(), "versions": versions()},
+        "clients": args.clients,
+        "pictures_of_each_kind": args.clients * args.rounds,
+        "peak_mb_of_a_worker": max(int(str(row["peak_mb"])) for row in rows.values()),
+        "kinds": rows,
+    }
+    if args.into:
+        results = json.loads(args.into.read_text(encoding="utf-8"))
+        args.into.write_text(json.dumps({**results, "memory": memory}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
