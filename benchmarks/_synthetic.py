@@ -119,7 +119,7 @@ class Score:
     def add(self, time_s: float, truth: list[tuple[int, Box]], answers: list[tuple[int, Box]], crossing: bool) -> None:
         from scipy.optimize import linear_sum_assignment
 
-        from ferkit._geometry import iou
+        from ferkit.geometry import iou
 
         if crossing:
             self.crossings += time_s - self._touched > AFTER_S

@@ -17,9 +17,9 @@ import numpy as np
 from _record import record
 
 from ferkit import FaceDetector, MissingExtraError
-from ferkit._detectors import haar as haar_module
-from ferkit.train.data import read_csv
-from ferkit.weights import BUNDLED_DETECTOR
+from ferkit.data.faces import read_csv
+from ferkit.detectors import haar as haar_module
+from ferkit.weights.releases import BUNDLED_DETECTOR
 
 ENLARGE, PAD, FRAME = 3, 48, 48.0
 

@@ -24,10 +24,10 @@ import numpy as np
 from _record import record
 
 from ferkit import Face, FaceDetector, FerkitError, load_image
-from ferkit._detectors.own import mirrored_points
-from ferkit._geometry import iou
-from ferkit.train.detector.evaluation import read_annotated, score_detections
-from ferkit.train.detector.points import steady_landmarks
+from ferkit.detectors.ferkit_face_format import mirrored_points
+from ferkit.evaluation.detection import read_annotated, score_detections
+from ferkit.geometry import iou
+from ferkit.train.detector.landmark_crops import steady_landmarks
 
 SIZES = ((16, np.inf), (16, 32), (32, 96), (96, np.inf))
 WIDTHS = (320, 640, 1280)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from photos import TRUTHS, Photos, cut, detected, read_photos
 
 from ferkit import ExpressionClassifier, FaceDetector
+from ferkit.data.faces import Faces, read_faces, vote_distribution
+from ferkit.evaluation.calibration import fit_temperature
+from ferkit.evaluation.figures import wilson
 from ferkit.labels import FER7, FERPLUS8
-from ferkit.train.calibrate import fit_temperature
-from ferkit.train.data import Faces, read_faces, vote_distribution
-from ferkit.train.evaluation import wilson
 
 CANDIDATES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
 FOLDS = 5

@@ -23,11 +23,12 @@ from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ferkit import ExpressionClassifier
-from ferkit._geometry import centre
-from ferkit.classify import normalised
-from ferkit.train.data import read_csv
-from ferkit.train.evaluation import wilson
-from ferkit.weights import SPEC_FILE, file_entry, load_spec, resolve
+from ferkit.crops import centre, normalised
+from ferkit.data.faces import read_csv
+from ferkit.evaluation.figures import wilson
+from ferkit.weights.hashes import file_entry
+from ferkit.weights.specs import SPEC_FILE, load_spec
+from ferkit.weights.store import resolve
 
 MODEL = "model.onnx"
 METHODS = ("MinMax", "Percentile")

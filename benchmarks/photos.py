@@ -29,10 +29,11 @@ from _record import record
 from numpy.typing import NDArray
 
 from ferkit import FaceDetector, MissingExtraError, load_image
-from ferkit._geometry import CropGeometry, crop_face
-from ferkit.ensemble import open_classifier
-from ferkit.train.evaluation import expected_calibration_error, wilson
-from ferkit.weights import load_classifier_spec, resolve
+from ferkit.classifiers.ensemble import open_classifier
+from ferkit.crops import CropGeometry, crop_face
+from ferkit.evaluation.figures import expected_calibration_error, wilson
+from ferkit.weights.specs import load_classifier_spec
+from ferkit.weights.store import resolve
 
 ALIASES = {"anger": "angry", "happiness": "happy", "sadness": "sad"}
 TRUTHS = ("all three agree", "majority of three", "the photos' own label")

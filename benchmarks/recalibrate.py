@@ -22,14 +22,16 @@ import numpy as np
 from photos import by_labels, cut, detected, measured, read_photos
 
 from ferkit import Ensemble, FaceDetector
+from ferkit.data.faces import Faces, read_faces
+from ferkit.evaluation.calibration import photos_output
+from ferkit.evaluation.measuring import metric_rows, view_logits
+from ferkit.files import write_json
 from ferkit.labels import PHOTOS
-from ferkit.train.calibrate import photos_output
-from ferkit.train.card import PHOTOS_SPLIT, write_card
-from ferkit.train.data import Faces, read_faces
 from ferkit.train.ensembling import fit_ensemble
-from ferkit.train.evaluation import metric_rows, view_logits
-from ferkit.train.writing import write_json
-from ferkit.weights import SPEC_FILE, EnsembleSpec, WeightsSpec, load_classifier_spec, resolve, sha256_of
+from ferkit.train.release.card import PHOTOS_SPLIT, write_card
+from ferkit.weights.hashes import sha256_of
+from ferkit.weights.specs import SPEC_FILE, EnsembleSpec, WeightsSpec, load_classifier_spec
+from ferkit.weights.store import resolve
 
 VIEWS = (1, 2, 10)
 ROW = ("labels", "truth", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece", "recall")

@@ -20,9 +20,9 @@ import numpy as np
 from _record import record
 
 from ferkit import Ensemble, ExpressionClassifier, list_weights
-from ferkit.ensemble import open_classifier
-from ferkit.train.data import read_csv
-from ferkit.train.evaluation import wilson
+from ferkit.classifiers.ensemble import open_classifier
+from ferkit.data.faces import read_csv
+from ferkit.evaluation.figures import wilson
 
 RESULTS = Path(__file__).with_name("results") / "robustness"
 FRAME = 48

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from ferkit.results import Result
-from ferkit.weights import DEFAULT_WEIGHTS, EnsembleSpec, WeightsSpec, list_weights, load_classifier_spec
+from ferkit.weights.releases import DEFAULT_WEIGHTS, list_weights
+from ferkit.weights.specs import EnsembleSpec, WeightsSpec, load_classifier_spec
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -76,7 +76,7 @@ def systems_table() -> str:
             rows = {str(row["tta"]): row for row in run["metrics"]}
             ensemble = gain(run["ensemble"]) if "ensemble" in run else "-"
             measured = f"{percent(rows['none'])}, n = {rows['none']['n']:,} | {rows['10']['accuracy']:.2%} | {ensemble}"
-        lines.append(f"| [{name}](../src/ferkit/train/recipes/{name}.toml) | {system} | {size} | {claimed} | {measured} |")
+        lines.append(f"| [{name}](../src/ferkit/train/classifier/recipes/{name}.toml) | {system} | {size} | {claimed} | {measured} |")
     return "\n".join(lines) + "\n"
 
 
@@ -104,14 +104,14 @@ def page(text: str) -> str:
 
 def count_nets() -> None:
     """Write docs/zoo/nets.json: parameters and multiply-adds of every net, from the code."""
-    from ferkit.train.fitting import _build
-    from ferkit.train.recipe import load_recipe
-    from ferkit.train.release import _architecture
+    from ferkit.train.classifier.loop import build_from_recipe
+    from ferkit.train.classifier.recipe import load_recipe
+    from ferkit.train.classifier.release import _architecture
 
     nets = {}
     for name in SYSTEMS:
         recipe = load_recipe(name)
-        net = _architecture(_build(recipe), recipe.window)
+        net = _architecture(build_from_recipe(recipe), recipe.window)
         nets[name] = {"labels": sum(len(h.label_set) for h in recipe.heads), "parameters": net["parameters"], "macs": net["macs"]}
     write("nets", nets)
 
@@ -130,7 +130,7 @@ def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
         told = json.loads(spec.read_text(encoding="utf-8"))
         metrics, training = told["metrics"], told["training"]
     else:
-        from ferkit.train.counting import machine
+        from ferkit.train.release.network_facts import machine
 
         hours = round(sum(row["seconds"] for row in history) / 3600, 2)
         metrics, training = [], {"hours": hours, "machine": machine(), "data": "fer2013.csv, Training", "seed": recipe["seed"]}
@@ -149,8 +149,8 @@ def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
 def against_last(folder: Path, data: Path) -> dict[str, Any]:
     """Compare an ensemble of snapshots with the last of them, face by face."""
     from ferkit import Ensemble
-    from ferkit.train.evaluation import measure
-    from ferkit.train.paired import compare
+    from ferkit.evaluation.comparing import compare
+    from ferkit.evaluation.measuring import measure
 
     ensemble = Ensemble.from_pretrained(str(folder))
     last, every = (measure(one, data) for one in (ensemble.members[-1], ensemble))

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from ferkit import (
+    ExpressionClassifier,
+    Pipeline,
+)
+from tests.helpers.faces import patterns, write_fer_csv
+from tests.helpers.paths import SHARED
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +57,9 @@ def in_float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default weights, which are stored as float16, written anew in float32: there Keras and ONNX differ by rounding alone."""
     import keras
 
-    from ferkit.train.recipe import load_recipe
-    from ferkit.train.release import write_release
-    from ferkit.weights import resolve
+    from ferkit.train.classifier.recipe import load_recipe
+    from ferkit.train.classifier.release import write_release
+    from ferkit.weights.store import resolve
 
     recipe = load_recipe("ferkit-s-v3")
     recipe = dataclasses.replace(recipe, release={**recipe.release, "precision": "float32"})
@@ -82,47 +87,21 @@ def photo(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def patterns() -> np.ndarray:
-    """Grey 48x48 patterns, uint8 (24, 48, 48): smooth blobs, so that resampling and engines see ordinary input."""
-    rng = np.random.default_rng(7)
-    y, x = np.mgrid[0:48, 0:48] / 48
-    out = []
-    for _ in range(24):
-        cx, cy, s, a, b = rng.random(5)
-        blob = np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (0.02 + 0.2 * s)) + 0.5 * np.sin(6 * (a * x + b * y))
-        out.append(np.interp(blob, (blob.min(), blob.max()), (10, 245)))
-    return np.array(out).astype(np.uint8)
-
-
 @pytest.fixture(scope="session")
 def crops() -> np.ndarray:
     return patterns()
 
 
-def write_fer_csv(path: Path, training: int = 24, public: int = 12, seed: int = 0) -> Path:
-    """Write a small fer2013.csv whose labels can be learnt from the brightness."""
-    rng = np.random.default_rng(seed)
-    with path.open("w") as f:
-        f.write("emotion,pixels,Usage\n")
-        for usage, count in (("Training", training), ("PublicTest", public)):
-            for i in range(count):
-                label = i % 7
-                face = np.clip(rng.normal(30 + 32 * label, 10, (48, 48)), 0, 255).astype(int)
-                f.write(f"{label},{' '.join(map(str, face.ravel()))},{usage}\n")
-    return path
-
-
-def write_votes_csv(path: Path, training: int = 24, public: int = 12) -> Path:
-    """Write FER+ votes for the faces of :func:`write_fer_csv`: eight for one label, two for the next."""
-    lines = ["Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
-    for usage, count in (("Training", training), ("PublicTest", public)):
-        for i in range(count):
-            votes = ["8" if k == i % 8 else "2" if k == (i + 1) % 8 else "0" for k in range(10)]
-            lines.append(f"{usage},f{i}.png,{','.join(votes)}")
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 @pytest.fixture
 def small_csv(tmp_path: Path) -> Path:
     return write_fer_csv(tmp_path / "fer2013.csv")
+
+
+@pytest.fixture(scope="module")
+def classifier() -> ExpressionClassifier:
+    return ExpressionClassifier()
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return Pipeline()

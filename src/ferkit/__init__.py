@@ -12,10 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ._image import load_image as load_image
-    from .classify import ExpressionClassifier as ExpressionClassifier
-    from .detect import FaceDetector as FaceDetector
-    from .ensemble import Ensemble as Ensemble
+    from .classifiers.ensemble import Ensemble as Ensemble
+    from .classifiers.expression_classifier import ExpressionClassifier as ExpressionClassifier
+    from .detectors.face_detector import FaceDetector as FaceDetector
     from .errors import DataError as DataError
     from .errors import FerkitError as FerkitError
     from .errors import ImageError as ImageError
@@ -23,23 +22,24 @@ if TYPE_CHECKING:
     from .errors import InputError as InputError
     from .errors import MissingExtraError as MissingExtraError
     from .errors import WeightsError as WeightsError
+    from .faces import Expression as Expression
+    from .faces import Face as Face
+    from .images import load_image as load_image
     from .labels import LabelSet as LabelSet
     from .pipeline import Pipeline as Pipeline
-    from .results import Expression as Expression
-    from .results import Face as Face
     from .results import Result as Result
     from .video.decode import frames as frames
-    from .weights import list_weights as list_weights
+    from .weights.releases import list_weights as list_weights
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "DataError": "errors",
-    "Ensemble": "ensemble",
-    "Expression": "results",
-    "ExpressionClassifier": "classify",
-    "Face": "results",
-    "FaceDetector": "detect",
+    "Ensemble": "classifiers.ensemble",
+    "Expression": "faces",
+    "ExpressionClassifier": "classifiers.expression_classifier",
+    "Face": "faces",
+    "FaceDetector": "detectors.face_detector",
     "FerkitError": "errors",
     "ImageError": "errors",
     "ImageNotFoundError": "errors",
@@ -50,8 +50,8 @@ _HOMES = {
     "Result": "results",
     "WeightsError": "errors",
     "frames": "video.decode",
-    "list_weights": "weights",
-    "load_image": "_image",
+    "list_weights": "weights.releases",
+    "load_image": "images",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list

@@ -1,5 +1,5 @@
 """``python -m ferkit`` is the ``ferkit`` command."""
 
-from .cli import main
+from .cli.main import main
 
 main()

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from ._threads import VARIABLE, available_cpus, cpu_quota, requested_threads
+from .engines.threads import VARIABLE, available_cpus, cpu_quota, requested_threads
 from .errors import InputError, WeightsError
-from .weights import TABLE, is_offline, verify
+from .weights.hub import is_offline
+from .weights.releases import TABLE
+from .weights.store import verify
 
 __all__ = ["examine", "report"]
 

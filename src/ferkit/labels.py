@@ -96,7 +96,7 @@ def _colors(classes: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
     known = {name: _COLOURS[name] for name in classes if name in _COLOURS}
     others = [name for name in classes if name not in known]
     if others:
-        from ._colors import distinct
+        from .colors import distinct
 
         known |= dict(zip(others, distinct(len(others), tuple(known.values())), strict=True))
     return tuple(known[name] for name in classes)

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ._geometry import crop_face
-from ._image import ImageLike, load
-from ._turning import judged, turn_upright, upright
-from .classify import ExpressionClassifier
-from .detect import FaceDetector, open_detector
-from .ensemble import Ensemble, as_classifier
+from .classifiers.ensemble import Ensemble, as_classifier
+from .classifiers.expression_classifier import ExpressionClassifier
+from .crops import crop_face
+from .detectors.face_detector import FaceDetector, open_detector
 from .errors import FerkitError, InputError
+from .faces import Face
 from .gate import native
+from .images import ImageLike, load
 from .pickling import ByArguments
-from .results import Face, Result
+from .results import Result
 from .tensors import is_one_image
+from .turning import judged, turn_upright, upright
 
 if TYPE_CHECKING:
     from .video.decode import Frame

@@ -1,11 +1,10 @@
-"""Results: immutable values that check themselves. Nothing found is an empty value, not an error."""
+"""What a pipeline says about one image. Nothing found is an empty value, not an error."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, overload
@@ -13,155 +12,18 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ._image import load_image
 from .errors import InputError, MissingExtraError
+from .faces import Face
+from .images import load_image
 from .text import encodable
 
 if TYPE_CHECKING:
     import pandas
     from PIL import Image
 
-__all__ = ["SCHEMA", "Expression", "Face", "Result", "csv_header", "csv_rows"]
+__all__ = ["SCHEMA", "Result", "csv_header", "csv_rows"]
 
 SCHEMA = 1
-
-
-class _Probabilities(Mapping[str, float]):
-    """A read-only mapping that hashes, pickles and copies; a deep copy, as of ``dataclasses.asdict``, is a plain dict."""
-
-    __slots__ = ("_table",)
-
-    def __init__(self, table: Mapping[str, float]) -> None:
-        self._table = dict(table)
-
-    def __getitem__(self, name: str) -> float:
-        return self._table[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._table)
-
-    def __len__(self) -> int:
-        return len(self._table)
-
-    def __hash__(self) -> int:
-        return hash(frozenset(self._table.items()))
-
-    def __repr__(self) -> str:
-        return repr(self._table)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, float]:
-        return dict(self._table)
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A classified expression.
-
-    Attributes:
-        label: The most probable class, or None if the classifier abstained.
-        confidence: Calibrated probability of the most probable class, 0-1.
-        probabilities: Class name -> probability; they sum to 1.
-        reason: Why the classifier abstained; None if it did not.
-        disagreement: Of an ensemble's members, nats, 0 where all say the same; None from a single classifier.
-    """
-
-    label: str | None
-    confidence: float
-    probabilities: Mapping[str, float]
-    reason: str | None = None
-    disagreement: float | None = None
-
-    def __post_init__(self) -> None:
-        total = sum(self.probabilities.values())
-        if not abs(total - 1) < 1e-3:
-            raise InputError(f"Probabilities sum to {total}; expected 1.")
-        if self.label is not None and self.label not in self.probabilities:
-            raise InputError(f"Label {self.label!r} is none of {', '.join(self.probabilities)}.")
-        object.__setattr__(self, "probabilities", _Probabilities(self.probabilities))
-
-    def __reduce__(self) -> tuple[Any, ...]:  # copies are checked and read-only too
-        return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason, self.disagreement)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, to six decimals; ``reason`` only where the classifier abstained, ``disagreement`` from ensembles."""
-        probabilities = {name: round(p, 6) for name, p in self.probabilities.items()}
-        out: dict[str, Any] = {"label": self.label, "confidence": round(self.confidence, 6), "probabilities": probabilities}
-        out |= {} if self.reason is None else {"reason": self.reason}
-        return out if self.disagreement is None else out | {"disagreement": round(self.disagreement, 6)}
-
-
-@dataclass(frozen=True)
-class Face:
-    """A detected face.
-
-    Attributes:
-        box: xyxy, float pixels of the image as loaded; may reach past its edges.
-        score: The detector's confidence, 0-1.
-        landmarks: Five (x, y) points in pixels, or None: the subject's right eye, left eye, nose tip, right and left
-            mouth corner.
-        expression: None until a classifier has looked.
-        track_id: In video, the number of the person; else None.
-        turn: Degrees by which the face is turned clockwise: 0, 90, 180 or 270 where ``rotations`` were asked for; 180 also where
-            an upside-down face was found without; else None.
-    """
-
-    box: tuple[float, float, float, float]
-    score: float = 1.0
-    landmarks: tuple[tuple[float, float], ...] | None = None
-    expression: Expression | None = None
-    track_id: int | None = None
-    turn: int | None = None
-
-    def __post_init__(self) -> None:
-        box = tuple(float(v) for v in self.box)
-        if len(box) != 4 or not all(np.isfinite(box)) or box[2] < box[0] or box[3] < box[1]:
-            raise InputError(f"Box {box}; expected four finite numbers x1, y1, x2, y2 with x1 <= x2 and y1 <= y2.")
-        object.__setattr__(self, "box", box)
-        object.__setattr__(self, "score", float(self.score))
-        if self.landmarks is not None:
-            points = tuple((float(x), float(y)) for x, y in self.landmarks)
-            if len(points) != 5:
-                raise InputError(f"{len(points)} landmarks; expected five (x, y) points, or None.")
-            object.__setattr__(self, "landmarks", points)
-
-    @property
-    def width(self) -> float:
-        """Pixels."""
-        return self.box[2] - self.box[0]
-
-    @property
-    def height(self) -> float:
-        """Pixels."""
-        return self.box[3] - self.box[1]
-
-    @property
-    def roll(self) -> float | None:
-        """Degrees by which the line of the eyes is turned clockwise, -180 to 180; 0 is upright. None without landmarks."""
-        if self.landmarks is None:
-            return None
-        (x1, y1), (x2, y2) = self.landmarks[:2]
-        return math.degrees(math.atan2(y2 - y1, x2 - x1))
-
-    def scaled(self, across: float, down: float) -> Face:
-        """Return the same face in a picture that is ``across`` times as wide and ``down`` times as high."""
-        x1, y1, x2, y2 = self.box
-        points = None if self.landmarks is None else tuple((x * across, y * down) for x, y in self.landmarks)
-        return replace(self, box=(x1 * across, y1 * down, x2 * across, y2 * down), landmarks=points)
-
-    def with_expression(self, expression: Expression) -> Face:
-        """Return a copy that carries an expression."""
-        return replace(self, expression=expression)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified, track_id in video.
-
-        ``turn`` is there only where it is known.
-        """
-        landmarks = None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
-        out: dict[str, Any] = {"box": [round(v, 2) for v in self.box], "score": round(self.score, 6), "landmarks": landmarks}
-        out |= {} if self.turn is None else {"turn": self.turn}
-        out |= {} if self.expression is None else self.expression.to_dict()
-        return out if self.track_id is None else out | {"track_id": self.track_id}
 
 
 @dataclass(frozen=True)
@@ -275,12 +137,12 @@ class Result:
         return next((list(face.expression.probabilities) for face in self.faces if face.expression), [])
 
     def _repr_html_(self) -> str:
-        from ._display import html
+        from .display import html
 
         return html(self)
 
     def _repr_png_(self) -> bytes | None:
-        from ._display import png
+        from .display import png
 
         return png(self)
 
@@ -299,7 +161,7 @@ class Result:
             InputError: There are neither pixels nor a file, or the file has another size by now.
             ImageError: The file cannot be read any more.
         """
-        from ._draw import draw_faces
+        from .drawing.annotating import draw_faces
 
         pixels = self.pixels
         if pixels is None:

@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tests.conftest import patterns
-from tests.test_detector import as_rows, resized
 
 from ferkit import FaceDetector
-from ferkit.ensemble import open_classifier
-from ferkit.weights import TABLE, load_classifier_spec, resolve
+from ferkit.classifiers.ensemble import open_classifier
+from ferkit.weights.releases import TABLE
+from ferkit.weights.specs import load_classifier_spec
+from ferkit.weights.store import resolve
+from tests.helpers.detections import as_rows, resized
+from tests.helpers.faces import patterns
 
 
 def classifier(name: str) -> dict[str, np.ndarray]:

@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from .. import __version__
-from .._threads import limit_opencv
-from ..detect import DEFAULT_DETECTOR
+from ..detectors.face_detector import DEFAULT_DETECTOR
+from ..engines.threads import limit_opencv
 from .admission import Admission, StreamPlaces, Ticket
 from .catalogue import Catalogue
 from .connections import raise_descriptor_limit
@@ -33,14 +33,7 @@ from .middleware import Doorman, Watch
 from .page import add_page
 from .people import TRACKS_PEOPLE
 from .problems import Problem, busy
-from .schemas import (
-    ClassOut,
-    HealthResponse,
-    LabelsOut,
-    PredictResponse,
-    WeightsOut,
-    WeightsResponse,
-)
+from .schemas import ClassOut, HealthResponse, LabelsOut, PredictResponse, WeightsOut, WeightsResponse
 from .security import key_of, require_key
 from .settings import Settings
 from .stream import Stream

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 
-from ..classify import ExpressionClassifier
-from ..detect import FaceDetector
-from ..ensemble import Ensemble, open_classifier
+from ..classifiers.ensemble import Ensemble, open_classifier
+from ..classifiers.expression_classifier import ExpressionClassifier
+from ..detectors.face_detector import FaceDetector
 from ..errors import InputError
 from ..labels import FER6, LabelSet
-from ..weights import EnsembleSpec, WeightsSpec, load_classifier_spec, resolve
+from ..weights.specs import EnsembleSpec, WeightsSpec, load_classifier_spec
+from ..weights.store import resolve
 from .problems import Problem
 from .settings import Settings
 

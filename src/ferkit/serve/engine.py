@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .._image import Loaded
+from ..images import Loaded
 from ..pipeline import Pipeline
 from ..results import Result
 from .admission import PixelBudget

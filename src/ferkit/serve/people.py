@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.util import find_spec
 
-from .._geometry import iou
-from ..results import Face, Result
+from ..faces import Face
+from ..geometry import iou
+from ..results import Result
 
 __all__ = ["TRACKS_PEOPLE", "People"]
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from .._threads import thread_count
+from ..engines.threads import thread_count
 from ..errors import InputError
 
 __all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]

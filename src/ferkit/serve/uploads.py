@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 
 from starlette.requests import ClientDisconnect
 
-from .._image import Loaded, load, pixels_of
 from ..errors import ImageError
 from ..image_files import is_heif
+from ..images import Loaded, load, pixels_of
 from .admission import PixelBudget
 from .problems import Problem
 from .settings import Settings

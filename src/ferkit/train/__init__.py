@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from .detector.release import train_detector as train_detector
+    from ..evaluation.measuring import evaluate as evaluate
+    from .classifier.loop import Run as Run
+    from .classifier.loop import fit as fit
+    from .classifier.networks import build_model as build_model
+    from .classifier.recipe import Recipe as Recipe
+    from .classifier.recipe import list_recipes as list_recipes
+    from .classifier.recipe import load_recipe as load_recipe
+    from .classifier.training import train as train
+    from .detector.training import train_detector as train_detector
     from .ensembling import fit_ensemble as fit_ensemble
     from .ensembling import make_ensemble as make_ensemble
     from .ensembling import snapshot_weights as snapshot_weights
-    from .evaluation import evaluate as evaluate
-    from .finetuning import finetune as finetune
-    from .fitting import Run as Run
-    from .fitting import fit as fit
-    from .models import build_model as build_model
-    from .recipe import Recipe as Recipe
-    from .recipe import list_recipes as list_recipes
-    from .recipe import load_recipe as load_recipe
-    from .release import train as train
+    from .finetuning.assembly import finetune as finetune
 
 # No module here bears the name of a function: importing ferkit.train.fit as a module would hide the function.
 _HOMES = {
-    "Recipe": "recipe",
-    "Run": "fitting",
-    "build_model": "models",
-    "evaluate": "evaluation",
-    "finetune": "finetuning",
-    "fit": "fitting",
+    "Recipe": "classifier.recipe",
+    "Run": "classifier.loop",
+    "build_model": "classifier.networks",
+    "evaluate": ".evaluation.measuring",
+    "finetune": "finetuning.assembly",
+    "fit": "classifier.loop",
     "fit_ensemble": "ensembling",
     "make_ensemble": "ensembling",
-    "list_recipes": "recipe",
-    "load_recipe": "recipe",
+    "list_recipes": "classifier.recipe",
+    "load_recipe": "classifier.recipe",
     "snapshot_weights": "ensembling",
-    "train": "release",
-    "train_detector": "detector.release",
+    "train": "classifier.training",
+    "train_detector": "detector.training",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - the table is the list

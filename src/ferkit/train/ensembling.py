@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..ensemble import Ensemble, combined
+from ..classifiers.ensemble import Ensemble, combined
+from ..data.faces import Faces
 from ..errors import DataError, WeightsError
+from ..evaluation.calibration import fit_temperature
+from ..evaluation.measuring import metric_rows
+from ..files import write_json
 from ..labels import FERPLUS8, PHOTOS
-from ..weights import SPEC_FILE, EnsembleSpec, WeightsSpec
-from .calibrate import fit_temperature
-from .card import write_card
-from .data import Faces
-from .evaluation import metric_rows
-from .recipe import Recipe
-from .writing import write_json
+from ..weights.specs import SPEC_FILE, EnsembleSpec, WeightsSpec
+from .classifier.recipe import Recipe
+from .release.card import write_card
 
 __all__ = ["fit_ensemble", "fit_weights", "make_ensemble", "snapshot_weights"]
 
@@ -146,9 +146,9 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
     Raises:
         WeightsError: The run has not finished, or kept no snapshots.
     """
-    from .checkpoint import load_weights
-    from .fitting import _build, matching
-    from .release import write_release
+    from .classifier.loop import build_from_recipe, matching
+    from .classifier.release import write_release
+    from .common.checkpoint import load_weights
 
     run = Path(run)
     spec = WeightsSpec.load(run)
@@ -161,7 +161,7 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
     for file in files:
         folder = file.with_name(f"{run.resolve().name}-{file.stem}")
         if not (folder / "card.md").exists():
-            model = _build(recipe)
+            model = build_from_recipe(recipe)
             load_weights(file, model)
             write_release(
                 model,

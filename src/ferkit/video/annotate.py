@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ImageError, InputError
-from ..results import Face, Result
+from ..faces import Face
+from ..results import Result
 from .frame import Frame
 from .sources import need
 
@@ -36,7 +37,7 @@ class Blurred:
 
     def __call__(self, frame: Frame, result: Result) -> Image.Image:
         """Return the annotated, anonymous copy of the next frame."""
-        from .._anonymous import anonymized
+        from ..drawing.anonymous import anonymized
 
         self._seen = [(time, face) for time, face in self._seen if 0 <= frame.time_s - time <= _HELD_S]
         self._seen += [(frame.time_s, face) for face in result.faces]

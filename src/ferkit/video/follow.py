@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._turning import judged
 from ..errors import InputError
-from ..results import Face, Result
+from ..faces import Face
+from ..results import Result
+from ..turning import judged
 from .decode import frames
 from .frame import Frame
 from .overlap import latest, overlap, paced

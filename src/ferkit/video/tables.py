@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ..errors import InputError
-from ..results import Face, Result
+from ..faces import Face
+from ..results import Result
 from .frame import Frame
 from .sources import need
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .._fonts import Font, font, readable
+from ..drawing.fonts import Font, font, readable
 from ..labels import LabelSet
 from ..results import Result
 from .frame import Frame

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .._geometry import iou
-from ..results import Face
+from ..faces import Face
+from ..geometry import iou
 from .flow import likeness, look, moved, shrunk
 
 __all__ = ["Track", "Tracker"]

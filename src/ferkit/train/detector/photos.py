@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._detectors.own import MIRRORED
+from ...detectors.ferkit_face_format import MIRRORED
 from ...errors import DataError
 
 __all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]

@@ -1,98 +1,25 @@
-"""From photos with boxes to a face detector that every command accepts: training, threshold, metrics, spec and card."""
+"""A finished detector's weights: threshold, metrics, spec and card."""
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from ..._detectors.own import POINTS_FILE, POINTS_SIZE, Own
-from ..._specs import DetectorSpec
-from ...detect import FaceDetector
-from ...errors import InputError
-from ...weights import TABLE, file_entry, read_verified, resolve_detector
-from ..card import data_and_licences
-from ..counting import machine, multiply_adds
-from ..writing import write_bytes, write_json
-from .evaluation import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
-from .fitting import DetectorRecipe, fit_detector, load_detector_recipe
-from .model import build_points
-from .photos import read_photos
-from .pointing import PointRecipe, fit_points
+from ...detectors.ferkit_face import FerkitFace
+from ...detectors.ferkit_face_format import POINTS_FILE, POINTS_SIZE
+from ...evaluation.detection import LEAST_SCORE, AnnotatedPhoto, score_detections
+from ...files import write_json
+from ...weights.hashes import file_entry
+from ...weights.specs import DetectorSpec
+from ..release.card import data_and_licences
+from ..release.network_facts import machine, multiply_adds
+from .networks import build_points
+from .recipe import DetectorRecipe, PointRecipe
 
-__all__ = ["train_detector", "write_detector"]
-
-
-def train_detector(
-    data: str | Path,
-    out: str | Path,
-    *,
-    recipe: str | Path | DetectorRecipe | None = None,
-    teacher: FaceDetector | None = None,
-    start: str | Path | None = None,
-    resume: bool = False,
-    max_minutes: float | None = None,
-    licence: str = "not stated",
-) -> Path:
-    """Train a face detector and, once it has finished, write its weights into the run's folder.
-
-    Args:
-        data: Folder with ``train/labels.json`` and its pictures, ``negatives/`` (pictures without faces) and, to be measured
-            on, ``dev/gt.json`` with ``dev/images``; see docs/training.md.
-        out: The run's folder; its name becomes the detector's.
-        recipe: TOML path or DetectorRecipe; None is ferkit's own.
-        teacher: Tells the landmarks to learn, of every face that is large enough; see :func:`steady_landmarks`. None: the labels do.
-        start: A detector to go on from, of the recipe's ``model``: its folder, or a name that comes with ferkit. Its network for landmarks is
-            kept where the recipe trains none. None: from nothing.
-        resume, max_minutes: As in :func:`ferkit.train.fit`.
-        licence: Of the weights, for their card: an SPDX name.
-
-    Returns:
-        ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
-
-    Raises:
-        DataError, InputError, WeightsError: As the readers and fit_detector.
-    """
-    recipe = recipe if isinstance(recipe, DetectorRecipe) else load_detector_recipe(recipe)
-    data, out = Path(data), Path(out)
-    photos, negatives = read_photos(data)
-    dev = read_annotated(data / "dev") if (data / "dev").is_dir() else None
-    until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    base = None if start is None else _folder(start)
-    spec = None if base is None else DetectorSpec.load(base)
-    onnx = None if base is None or spec is None else read_verified(base, spec)
-    finished = fit_detector(photos, negatives, out, recipe=recipe, validation=dev, start=onnx, resume=resume, max_minutes=max_minutes)
-    if finished and base is not None and spec is not None and POINTS_FILE in spec.files and not recipe.points:
-        write_bytes(out / POINTS_FILE, read_verified(base, spec, POINTS_FILE))
-    if finished and recipe.points:
-        ask = None if teacher is None else teacher.detect_rgb
-        finished = fit_points(photos, out, PointRecipe(**recipe.points), teacher=ask, until=until)
-    if finished:
-        about: dict[str, Any] = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
-        about["faces"] = int(sum((~photo.ignore).sum() for photo in photos))
-        history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
-        about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
-        if spec is not None:
-            about["started_from"] = spec.name
-        if recipe.points:
-            with np.load(out / "faces.npz") as stored:
-                about["faces_with_landmarks"] = len(stored["points"])
-            about["landmarks_of"] = "the labels" if teacher is None else teacher.name
-        write_detector(out, recipe, dev, about, licence)
-    return out
-
-
-def _folder(start: str | Path) -> Path:
-    if Path(start).is_dir():
-        return Path(start)
-    known = [name for name, release in TABLE.items() if release.kind == "detector" and release.hub is None]
-    if str(start) not in known:
-        raise InputError(f"Start {str(start)!r} is no folder; expected a ferkit detector's folder, or one of {', '.join(known)}.")
-    return resolve_detector(str(start))
+__all__ = ["write_detector"]
 
 
 def write_detector(
@@ -108,7 +35,7 @@ def write_detector(
     metrics: list[dict[str, Any]] = []
     threshold = 0.5
     if dev:
-        detector = Own.from_bytes(onnx, LEAST_SCORE)
+        detector = FerkitFace.from_bytes(onnx, LEAST_SCORE)
         found = [detector.detect(photo.pixels) for photo in dev]
         for smallest, largest in ((16.0, np.inf), (16.0, 32.0), (32.0, 96.0), (96.0, np.inf)):
             scores = score_detections(found, dev, smallest=smallest, largest=largest)

@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from .model import COLUMNS, STRIDES
+from .networks import COLUMNS, STRIDES
 from .photos import LabelledPhoto
 
 __all__ = ["TARGET_COLUMNS", "cell_targets", "detection_loss"]

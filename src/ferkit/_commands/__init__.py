@@ -1,1 +1,0 @@
-"""Commands that have a file of their own. Importing one loads click and nothing else."""

@@ -1,1 +1,0 @@
-"""Detector backends: one module each, importing its own dependencies when it is opened."""

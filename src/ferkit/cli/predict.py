@@ -1,0 +1,200 @@
+"""``ferkit predict``."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ImageError, InputError
+from .options import classifier_options
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+    from ..results import Result
+
+
+__all__ = ["predict"]
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--format", "format_", type=click.Choice(["json", "jsonl", "csv"]), default="json", show_default=True)
+@click.option("--draw", type=click.Path(path_type=Path), help="Write the annotated picture here; a folder for several images.")
+@click.option("--blur-faces", is_flag=True, help="Cover the heads in the --draw copies; no face can be brought back.")
+@click.option("--landmarks", is_flag=True, help="Draw the five landmarks too.")
+@classifier_options
+@click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
+@click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one.")
+@click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), default=None, help="Abstain (label null) below this probability.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images held in memory at once.")
+def predict(
+    inputs: tuple[str, ...],
+    format_: str,
+    draw: Path | None,
+    blur_faces: bool,
+    landmarks: bool,
+    weights: str | None,
+    labels: str | None,
+    tta: str | None,
+    runtime: str,
+    provider: tuple[str, ...],
+    threads: int | None,
+    detector: str | None,
+    detector_model: Path | None,
+    rotations: str | None,
+    min_confidence: float | None,
+    batch_size: int,
+) -> None:
+    """Find the faces in images and classify their expressions.
+
+    IMAGE is a file, a folder (searched through), a quoted glob, or - for an image on standard input. An image that
+    cannot be read is reported on stderr and skipped; the exit code is then 1.
+    """
+    from ..classifiers.ensemble import open_classifier
+    from ..detectors.face_detector import FaceDetector
+    from ..pipeline import Pipeline
+    from ..turning import parsed_rotations
+
+    if draw is None and (blur_faces or landmarks):
+        raise click.UsageError(f"{'--blur-faces' if blur_faces else '--landmarks'} is for annotated copies; add --draw PATH.")
+    failures: list[str] = []
+    paths = list(_expand(inputs, failures))
+    pipeline = Pipeline(
+        FaceDetector(detector, model=detector_model, rotations=parsed_rotations(rotations)),
+        open_classifier(
+            weights,
+            labels=labels,
+            runtime=runtime,
+            tta=tta,
+            min_confidence=min_confidence,
+            providers=provider or None,
+            threads=threads,
+        ),
+    )
+    _check_draw(draw, paths)
+    write = _Writer(format_, list(pipeline.classifier.labels))
+    for result in _results(pipeline, paths, batch_size, draw is not None, failures):
+        write(result)
+        if draw is not None:
+            _draw(result, draw, len(paths), failures, blur=blur_faces, landmarks=landmarks)
+    write.close()
+    for failure in failures:
+        click.echo(f"ferkit: {failure}", err=True)
+    if failures:
+        sys.exit(1)
+
+
+def _expand(inputs: tuple[str, ...], failures: list[str]) -> Iterator[str]:
+    from ..image_files import expanded, image_files
+
+    for item in inputs:
+        path = expanded(item)
+        if item == "-":
+            yield item
+        elif os.path.isdir(path) and os.access(path, os.R_OK | os.X_OK):  # noqa: PTH112 - pathlib's raises on names that are too long
+            found = image_files(path)
+            if not found:
+                failures.append(f"{item}: no images in this folder; expected files such as .jpg, .png, .webp or .heic.")
+            yield from map(str, found)
+        elif os.path.exists(path) or "://" in item or not glob.has_magic(item):
+            yield item
+        else:
+            matches = sorted(m for m in glob.glob(str(path), recursive=True) if os.path.isfile(m))
+            if not matches:
+                failures.append(f"{item}: nothing matches this pattern.")
+            yield from matches
+
+
+def _results(pipeline: Pipeline, paths: list[str], batch_size: int, keep_pixels: bool, failures: list[str]) -> Iterator[Result]:
+    """Yield a result per readable image, in order, with the faces of a batch of images classified together."""
+    from dataclasses import replace
+
+    from ..images import load_image
+
+    for start in range(0, len(paths), batch_size) if len(paths) < 2 else _progress(len(paths), batch_size):
+        readable, pixels = [], []
+        for path in paths[start : start + batch_size]:
+            try:
+                pixels.append(load_image(sys.stdin.buffer.read() if path == "-" else path))
+                readable.append(path)
+            except (ImageError, InputError) as error:
+                failures.append(str(error) if path != "-" else str(error).replace("the given bytes", "standard input"))
+        for path, r in zip(readable, pipeline.predict(pixels, batch_size, keep_pixels=keep_pixels), strict=True):
+            yield replace(r, image=path)
+
+
+def _progress(total: int, step: int) -> Iterator[int]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="image", file=sys.stderr) as bar:
+        for start in range(0, total, step):
+            yield start
+            bar.update(min(step, total - start))
+
+
+class _Writer:
+    """Writes results to stdout as they come."""
+
+    def __init__(self, format_: str, labels: list[str]) -> None:
+        self._format, self._labels, self._count = format_, labels, 0
+        if format_ == "csv":
+            import csv
+
+            from ..results import csv_header
+
+            self._csv = csv.writer(sys.stdout, lineterminator="\n")
+            self._csv.writerow(csv_header(labels))
+
+    def __call__(self, result: Result) -> None:
+        if self._format == "csv":
+            from ..results import csv_rows
+
+            self._csv.writerows(csv_rows(result, self._labels))
+        elif self._format == "jsonl":
+            click.echo(result.to_json())
+        else:
+            click.echo(("[" if self._count == 0 else ",") + "\n" + result.to_json(), nl=False)
+        self._count += 1
+
+    def close(self) -> None:
+        if self._format == "json":
+            click.echo("[]" if self._count == 0 else "\n]")
+
+
+def _check_draw(draw: Path | None, paths: list[str]) -> None:
+    """Refuse a place that cannot be written, or that is one of the pictures, before any work is done."""
+    if draw is None:
+        return
+    count = len(paths)
+    if draw.is_file() and any(path != "-" and os.path.exists(path) and draw.samefile(path) for path in paths):
+        raise click.UsageError(f"--draw {draw} is the picture itself and would be overwritten; give another name.")
+    folder = draw if count > 1 or draw.is_dir() else draw.parent
+    if count > 1 and draw.exists() and not draw.is_dir():
+        raise click.UsageError(f"--draw {draw} is a file, but there are {count} images; give a folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"--draw {draw} cannot be written: {error.strerror}.") from error
+    if not os.access(folder, os.W_OK):
+        raise click.ClickException(f"--draw {draw} cannot be written: {folder} is read-only; choose another folder.")
+
+
+def _draw(result: Result, draw: Path, count: int, failures: list[str], **how: bool) -> None:
+    name = "stdin" if result.image in (None, "-") else Path(str(result.image)).stem
+    target = draw
+    if count > 1 or draw.is_dir():
+        target = draw / f"{name}.png"
+        number = 2
+        while target.exists():  # two folders may hold the same file name, and nothing is overwritten
+            target, number = draw / f"{name}-{number}.png", number + 1
+    try:
+        result.draw(**how).save(target)
+    except (OSError, ValueError) as error:
+        failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")

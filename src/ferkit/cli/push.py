@@ -1,0 +1,20 @@
+"""``ferkit push``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["push"]
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("address", metavar="hf://ORG/REPO")
+@click.option("--private", is_flag=True, help="If the repository is made, make it private.")
+def push(bundle: Path, address: str, private: bool) -> None:
+    """Verify the folder BUNDLE, upload it to the Hugging Face Hub and tag its version; print its pinned address."""
+    from ..weights.publishing import push as run
+
+    click.echo(run(bundle, address, private=private))

@@ -1,0 +1,201 @@
+"""What ``ferkit video`` and ``ferkit webcam`` share: options, outputs, and the loop that writes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import click
+
+from ..errors import FerkitError
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+    from ..results import Result
+    from ..video.events import Events
+    from ..video.frame import Frame
+
+__all__ = ["check_outputs", "open_pipeline", "record", "recording_options"]
+
+UNSURE = 0.5  # below it an answer is, by its own account, more likely wrong than right: benchmarks/README.md
+
+
+class _Sink(Protocol):
+    def add(self, frame: Frame, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def recording_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    path = click.Path(path_type=Path, dir_okay=False)
+    for option in (
+        click.option(
+            "--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one."
+        ),
+        click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all."),
+        click.option("--detector", default=None, help="ferkit, yunet, haar, or none.  [default: ferkit]"),
+        click.option(
+            "--min-confidence",
+            type=click.FloatRange(0, 1),
+            default=UNSURE,
+            show_default=True,
+            help="Abstain (unsure, no label) below this probability; 0 never does.",
+        ),
+        click.option("--threads", type=click.IntRange(1), help="Of the engines.  [default: FERKIT_THREADS, or the CPUs at hand]"),
+        click.option(
+            "--provider", "providers", multiple=True, help="onnxruntime's: cpu, cuda, coreml ...; repeat it in order of preference."
+        ),
+        click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
+        click.option("--tta", default=None, help="Test-time augmentation: flip, or a number of views."),
+        click.option("--labels", default=None, help="Which of the weights' label sets to answer in."),
+        click.option("--weights", default=None, help="A name, hf://org/repo@revision, or a folder.  [default: bundled]"),
+        click.option("--detect-every", type=click.IntRange(1), help="Search every so many frames.  [default: about every 0.3 s]"),
+        click.option("--smooth", type=click.FloatRange(0), default=0.5, show_default=True, help="Time constant in seconds; 0 is off."),
+        click.option("--fps", type=click.FloatRange(0, min_open=True), help="Sample this many frames per second.  [default: all]"),
+        click.option("--plot", type=path, help="Write the timeline here (.png): one strip per person."),
+        click.option("--events", type=path, help="Write events and a summary per person here (.json)."),
+        click.option("--table", type=path, help="Write the rows here: .csv, .jsonl or .parquet."),
+        click.option("--blur-faces", is_flag=True, help="Cover the heads in the annotated video, and leave faces out of the timeline."),
+        click.option("-o", "--out", type=path, help="Write the annotated video here: .mp4, .mkv or .mov."),
+    ):
+        command = option(command)
+    return command
+
+
+def open_pipeline(options: dict[str, Any]) -> Pipeline:
+    from ..classifiers.ensemble import open_classifier
+    from ..detectors.face_detector import FaceDetector
+    from ..pipeline import Pipeline
+    from ..turning import parsed_rotations
+
+    chosen = {name: options[name] for name in ("labels", "runtime", "tta", "min_confidence", "threads")}
+    classifier = open_classifier(options["weights"], providers=options["providers"] or None, **chosen)
+    return Pipeline(
+        FaceDetector(options["detector"], model=options["detector_model"], rotations=parsed_rotations(options["rotations"])), classifier
+    )
+
+
+def check_outputs(source: str, options: dict[str, Any]) -> None:
+    """Refuse what cannot be written, or would overwrite the video or another output, before any work is done."""
+    from ..video.annotate import CONTAINERS
+    from ..video.tables import SUFFIXES
+
+    seen: set[Path] = set()
+    allowed = {"out": CONTAINERS, "table": SUFFIXES, "events": (".json",), "plot": (".png", ".jpg", ".webp")}
+    for name, suffixes in allowed.items():
+        path: Path | None = options[name]
+        if path is None:
+            continue
+        if path.suffix.lower() not in suffixes:
+            raise click.UsageError(f"--{name} {path}; expected a name ending in {', '.join(suffixes)}.")
+        if path.resolve() in seen or (os.path.exists(source) and path.resolve() == Path(source).resolve()):
+            raise click.UsageError(f"--{name} {path} would overwrite the video or another output; give another name.")
+        seen.add(path.resolve())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"--{name} {path} cannot be written: {error.strerror}.") from error
+        if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+            raise click.ClickException(f"--{name} {path} cannot be written: it is read-only; choose another place.")
+
+
+def record(
+    pipeline: Pipeline,
+    results: Iterator[tuple[Frame, Result]],
+    source: str,
+    options: dict[str, Any],
+    total: int | None,
+    sinks: list[_Sink],
+) -> tuple[str | None, str]:
+    """Send every result to every sink and close them whatever happens; return what failed, and where Ctrl-C came."""
+    from tqdm import tqdm
+
+    from ..video.annotate import AnnotatedVideo
+    from ..video.events import Events
+    from ..video.tables import open_table
+    from ..video.timeline import Timeline
+
+    labels, events, last = list(pipeline.classifier.labels), Events(), None
+    timeline = Timeline(pipeline.classifier.labels, thumbnails=not options["blur_faces"]) if options["plot"] else None
+    failures: list[str] = []
+    interrupted = ""
+    try:
+        if options["table"]:
+            sinks.append(open_table(options["table"], labels))
+        if options["out"]:
+            sinks.append(AnnotatedVideo(options["out"], blur=options["blur_faces"]))
+        with _stop_on_signal() as stop, tqdm(total=total, unit="frame", file=sys.stderr, mininterval=0.5) as bar:
+            for frame, result in results:
+                for sink in sinks:
+                    sink.add(frame, result)
+                events.add(frame, result)
+                if timeline is not None:
+                    timeline.add(frame, result)
+                if last is not None and last.pixels.shape != frame.pixels.shape:
+                    sizes = [f"{f.pixels.shape[1]}x{f.pixels.shape[0]}" for f in (last, frame)]
+                    bar.write(f"ferkit: the picture changes from {sizes[0]} to {sizes[1]} at {frame.time_s:.3f} s", file=sys.stderr)
+                last = frame
+                bar.update()
+                if stop.is_set():
+                    raise KeyboardInterrupt
+            bar.total = bar.n  # the estimate was of the container's header
+    except KeyboardInterrupt:
+        interrupted = "before the first frame" if last is None else f"after {last.time_s:.3f} s"
+    except BrokenPipeError:
+        raise
+    except (FerkitError, OSError) as error:
+        failures.append(str(error))
+    finally:
+        close = getattr(results, "close", None)
+        if close is not None:
+            close()
+        events.close()
+        for sink in sinks:
+            _guarded(sink.close, failures)
+    if options["events"]:
+        _guarded(lambda: _write_events(options["events"], events, source, pipeline.classifier.name), failures)
+    if timeline is not None:
+        _guarded(lambda: timeline.draw(Path(source).name or source).save(options["plot"]), failures)
+    for line in events.lines():
+        click.echo(f"ferkit: {line}", err=True)
+    return "\n".join(failures) or None, interrupted
+
+
+def _guarded(action: Callable[[], Any], failures: list[str]) -> None:
+    """Run one of several closing steps: its failure must not keep the others from theirs."""
+    try:
+        action()
+    except (FerkitError, OSError, ValueError) as error:
+        failures.append(str(error))
+
+
+def _write_events(path: Path, events: Events, source: str, weights: str) -> None:
+    import json
+
+    path.write_text(json.dumps(events.to_dict(source, weights), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Let the frame that is being written finish: the first Ctrl-C sets the event, the second one interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def heard(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,174 @@
+"""From a picture and a face to a network's input: the crop, its size and its scale. There is no second formula."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import InputError
+from .geometry import Float, similarity, window
+from .images import load_image
+from .tensors import is_one_image, to_array
+
+__all__ = ["CropGeometry", "Crops", "centre", "checked", "crop_face", "normalised", "normalised_by", "resized"]
+
+
+@dataclass(frozen=True)
+class CropGeometry:
+    """How a detected face becomes the square that a network was trained on. Part of the weights.
+
+    Attributes:
+        mode: ``"square"``: a square on the box. ``"aligned"``: turned and scaled so that the five landmarks fall on
+            ``template``; faces without landmarks are cropped as ``"square"``. ``"box"``: the box itself, stretched.
+        scale: The square's side over the box's height.
+        centre: Shift of the square's centre from the box's, as fractions of the box's height (x right, y down).
+        template: Landmarks in the unit square, five (x, y), for ``"aligned"``.
+    """
+
+    mode: Literal["square", "aligned", "box"] = "square"
+    scale: float = 0.95
+    centre: tuple[float, float] = (0.0, 0.0)
+    template: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("square", "aligned", "box"):
+            raise InputError(f"Crop mode {self.mode!r}; expected 'square', 'aligned' or 'box'.")
+        if not 0 < self.scale < 10:
+            raise InputError(f"Crop scale {self.scale}; expected a number between 0 and 10.")
+        if self.mode == "aligned" and len(self.template) != 5:
+            raise InputError(f"Aligned crops need a template of five points; got {len(self.template)}.")
+        object.__setattr__(self, "centre", tuple(float(v) for v in self.centre))
+        object.__setattr__(self, "template", tuple((float(x), float(y)) for x, y in self.template))
+
+    def to_dict(self) -> dict[str, Any]:
+        out: dict[str, Any] = {"mode": self.mode, "scale": self.scale, "centre": list(self.centre)}
+        return out | ({"template": [list(p) for p in self.template]} if self.template else {})
+
+
+def crop_face(image: NDArray[np.uint8], box: ArrayLike, geometry: CropGeometry, landmarks: ArrayLike | None = None) -> NDArray[np.uint8]:
+    """Cut a face out of an image, at the image's own resolution.
+
+    Parts of the square outside the image repeat its edge: black corners or a stretched face are unlike anything that
+    the network was trained on.
+
+    Args:
+        image: uint8 ``(H, W)`` or ``(H, W, 3)``. Not changed.
+        box: xyxy, pixels; may reach outside the image, or be degenerate (a square of one pixel is returned).
+        geometry: Of the weights.
+        landmarks: ``(5, 2)`` pixels, used by ``mode="aligned"``.
+
+    Returns:
+        A new uint8 array ``(S, S)`` or ``(S, S, 3)``, S at least 1; ``mode="box"`` keeps the box's aspect.
+
+    Raises:
+        InputError: The box or the landmarks are not finite.
+    """
+    x1, y1, x2, y2 = (float(v) for v in np.asarray(box, np.float64).reshape(4))
+    if not np.isfinite([x1, y1, x2, y2]).all():
+        raise InputError(f"Box {(x1, y1, x2, y2)}; expected four finite numbers.")
+    x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
+    if geometry.mode == "aligned" and landmarks is not None:
+        return _aligned(image, np.asarray(landmarks, np.float64), geometry)
+    if geometry.mode == "box":
+        return window(image, round(x1), round(y1), max(1, round(x2 - x1)), max(1, round(y2 - y1)))
+    height = y2 - y1
+    side = max(1, round(geometry.scale * height))
+    left = (x1 + x2) / 2 + geometry.centre[0] * height - side / 2
+    top = (y1 + y2) / 2 + geometry.centre[1] * height - side / 2
+    return window(image, round(left), round(top), side, side)
+
+
+def centre(faces: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return the middle ``side`` x ``side`` pixels of faces ``(n, H, W, ...)``, a view."""
+    top, left = (faces.shape[1] - side) // 2, (faces.shape[2] - side) // 2
+    return faces[:, top : top + side, left : left + side]
+
+
+def _aligned(image: NDArray[np.uint8], landmarks: Float, geometry: CropGeometry) -> NDArray[np.uint8]:
+    import cv2
+
+    if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
+        raise InputError(f"Landmarks of shape {landmarks.shape}; expected five finite points (5, 2).")
+    template = (np.array(geometry.template) - 0.5) / geometry.scale + 0.5
+    unit = similarity(landmarks, template)
+    side = int(np.clip(round(1 / np.hypot(*unit[:, 0])), 1, 4096))
+    matrix = unit * side
+    matrix[:, 2] -= 0.5  # from edges to pixel centres
+    matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5]
+    return np.asarray(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+Crops = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
+
+
+def resized(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a grey face ``(H, W)`` as ``(side, side)``: areas are averaged when shrinking, where a bilinear sample would alias."""
+    import cv2
+
+    if grey.shape == (side, side):
+        return grey
+    how = cv2.INTER_AREA if min(grey.shape) > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(grey, (side, side), interpolation=how), np.uint8)
+
+
+def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.float32]:
+    """Map pixel values 0-255 ``(n, ...)`` to a network's input scale, float32.
+
+    Args:
+        pixels: Faces, the part of them that the network sees.
+        settings: ``mean`` and ``std`` of pixels / 255; with ``standardise`` every face is first centred on its own mean and
+            scaled to unit variance.
+    """
+    return np.asarray(normalised_by(np, np.asarray(pixels, np.float32), settings), np.float32)
+
+
+def normalised_by(arrays: Any, values: Any, settings: Mapping[str, Any]) -> Any:
+    """Do what :func:`normalised` does with another library's arrays: the one formula of a network's input.
+
+    Args:
+        arrays: What has ``mean``, ``std`` and ``maximum`` for them: numpy itself, ``keras.ops``, or an exporter's graph.
+        values: Floats 0-255 ``(n, ...)``, that know ``-``, ``/`` and ``ndim``.
+        settings: As there.
+    """
+    values = values / 255.0
+    if settings.get("standardise"):
+        axes = tuple(range(1, values.ndim))
+        values = values - arrays.mean(values, axis=axes, keepdims=True)
+        # One grey level more than nothing: a face of a single colour is all zeros, not noise blown up.
+        values = values / arrays.maximum(arrays.std(values, axis=axes, keepdims=True), 1 / 255)
+    return (values - float(settings["mean"])) / float(settings["std"])
+
+
+def checked(crops: Crops) -> list[NDArray[np.uint8]]:
+    """Return crops as a list of uint8 arrays, grey ``(H, W)`` or RGB ``(H, W, 3)``.
+
+    Raises:
+        InputError: One crop instead of many, or crops of another shape or dtype.
+    """
+    shape = getattr(crops, "shape", None)
+    # (H, W, 3) would also be H grey crops three pixels wide, which nobody has.
+    if is_one_image(crops) or not isinstance(crops, Iterable) or (shape is not None and len(shape) not in (1, 3, 4)):
+        what = type(crops).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise InputError(
+            f"Crops of {what}; expected (n, H, W) or (n, H, W, 3), or a list of crops. For one crop type: crop[None] or [crop]."
+        )
+    return [_checked(number, crop) for number, crop in enumerate(crops)]
+
+
+def _checked(number: int, given: Any) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    crop = load_image(given) if isinstance(given, Image.Image) else to_array(given)
+    if crop is None:
+        crop = np.asarray(given)
+    if crop.dtype != np.uint8:
+        raise InputError(f"Crop {number} has dtype {crop.dtype}; expected uint8, 0-255. For values 0-1: (crop * 255).astype('uint8').")
+    if crop.ndim == 3 and crop.shape[2] == 1:
+        crop = crop[:, :, 0]
+    if crop.ndim not in (2, 3) or (crop.ndim == 3 and crop.shape[2] != 3) or 0 in crop.shape:
+        raise InputError(f"Crop {number} has shape {crop.shape}; expected (H, W) or (H, W, 3), at least one pixel.")
+    return np.asarray(crop, np.uint8)

@@ -1,0 +1,1 @@
+"""Labelled faces: readers, label names, copies, and preparing. Needs no Keras."""

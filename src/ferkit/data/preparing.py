@@ -1,0 +1,243 @@
+"""From fer2013.csv or photos to one folder of face pictures per label per split. Needs no Keras."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classifiers.expression_classifier import ExpressionClassifier
+from ..detectors.face_detector import FaceDetector, open_detector
+from ..errors import DataError, ImageError, InputError, MissingExtraError
+from ..files import write_bytes, write_json
+from ..image_files import expanded
+from ..images import load_image
+from ..text import encodable
+from .copies_report import copies, format_copies
+from .faces import FOLDER_SPLITS, SPLITS, read_csv
+from .folders import cut, label_files, split_folders
+from .label_names import label_order
+
+__all__ = ["format_preparation", "prepare"]
+
+_SETTINGS = "prepare.json"
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One picture to prepare: where it goes, what it is called, and how it is read."""
+
+    split: str
+    label: str
+    name: str
+    source: str
+    read: Callable[[], NDArray[np.uint8]]
+
+
+def prepare(
+    data: str | Path, out: str | Path, *, detector: FaceDetector | str | None = None, size: int = 48, progress: bool = False
+) -> dict[str, Any]:
+    """Write ``out/<train|validation|test>/<label>/*.png``, tables of boxes and landmarks, and a report of copies.
+
+    Killed at any moment and started again with the same arguments, it goes on where it was: a picture is written before
+    its row of the table, and both are written whole or not at all.
+
+    Args:
+        data: ``fer2013.csv``, or a folder per label, with or without split folders (without: all of it is ``train``).
+        out: Folder. An earlier preparation in it must have had the same settings.
+        detector: Finds the largest face of each picture, which is aligned on its landmarks where the detector gives them,
+            cut out (the picture's edge is repeated where the face reaches past it) and resized. None: whole pictures.
+        size: Side of the prepared faces, pixels, 16 to 1024.
+        progress: Show a bar on standard error.
+
+    Returns:
+        ``splits`` (faces per label of each), ``copies`` (see :func:`ferkit.data.copies_report.copies`), ``skipped``; also in
+        ``out/report.json``. Per split there is a table ``<split>.npz`` and, if pyarrow is installed, ``<split>.parquet``:
+        ``path``, ``source``, ``label``, ``box`` (xyxy, pixels of the source), ``landmarks`` (5, 2), ``score``; NaN where
+        there was none. ``classes.png`` shows the distribution, if matplotlib is installed.
+
+    Raises:
+        DataError: As the readers.
+        InputError: ``size`` out of range, or ``out`` was prepared with other settings.
+    """
+    if not 16 <= size <= 1024:
+        raise InputError(f"size={size}; expected a side from 16 to 1024 pixels.")
+    data, out = expanded(data), expanded(out)
+    items = list(_folder_items(data) if data.is_dir() else _csv_items(data))
+    detector = open_detector("none" if detector is None else detector)
+    _check_settings(out, {"data": data.resolve().name, "detector": detector.name, "size": size})
+    crop = ExpressionClassifier().crop
+    geometry = replace(crop, mode="aligned") if crop.template else crop
+
+    rows: dict[str, list[dict[str, Any]]] = {}
+    skipped: list[tuple[str, str]] = []
+    for split in dict.fromkeys(item.split for item in items):
+        own = [item for item in items if item.split == split]
+        journal = out / f"{split}.jsonl"
+        done = _read_journal(journal, out)
+        with journal.open("a", encoding="utf-8") as file:
+            for item in _bar([item for item in own if item.source not in done], split, progress):
+                row = _prepared(item, out, detector, geometry, size)
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                done[item.source] = row
+        found = [done[item.source] for item in own]
+        skipped += [(row["source"], row["skipped"]) for row in found if "skipped" in row]
+        rows[split] = [row for row in found if "skipped" not in row]
+        _write_tables(out / split, rows[split])
+
+    labels = sorted({item.label for item in items}, key=label_order)
+    counts = {split: {label: sum(row["label"] == label for row in own) for label in labels} for split, own in rows.items()}
+    faces = {split: _stack([out / row["path"] for row in own], size) for split, own in rows.items()}
+    found_copies = copies(
+        faces, {s: [r["label"] for r in own] for s, own in rows.items()}, {s: [r["path"] for r in own] for s, own in rows.items()}
+    )
+    report = {"splits": counts, "copies": found_copies, "skipped": [list(entry) for entry in skipped]}
+    write_json(out / "report.json", report)
+    try:
+        from ..plots import class_distribution
+
+        write_bytes(out / "classes.png", class_distribution(counts))
+    except MissingExtraError as error:
+        print(f"No classes.png: {error}", file=sys.stderr)
+    return report
+
+
+def format_preparation(report: dict[str, Any]) -> str:
+    """Return a report of :func:`prepare` as text for people."""
+    lines = [
+        f"{split:<11} {sum(row.values()):>7,} faces: {', '.join(f'{k} {v:,}' for k, v in row.items())}"
+        for split, row in report["splits"].items()
+    ]
+    return "\n".join([*lines, *format_copies(report["copies"])])
+
+
+def _csv_items(path: Path) -> Iterator[_Item]:
+    present = 0
+    for split in SPLITS:
+        try:
+            faces = read_csv(path, split)
+        except DataError as error:
+            if "no rows of split" not in str(error):
+                raise
+            continue
+        present += 1
+        for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
+            name = f"{number:05d}"
+            yield _Item(
+                FOLDER_SPLITS[split][0],
+                faces.label_set[label],
+                name,
+                f"{split} {name}",
+                lambda image=image: np.repeat(image[:, :, None], 3, axis=2),  # type: ignore[misc]
+            )
+    if not present:
+        raise DataError(f"{path} has no rows of split {', '.join(SPLITS)}; expected them in the column Usage.")
+
+
+def _folder_items(root: Path) -> Iterator[_Item]:
+    present = split_folders(root)
+    for split in present or ("Training",):
+        base = present.get(split, root)
+        for label, files in label_files(root, split).items():
+            for file in files:
+                source = file.relative_to(root).as_posix()
+                name = file.relative_to(base / label).as_posix().replace("/", "_").replace(".", "_")  # a.jpg and a.png are two
+                yield _Item(FOLDER_SPLITS[split][0], label, name, source, lambda file=file: load_image(file))  # type: ignore[misc]
+
+
+def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / _SETTINGS
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known != settings:
+            changed = ", ".join(f"{key} {known.get(key)!r}" for key in settings if settings[key] != known.get(key))
+            raise InputError(f"{out} was prepared with {changed}; use the same, or another --out.")
+    else:
+        write_json(path, settings)
+
+
+def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows whose picture is there; a last line that a kill cut short is dropped from the file."""
+    if not path.exists():
+        return {}
+    whole = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    write_bytes(path, b"".join(whole))
+    rows = [json.loads(line) for line in whole]
+    return {row["source"]: row for row in rows if "skipped" in row or (out / row["path"]).is_file()}
+
+
+def _prepared(item: _Item, out: Path, detector: FaceDetector, geometry: Any, size: int) -> dict[str, Any]:
+    import cv2
+    from PIL import Image
+
+    try:
+        pixels = item.read()
+    except ImageError as error:
+        return {"source": item.source, "skipped": str(error)}
+    face = next(iter(detector.detect_rgb(pixels)), None)
+    if face is None:
+        return {"source": item.source, "skipped": f"{item.source}: no face found by {detector.name}; for ready crops type --detector none."}
+    crop = cut(pixels, face, detector, geometry)
+    if crop.shape[:2] != (size, size):
+        how = cv2.INTER_AREA if min(crop.shape[:2]) > size else cv2.INTER_LINEAR
+        crop = np.asarray(cv2.resize(crop, (size, size), interpolation=how), np.uint8)
+    grey = bool((crop[..., 0] == crop[..., 1]).all() and (crop[..., 1] == crop[..., 2]).all())
+    buffer = io.BytesIO()
+    Image.fromarray(crop[..., 0] if grey else crop).save(buffer, format="PNG")
+    path = out / item.split / item.label / f"{item.name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, buffer.getvalue(), sync=False)  # one of very many, and made again if it is lost
+    return {
+        "source": item.source,
+        "path": path.relative_to(out).as_posix(),
+        "label": item.label,
+        "box": [round(v, 2) for v in face.box],
+        "landmarks": [[round(x, 2), round(y, 2)] for x, y in face.landmarks] if face.landmarks is not None else None,
+        "score": round(face.score, 4),
+    }
+
+
+def _write_tables(stem: Path, rows: list[dict[str, Any]]) -> None:
+    landmarks = np.array([row["landmarks"] or [[np.nan] * 2] * 5 for row in rows], np.float32).reshape(-1, 5, 2)
+    columns: dict[str, Any] = {key: np.array([row[key] for row in rows], str) for key in ("path", "source", "label")}
+    columns |= {"box": np.array([row["box"] for row in rows], np.float32).reshape(-1, 4), "landmarks": landmarks}
+    columns["score"] = np.array([row["score"] for row in rows], np.float32)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **columns)
+    write_bytes(stem.with_suffix(".npz"), buffer.getvalue())
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        return
+    flat = {key: value.reshape(len(rows), -1).tolist() if value.ndim > 1 else value.tolist() for key, value in columns.items()}
+    for key in ("path", "source", "label"):
+        flat[key] = [encodable(name) for name in flat[key]]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(flat), buffer)
+    write_bytes(stem.with_suffix(".parquet"), buffer.getvalue())
+
+
+def _stack(paths: list[Path], size: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    out = np.zeros((len(paths), size, size), np.uint8)
+    for number, path in enumerate(paths):
+        with Image.open(path) as picture:
+            out[number] = np.asarray(picture.convert("L"))
+    return out
+
+
+def _bar(items: list[_Item], title: str, progress: bool) -> Iterator[_Item]:
+    from tqdm import tqdm
+
+    yield from tqdm(items, desc=title, unit="image", file=sys.stderr, disable=not progress)

@@ -1,0 +1,130 @@
+"""The face detector: a facade over a table of backends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..faces import Face
+from ..gate import native
+from ..image_files import expanded
+from ..images import ImageLike, load_image
+from ..pickling import ByArguments
+from ..turning import checked_rotations, surest, turn_back, upright
+
+__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "open_detector"]
+
+DEFAULT_DETECTOR = "ferkit"
+
+BACKENDS = {
+    "ferkit": ("ferkit_face", "FerkitFace"),
+    "haar": ("haar", "Haar"),
+    "yunet": ("yunet", "YuNet"),
+    "none": ("whole_image", "WholeImage"),
+}
+
+
+class _Backend(Protocol):
+    default_score: float | None
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]: ...
+
+
+class FaceDetector(ByArguments):
+    """Finds faces.
+
+    Args:
+        name: ``"ferkit"`` (comes with the package: five landmarks, turned, small and close-up faces), ``"yunet"`` (five
+            landmarks; fetched once by its pinned hash, or given as ``model``), ``"haar"`` (comes with OpenCV 4: upright
+            frontal faces, no landmarks), or ``"none"`` (the whole image is the face). None is the default, ``"ferkit"``.
+            A backend that cannot be opened is an error: there is never a silent fallback to another one.
+        model: The backend's file (``"ferkit"``: a folder written by ``ferkit train-detector``), instead of the default one.
+        min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.
+        min_size: Faces whose longer side is below this many pixels are dropped.
+        rotations: Turns of faces to look for too, degrees clockwise: some of 0, 90, 180 and 270. The picture is searched once for each,
+            and every face tells its ``turn``. None: upright faces only; ``"ferkit"`` then marks upside-down ones (``turn=180``).
+
+    Raises:
+        InputError: Unknown name or an argument out of range.
+        WeightsError: The backend's file is missing, damaged or not reachable.
+        MissingExtraError: The installed OpenCV lacks the backend.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        model: str | os.PathLike[str] | None = None,
+        min_score: float | None = None,
+        min_size: float = 0.0,
+        rotations: Sequence[int] | None = None,
+    ) -> None:
+        self.name = name or DEFAULT_DETECTOR
+        if self.name not in BACKENDS:
+            raise InputError(f"Unknown detector {name!r}; expected one of {', '.join(BACKENDS)}.")
+        if min_score is not None and not 0 <= min_score <= 1:
+            raise InputError(f"min_score={min_score}; expected a number from 0 to 1.")
+        if not min_size >= 0:
+            raise InputError(f"min_size={min_size}; expected a number of pixels, 0 or more.")
+        self.rotations = checked_rotations(rotations)
+        if self.whole and self.rotations:
+            raise InputError("The detector 'none' searches nothing, so that it finds no turns; expected rotations=None with it.")
+        module, cls = BACKENDS[self.name]
+        backend = getattr(import_module(f".{module}", __package__), cls)
+        self._backend: _Backend = backend(
+            expanded(model) if model is not None else None, backend.default_score if min_score is None else min_score
+        )
+        self._min_size = min_size
+        self._options = {"model": model, "min_score": min_score, "min_size": min_size or None, "rotations": rotations}
+
+    def __repr__(self) -> str:
+        options = "".join(f", {name}={value!r}" for name, value in self._options.items() if value is not None)
+        return f"FaceDetector({self.name!r}{options})"
+
+    @property
+    def whole(self) -> bool:
+        """True if the image itself is the face, so that it must not be cropped again."""
+        return self.name == "none"
+
+    def detect(self, image: ImageLike) -> list[Face]:
+        """Find the faces of one image.
+
+        Args:
+            image: As :func:`ferkit.load_image` takes it: a path, bytes, a PIL image or an array (RGB).
+
+        Returns:
+            Faces, the largest first; an empty list where there are none. Boxes are xyxy pixels of the image as loaded.
+
+        Raises:
+            ImageError, InputError: As load_image.
+        """
+        return self.detect_rgb(load_image(image))
+
+    def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """As :meth:`detect`, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
+        with native:
+            found = self._around(pixels) if self.rotations else self._backend.detect(pixels)
+        faces = [face for face in found if max(face.width, face.height) >= self._min_size]
+        return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
+
+    def _around(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        """Search the picture from every side; a face that is upside down there is rather another side's."""
+        height, width = pixels.shape[:2]
+        found = [(turn, face) for turn in self.rotations for face in self._backend.detect(upright(pixels, turn))]
+        found.sort(key=lambda pair: (pair[1].turn == 180, -pair[1].score))
+        return surest(turn_back(face, turn, width, height) for turn, face in found)
+
+
+def open_detector(detector: FaceDetector | str | None, rotations: Sequence[int] | None = None) -> FaceDetector:
+    """Return a detector as it is, or open one by name. Raises as FaceDetector."""
+    if detector is None or isinstance(detector, str):
+        return FaceDetector(detector, rotations=rotations)
+    if rotations is not None and checked_rotations(rotations) != detector.rotations:
+        raise InputError(f"rotations={rotations!r} beside a detector that is open; expected FaceDetector(..., rotations=...).")
+    return detector

@@ -1,0 +1,188 @@
+"""ferkit's own detector: faces from 8 px to the whole frame, and five landmarks; two small networks through OpenCV."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import WeightsError
+from ..faces import Face
+from ..geometry import area, intersection, iou, nms
+from ..weights.releases import BUNDLED_DETECTOR
+from ..weights.specs import SPEC_FILE, DetectorSpec
+from ..weights.store import read_verified, resolve_detector
+from .ferkit_face_format import (
+    MEAN,
+    OUTPUTS,
+    POINTS_FILE,
+    STD,
+    STRIDES,
+    decode,
+    face_view,
+    filled,
+    mirrored_points,
+    open_network,
+    soft_argmax,
+)
+
+if TYPE_CHECKING:
+    import cv2
+
+_TOGETHER = 32  # faces whose landmarks are found at once
+_MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
+_LEAST_SIDE, _ENLARGED = 640, 2.0  # smaller pictures are enlarged to this side, at most so many times: + 1 point of AP
+_SMALL_SIDE = 256  # the second look: the network was trained on faces up to 300 px
+_LARGE = 160  # px in the first look, from which the second look's answer is asked for too
+_OVERLAP = 0.5  # IoU above which two boxes are one face
+_NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
+_MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
+_WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
+_CLEAR = 24  # px of a face in the second look, from which that look says whether it is upside down
+_ONE = 0.5  # share of the smaller box that lies in the other, above which the two are one face the other way up
+_MOST = 2000  # candidates of one look that go into NMS
+
+
+class FerkitFace:
+    """Five landmarks, faces from about 8 px to full frame, turned heads; comes with the package."""
+
+    default_score = None  # the spec's
+
+    def __init__(self, model: Path | None, min_score: float | None) -> None:
+        folder = model if model is not None else resolve_detector(BUNDLED_DETECTOR)
+        if folder.is_file():
+            raise WeightsError(f"{folder} is a file; expected the folder of a ferkit face detector ({SPEC_FILE}, model.onnx).")
+        spec = DetectorSpec.load(folder)
+        points = read_verified(folder, spec, POINTS_FILE) if POINTS_FILE in spec.files else None
+        self._load(read_verified(folder, spec), points, str(folder), spec.min_score if min_score is None else min_score)
+
+    @classmethod
+    def from_bytes(cls, onnx: bytes, min_score: float, points: bytes | None = None) -> FerkitFace:
+        """Open networks that are not on disk yet: training measures itself so."""
+        detector = cls.__new__(cls)
+        detector._load(onnx, points, "the network", min_score)
+        return detector
+
+    def _load(self, data: bytes, points: bytes | None, where: str, min_score: float) -> None:
+        # One for each look: a network whose input changes its size allocates everything anew.
+        self._first, self._second = (open_network(data, where, OUTPUTS) for _ in range(2))
+        # Without a network for landmarks those of the detector itself stay: where faces have them on the average.
+        self._points = None if points is None else open_network(points, f"{where}, {POINTS_FILE},", ["points"])
+        # A score of 1 or 0 would be an infinite logit.
+        p = min(max(min_score, 1e-6), 1 - 1e-6)
+        self._min_logit = float(np.log(p / (1 - p)))
+        self._lock = threading.Lock()  # a network keeps its blobs between calls
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find faces in RGB uint8 ``(H, W, 3)``."""
+        long_side = max(image.shape[:2])
+        first = min(_ENLARGED, _LEAST_SIDE / long_side) if long_side < _LEAST_SIDE else min(1.0, _MAX_SIDE / long_side)
+        rows = self._at(self._first, image, first)
+        if long_side * first > 1.5 * _SMALL_SIDE:
+            small = self._at(self._second, image, _SMALL_SIDE / long_side)
+            large = _LARGE / first
+            rows = np.concatenate([rows[~_outvoted(rows, small, large)], small[_sizes(small) > large]])
+        rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
+        rows = rows[~_parts(rows)]
+        points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
+        turned = self._upside_down(image, rows)
+        return [
+            Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=180 if over else None)
+            for row, five, over in zip(rows, points, turned, strict=True)
+        ]
+
+    def _upside_down(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which faces are: turned over, their landmarks are clearer, or a second look at the whole picture is surer of them."""
+        if not len(rows) or self._points is None:
+            return np.zeros(len(rows), bool)
+        over = np.zeros(len(rows), bool)
+        for number, box in enumerate(rows[:, 1:5]):
+            _, view = face_view(image, box)
+            both = self._maps([view, view[:, ::-1], view[::-1, ::-1], view[::-1]])
+            blur = _entropy(both)
+            over[number] = blur[2:].mean() < blur[:2].mean()
+        height, width = image.shape[:2]
+        scale = _SMALL_SIDE / max(height, width)
+        if (_sizes(rows) * scale > _CLEAR).any():
+            other = self._at(self._second, np.ascontiguousarray(image[::-1, ::-1]), scale)
+            boxes = np.array([width, height, width, height]) - other[:, [3, 4, 1, 2]]
+            least = np.maximum(np.minimum(area(rows[:, 1:5])[:, None], area(boxes)[None]), 1e-9)
+            same = intersection(rows[:, 1:5], boxes) / least > _ONE
+            over |= (same & (other[None, :, 0] > rows[:, None, 0])).any(axis=1)
+        return over
+
+    def _maps(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+        """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``."""
+        import cv2
+
+        assert self._points is not None
+        blob = cv2.dnn.blobFromImages([np.ascontiguousarray(view) for view in views], 1 / STD, None, (MEAN, MEAN, MEAN))
+        with self._lock:
+            self._points.setInput(blob)
+            return np.array(self._points.forward("points"), np.float64)
+
+    def _landmarks(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Find the five points ``(n, 5, 2)`` of faces ``(n, 4)``."""
+        answers = [np.zeros((0, 5, 2))]
+        for start in range(0, len(boxes), _TOGETHER):
+            squares, views = zip(*(face_view(image, box) for box in boxes[start : start + _TOGETHER]), strict=True)
+            both = [*views, *(view[:, ::-1] for view in views)]  # a face and its mirror image: two answers err less than one
+            plain, mirrored = np.split(soft_argmax(self._maps(both)), 2)
+            found = (plain + mirrored_points(mirrored)) / 2
+            square = np.array(squares, np.float64)[:, None]
+            # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
+            answers.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
+        return np.concatenate(answers)
+
+    def _at(self, net: cv2.dnn.Net, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
+        """Detect at one scale; rows of score, box xyxy, five points, in the image's own pixels."""
+        import cv2
+
+        height, width = image.shape[:2]
+        w, h = max(1, round(width * scale)), max(1, round(height * scale))
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        seen = image if (w, h) == (width, height) else np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
+        blob = cv2.dnn.blobFromImage(filled(seen), 1 / STD, None, (MEAN, MEAN, MEAN))
+        with self._lock:
+            net.setInput(blob)
+            maps = [np.array(m[0]) for m in net.forward(OUTPUTS)]
+        rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
+        if len(rows) > _MOST:
+            rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
+        rows[:, 1:] *= np.tile([width / w, height / h], 7)
+        return rows
+
+
+def _entropy(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how unclear each view's landmarks are ``(n,)``: the mean entropy of its maps ``(n, 5, s, s)``, nats."""
+    flat = maps.reshape(*maps.shape[:2], -1)
+    flat = flat - flat.max(axis=2, keepdims=True)
+    total = np.exp(flat).sum(axis=2)
+    return np.asarray((np.log(total) - (np.exp(flat) * flat).sum(axis=2) / total).mean(axis=1))
+
+
+def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: float) -> NDArray[np.bool_]:
+    """Return which of the first look's rows are the middles of faces that were too large for it.
+
+    The second look sees every face above ``large`` pixels well. Where it is surer of a larger box around such an answer, and
+    has no answer of that size itself, there is one face and not a second one in it.
+    """
+    mine, theirs = first[:, 1:5], second[:, 1:5]
+    around = (intersection(mine, theirs) > _WITHIN * area(mine)[:, None]) & (area(theirs)[None] > _GROWN * area(mine)[:, None])
+    around &= second[None, :, 0] > first[:, None, 0]
+    return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(iou(mine, theirs) >= _SAME).any(axis=1))
+
+
+def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which rows are eyes and mouths of others: close-ups look like faces in faces."""
+    boxes, p = rows[:, 1:5], np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
+    size, logits = area(boxes), np.log(p / (1 - p))
+    nested = (intersection(boxes, boxes) > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
+    return np.asarray((nested & (logits[None] > logits[:, None] + _MUCH)).any(axis=1))
+
+
+def _sizes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.sqrt((rows[:, 3] - rows[:, 1]) * (rows[:, 4] - rows[:, 2])))

@@ -1,0 +1,82 @@
+"""What goes into the networks of ferkit's detector and what comes out, as prediction and training both need it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines.opencv import read_network
+from ..errors import WeightsError
+from ..geometry import window
+
+if TYPE_CHECKING:
+    import cv2
+
+POINTS_FILE = "points.onnx"
+POINTS_SIZE, POINTS_ROOM = 48, 1.25  # px of the square that the landmarks' network sees, and its side over the box's longer one
+MIRRORED = [1, 0, 2, 4, 3]  # the five points after left and right have changed places
+STRIDES = (8, 16, 32)
+OUTPUTS = [f"stride{stride}" for stride in STRIDES]
+MULTIPLE = 32  # of a side that the network takes
+MEAN, STD, PADDING = 127.5, 128.0, 114  # the network's input scale, and the grey that it saw beyond pictures' edges
+
+
+def mirrored_points(points: NDArray[np.float64], last: float = 0.0) -> NDArray[np.float64]:
+    """Return five points ``(..., 5, 2)`` as they lie in the mirror image of a picture with the columns 0 to ``last``."""
+    return points[..., MIRRORED, :] * [-1, 1] + [last, 0]
+
+
+def filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Fill a picture up with grey on the right and at the bottom, to sides that the network takes."""
+    h, w = image.shape[:2]
+    if (padded(h), padded(w)) == (h, w):
+        return image
+    canvas = np.full((padded(h), padded(w), 3), PADDING, np.uint8)
+    canvas[:h, :w] = image
+    return canvas
+
+
+def open_network(data: bytes, where: str, outputs: list[str]) -> cv2.dnn.Net:
+    net = read_network(data, where)
+    names = set(net.getUnconnectedOutLayersNames())
+    if not names.issuperset(outputs):
+        raise WeightsError(f"{where} has the outputs {', '.join(sorted(names))}; expected {', '.join(outputs)} (a ferkit-face network).")
+    return net
+
+
+def face_view(image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[tuple[int, int, int], NDArray[np.uint8]]:
+    """Return left, top and side of the square around a face, and what is in it, ``POINTS_SIZE`` pixels wide; edges repeat."""
+    import cv2
+
+    side = max(2, round(POINTS_ROOM * float((box[2:] - box[:2]).max())))
+    left, top = (round(float(v)) for v in (box[:2] + box[2:] - side + 1) / 2)
+    pixels = window(image, left, top, side, side)
+    how = cv2.INTER_AREA if side > POINTS_SIZE else cv2.INTER_LINEAR
+    return (left, top, side), np.asarray(cv2.resize(pixels, (POINTS_SIZE, POINTS_SIZE), interpolation=how), np.uint8)
+
+
+def soft_argmax(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where each map of ``(n, 5, s, s)`` has its softmax's mean, ``(n, 5, 2)``: from the centre, in units of the side."""
+    side = maps.shape[-1]
+    share = np.exp(maps - maps.max(axis=(2, 3), keepdims=True))
+    share /= share.sum(axis=(2, 3), keepdims=True)
+    line = (np.arange(side) + 0.5) / side - 0.5
+    return np.stack([share.sum(axis=2) @ line, share.sum(axis=3) @ line], axis=-1)
+
+
+def padded(side: int) -> int:
+    # Two cells at least at stride 32: on a map one cell high or wide, OpenCV 4.14 convolves with what lies beyond it.
+    return max(2 * MULTIPLE, -(-side // MULTIPLE) * MULTIPLE)
+
+
+def decode(level: NDArray[np.float32], stride: int, min_logit: float) -> NDArray[np.float64]:
+    """Turn a level's map ``(15, h, w)`` into rows of score, box and points in the look's pixels."""
+    y, x = np.nonzero(level[0] >= min_logit)
+    cells = level[:, y, x].T.astype(np.float64)
+    centre = np.column_stack([x + 0.5, y + 0.5])
+    reach = np.exp(np.clip(cells[:, 1:5], -4.0, 4.5))
+    boxes = np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], axis=1)
+    points = cells[:, 5:15] + np.tile(centre, 5)
+    return np.concatenate([1 / (1 + np.exp(-cells[:, :1])), boxes * stride, points * stride], axis=1)

@@ -1,0 +1,1 @@
+"""What is drawn on pictures: boxes, labels and bars, and copies without faces."""

@@ -1,0 +1,56 @@
+"""onnxruntime as an engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingExtraError
+from .threads import requested_threads, thread_count
+
+__all__ = ["OnnxRuntimeEngine"]
+
+
+class OnnxRuntimeEngine:
+    """onnxruntime: about twice as fast, one more dependency; on other devices through its execution providers."""
+
+    def __init__(self, model: bytes, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError("onnxruntime", "onnxruntime", 'runtime="onnxruntime"') from error
+        wanted = _providers(providers, onnxruntime.get_available_providers())
+        options = onnxruntime.SessionOptions()
+        if requested_threads(threads) is not None or thread_count() < (os.cpu_count() or 1):
+            options.intra_op_num_threads = thread_count(threads)  # else onnxruntime's own: one for each core, and bound to it
+        self._open = partial(onnxruntime.InferenceSession, model, options, providers=wanted)
+        self._session, self._process = self._open(), os.getpid()
+        refused = [name for name in wanted if name not in self._session.get_providers()]
+        if refused:  # onnxruntime warns and goes on with the CPU; what was asked for is never replaced in silence
+            raise InputError(
+                f"{', '.join(refused)} cannot be started here; onnxruntime's message above says why. Leave it out for the CPU."
+            )
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._process != os.getpid():  # forked: the session's threads stayed behind, and it would wait for them
+            self._session, self._process = self._open(), os.getpid()
+        return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32).reshape(len(batch), -1)
+
+
+def _providers(names: Sequence[str] | None, available: Sequence[str]) -> list[str]:
+    """Return execution providers by onnxruntime's names, whatever their case and with or without the ending. Raises InputError."""
+    known = {name.lower(): name for name in available}
+    known |= {name.lower().removesuffix("executionprovider"): name for name in available}
+    chosen = []
+    for name in ("cpu",) if names is None else (names,) if isinstance(names, str) else names:
+        if str(name).lower() not in known:
+            raise InputError(f"Unknown provider {name!r}; this onnxruntime has {', '.join(available)}. CUDA: pip install onnxruntime-gpu")
+        chosen.append(known[str(name).lower()])
+    if not chosen:
+        raise InputError(f"providers=[]; expected at least one of {', '.join(available)}, or None.")
+    return chosen

@@ -1,0 +1,54 @@
+"""OpenCV's dnn module as an engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, WeightsError
+from .threads import limit_opencv
+
+if TYPE_CHECKING:
+    import cv2
+
+__all__ = ["OpenCVEngine", "read_network"]
+
+_KEPT_BYTES = 24 << 20
+
+
+def read_network(onnx: bytes, where: str) -> cv2.dnn.Net:
+    """Open a network in OpenCV. Raises WeightsError, which says ``where`` it came from."""
+    import cv2
+
+    limit_opencv()
+    # The C library gives blocks over 128 KB back to the system when they are freed, and fetches them anew, page by page, with every
+    # picture: 4 of a detection's 17 ms. Once it has freed a larger block it keeps blocks up to that size (mallopt(3),
+    # M_MMAP_THRESHOLD). This one is never touched, and other C libraries lose nothing.
+    np.empty(_KEPT_BYTES, np.uint8)
+    try:
+        return cv2.dnn.readNetFromONNX(np.frombuffer(onnx, np.uint8))
+    except cv2.error as error:
+        raise WeightsError(f"{where} is no network that OpenCV {cv2.__version__} can read: {error}") from error
+
+
+class OpenCVEngine:
+    """OpenCV's dnn module: the default, because it is already a dependency and starts fast."""
+
+    def __init__(self, model: bytes, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
+        if providers is not None:
+            raise InputError(f'providers={list(providers)} are onnxruntime\'s; pass runtime="onnxruntime" too, or no providers.')
+        self._net = read_network(model, "model.onnx")
+        if threads is not None:
+            limit_opencv(threads)
+        # A Net keeps its buffers between calls: shared by threads without a lock it answers wrong numbers silently.
+        self._lock = threading.Lock()
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with self._lock:
+            self._net.setInput(batch)
+            out = np.array(self._net.forward(), np.float32)
+        return out.reshape(len(batch), -1)  # OpenCV 4 answers (n, 1, k) for some exports

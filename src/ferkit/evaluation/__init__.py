@@ -1,0 +1,1 @@
+"""Measuring what users run: figures, calibration, comparisons, reports. Needs no Keras."""

@@ -1,0 +1,211 @@
+"""Measuring a classifier on labelled faces, as users run it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..classifiers.ensemble import Ensemble, as_classifier, open_classifier
+from ..classifiers.expression_classifier import ExpressionClassifier
+from ..data.faces import Faces, read_faces
+from ..data.folders import read_photos
+from ..data.label_names import columns_of
+from ..detectors.face_detector import FaceDetector, open_detector
+from ..errors import DataError
+from ..image_files import expanded
+from ..labels import FER6, FER7, FERPLUS8, PHOTOS
+from ..weights.specs import load_classifier_spec
+from .figures import rounded, score
+
+__all__ = ["AGREED", "Classifier", "Measurement", "evaluate", "format_report", "measure", "metric_rows", "view_logits"]
+
+AGREED = "fer2013, where FER+'s majority is the same"
+
+
+class Classifier(Protocol):
+    """What measuring asks of a classifier, an ensemble or a peer's model."""
+
+    name: Any
+    labels: Any
+    crop: Any
+    tta: str | int
+
+    def prepare(self, crops: Any) -> NDArray[np.uint8]: ...
+
+    def predict_proba(self, crops: Any) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A report, and what it was made from.
+
+    Attributes:
+        report: As :func:`evaluate` returns it.
+        images: uint8, the faces that were measured.
+        probabilities: float32 ``(n, k)``.
+        truth: int64 ``(n,)``.
+    """
+
+    report: dict[str, Any]
+    images: NDArray[np.uint8]
+    probabilities: NDArray[np.float32]
+    truth: NDArray[np.int64]
+
+
+def evaluate(
+    classifier: Classifier | ExpressionClassifier | Ensemble | str | os.PathLike[str],
+    data: str | Path | Faces,
+    *,
+    split: str = "PublicTest",
+    ferplus: str | Path | None = None,
+    limit: int | None = None,
+    logits: NDArray[np.float32] | None = None,
+    detector: FaceDetector | str | None = None,
+) -> dict[str, Any]:
+    """Measure a classifier on one split.
+
+    Args:
+        classifier: Anything with ``predict_proba``, ``labels``, ``name`` and ``tta``; for folders also ``prepare`` and ``crop``. Or weights
+            by name, as ExpressionClassifier takes them.
+        data: ``fer2013.csv``, a folder with one folder per label, or Faces.
+        split: ``Training``, ``PublicTest`` or ``PrivateTest``.
+        ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
+        limit: Only the first faces.
+        logits: The classifier's raw outputs on all these faces, if they are already known.
+        detector: Finds the faces of a folder's photos, the largest of each; a FaceDetector or its name. None: the pictures are ready crops.
+
+    Returns:
+        ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
+        prediction), ``reliability``, ``coverage_risk``, ``aurc``, ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``.
+
+    Raises:
+        DataError: The data cannot be read, or has a label that the classifier does not answer.
+    """
+    found = open_detector(detector) if detector is not None else None
+    opened = as_classifier(classifier)
+    return measure(opened, data, split=split, ferplus=ferplus, limit=limit, logits=logits, detector=found).report
+
+
+def measure(
+    classifier: Classifier | ExpressionClassifier | Ensemble,
+    data: str | Path | Faces,
+    *,
+    split: str = "PublicTest",
+    ferplus: str | Path | None = None,
+    limit: int | None = None,
+    logits: NDArray[np.float32] | None = None,
+    detector: FaceDetector | None = None,
+    progress: bool = False,
+    agreed: bool = False,
+) -> Measurement:
+    """As :func:`evaluate`, but returns what the report was made from as well.
+
+    ``progress`` shows a bar while a folder is read. With ``agreed`` only the faces count whose own label is FER+'s majority too.
+    """
+    faces = data if isinstance(data, Faces) else _read(classifier, expanded(data), split, ferplus, detector, progress)
+    if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
+        faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
+    classes = list(classifier.labels)
+    keep = np.ones(len(faces), bool)
+    if agreed:
+        keep = faces.agreeing()
+        names, truth_name = [faces.label_set[i] for i in faces.labels[keep]], AGREED
+    elif faces.votes is not None:
+        keep, winner = faces.majority()
+        names, truth_name = [FERPLUS8[i] for i in winner[keep]], "FER+ majority, unknown and not-face removed"
+    else:
+        names, truth_name = [faces.label_set[i] for i in faces.labels], faces.label_set.name
+    present = sorted(set(names))
+    columns = {name: columns_of([name], classes) for name in present}
+    unknown = [name for name, found in columns.items() if found is None]
+    if unknown:
+        raise DataError(
+            f"The data has labels that {classifier.name} ({', '.join(classes)}) does not answer: {', '.join(unknown)}. "
+            "Choose a label set that has them with --labels."
+        )
+    truth = np.array([(columns[name] or [0])[0] for name in names], np.int64)[:limit]
+    images = faces.images[keep][:limit]
+    if logits is not None and isinstance(classifier, ExpressionClassifier | Ensemble):
+        probabilities = classifier.probabilities(logits[:, keep][:, :limit])
+    else:
+        probabilities = classifier.predict_proba(images)
+    head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": classifier.tta}
+    skipped = {"skipped": [list(entry) for entry in faces.skipped]}
+    return Measurement({**score(probabilities, truth, classes), **head, **skipped}, images, probabilities, truth)
+
+
+_TTA_OF: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
+_ROW = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
+
+
+def view_logits(folder: Path, faces: Faces, count: int) -> NDArray[np.float32]:
+    """Return the raw outputs of written weights for 1, 2 (flip) or 10 views, ``(views, n, columns)``; fewer views come first among more."""
+    return open_classifier(folder, tta=_TTA_OF[count]).logits(faces.images)
+
+
+def metric_rows(
+    folder: Path, validation: Faces, views: Sequence[int] = (1, 2, 10), logits: NDArray[np.float32] | None = None
+) -> tuple[dict[str, Any], ...]:
+    """Measure what users run: the written weights, each of their label sets, with so many views. Returns a spec's ``metrics``.
+
+    Args:
+        folder: A classifier's or an ensemble's.
+        validation: PublicTest, the faces whose label the weights answer. Without votes FER+'s labels are not measured.
+        views: Numbers of views, of 1, 2 (flip) and 10 (ten-crop).
+        logits: From :func:`view_logits` for the most of them, where they are known.
+    """
+    rows = []
+    if logits is None:
+        logits = view_logits(folder, validation, max(views))
+    for output in load_classifier_spec(folder).outputs:
+        by_votes = output.name == FERPLUS8.name and validation.label_set.name != FERPLUS8.name
+        if by_votes and validation.votes is None:
+            continue
+        faces = validation if by_votes else replace(validation, votes=None)
+        rows += _rows_of(folder, output.name, faces, views, logits, agreed=False)
+        if output.name == PHOTOS.name and validation.votes is not None:
+            rows += _rows_of(folder, output.name, validation, views, logits, agreed=True)
+    return tuple(rows)
+
+
+def _rows_of(
+    folder: Path, labels: str, faces: Faces, views: Sequence[int], logits: NDArray[np.float32], *, agreed: bool
+) -> list[dict[str, Any]]:
+    rows = []
+    for count in views:
+        classifier = open_classifier(folder, labels=labels, tta=_TTA_OF[count])
+        report = measure(classifier, faces, logits=logits[:count], agreed=agreed).report
+        row = {key: rounded(report[key]) for key in _ROW}
+        if count == 1:
+            row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
+        rows.append(row)
+    return rows
+
+
+def _read(classifier: Any, path: Path, split: str, ferplus: str | Path | None, detector: FaceDetector | None, progress: bool) -> Faces:
+    if not path.is_dir() or ferplus is not None:
+        return read_faces(path, split, ferplus)
+    return read_photos(path, classifier, detector or FaceDetector("none"), split=split, progress=progress).faces
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """Return a report as text for people."""
+    low, high = report["ci95"]
+    lines = [
+        f"{report['weights']} on {report['split']} ({report['truth']}), labels {report['labels']}, tta {report['tta']}",
+        f"accuracy   {report['accuracy']:.2%}   95 % interval {low:.2%} to {high:.2%}   n = {report['n']:,}",
+        f"macro-F1   {report['macro_f1']:.4f}   mean recall {report['mean_recall']:.4f}   ECE {report['ece']:.4f}   AURC {report['aurc']:.4f}",
+        "",
+        f"{'label':<10} {'n':>6} {'precision':>10} {'recall':>8} {'F1':>8}",
+    ]
+    for name, row in report["per_label"].items():
+        lines.append(f"{name:<10} {row['n']:>6} {row['precision']:>10.3f} {row['recall']:>8.3f} {row['f1']:>8.3f}")
+    if report["skipped"]:
+        lines += ["", f"{len(report['skipped'])} file(s) could not be used and are not counted."]
+    return "\n".join(lines)

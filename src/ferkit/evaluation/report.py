@@ -1,0 +1,151 @@
+"""One self-contained HTML page about a measurement. Needs matplotlib, but no Keras."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__, plots
+from ..files import write_bytes
+from .measuring import Measurement
+
+__all__ = ["confident_mistakes", "read_history", "write_report"]
+
+_STYLE = """
+:root { color: #1c2530; background: #f4f6f8; font: 15px/1.5 system-ui, "DejaVu Sans", sans-serif; }
+body { margin: 0 auto; max-width: 1080px; padding: 28px 24px 48px; }
+h1 { font-size: 26px; margin: 0 0 2px; } h2 { font-size: 18px; margin: 0 0 12px; }
+p { margin: 0 0 8px; } .quiet { color: #5b6875; font-size: 13px; }
+section { background: #fff; border: 1px solid #dde3e8; border-radius: 10px; padding: 18px 20px; margin-top: 18px; }
+.tiles { display: flex; flex-wrap: wrap; gap: 12px; margin-top: 18px; }
+.tile { background: #fff; border: 1px solid #dde3e8; border-radius: 10px; padding: 12px 18px; flex: 1 1 130px; }
+.tile b { display: block; font-size: 24px; font-weight: 600; } .tile span { color: #5b6875; font-size: 12.5px; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid #e8edf1; } th:first-child, td:first-child { text-align: left; }
+th { color: #5b6875; font-weight: 500; font-size: 13px; }
+.plots { display: flex; flex-wrap: wrap; gap: 20px; justify-content: center; } .plots img { max-width: 100%; height: auto; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); gap: 14px; }
+figure { margin: 0; text-align: center; font-size: 12.5px; line-height: 1.35; } figure img { width: 96px; height: 96px; object-fit: cover; border-radius: 6px; }
+figcaption b { color: #b34700; font-weight: 600; }
+"""
+
+
+def write_report(measurement: Measurement, out: str | Path, *, history: Sequence[Mapping[str, Any]] = (), mistakes: int = 24) -> Path:
+    """Write ``out/report.html``: figures, plots and the most confident mistakes, with nothing outside the file.
+
+    The page holds pictures of the data: whoever gets the page gets them too.
+
+    Args:
+        measurement: From :func:`ferkit.evaluation.measuring.measure`.
+        out: Folder; made if it is not there.
+        history: Rows of the run's ``history.json``, for the curves of the training; see :func:`read_history`.
+        mistakes: At most so many in the gallery; 0 leaves the pictures out.
+
+    Returns:
+        The page.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    page = "\n".join(_page(measurement, history, mistakes)) + "\n"
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    return write_bytes(out / "report.html", page.encode())
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Return the epochs in a run's ``history.json``, or an empty list where there is none."""
+    try:
+        return list(json.loads((folder / "history.json").read_text(encoding="utf-8"))["epochs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def confident_mistakes(measurement: Measurement, count: int) -> list[int]:
+    """Return the rows of at most ``count`` wrong answers, the most confident first."""
+    wrong = np.flatnonzero(measurement.probabilities.argmax(axis=1) != measurement.truth)
+    return [int(i) for i in wrong[np.argsort(-measurement.probabilities[wrong].max(axis=1), kind="stable")][:count]]
+
+
+def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistakes: int) -> list[str]:
+    report = measurement.report
+    classes, rows = report["confusion"]["labels"], report["confusion"]["rows"]
+    name = escape(str(report["weights"]))
+    low, high = report["ci95"]
+    views = {"none": "single view", "flip": "face and mirror image"}.get(str(report["tta"]), f"{report['tta']} views")
+    lines = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{name}: evaluation</title><style>{_STYLE}</style></head><body>",
+        f"<h1>{name}</h1>",
+        f'<p class="quiet">{escape(str(report["split"]))}, truth: {escape(str(report["truth"]))}; labels {escape(str(report["labels"]))}, {views}</p>',
+        '<div class="tiles">',
+        _tile(f"{report['accuracy']:.1%}", f"accuracy, 95 % interval {low:.1%} to {high:.1%}"),
+        _tile(f"{report['n']:,}", "faces"),
+        _tile(f"{report['macro_f1']:.3f}", "macro-F1"),
+        _tile(f"{report['mean_recall']:.1%}", "mean recall"),
+        _tile(f"{report['ece']:.3f}", "calibration error (ECE)"),
+        _tile(f"{report['aurc']:.3f}", "area under the risk-coverage curve"),
+        "</div>",
+        "<section><h2>By label</h2><table><tr><th>label</th><th>faces</th><th>precision</th><th>recall</th><th>F1</th></tr>",
+        *(
+            f"<tr><td>{escape(label)}</td><td>{row['n']:,}</td><td>{row['precision']:.3f}</td><td>{row['recall']:.3f}</td><td>{row['f1']:.3f}</td></tr>"
+            for label, row in report["per_label"].items()
+        ),
+        "</table></section>",
+        _section("Confusion matrix", "Shares of each true label; counts below.", plots.confusion_matrix(classes, rows)),
+        _section(
+            "Confidence",
+            "Left: does a confidence of 80 % mean right in 80 %? Right: the error that is left if only the most confident faces are answered.",
+            plots.reliability_diagram(report["reliability"], report["ece"]),
+            plots.coverage_risk_curve(report["coverage_risk"], report["aurc"]),
+        ),
+    ]
+    if history:
+        lines.append(_section("Training", f"{len(history)} epochs.", plots.history_curves(history)))
+    lines += _gallery(measurement, mistakes)
+    if report["skipped"]:
+        entries = "".join(f"<li>{escape(reason)}</li>" for _, reason in report["skipped"][:50])
+        lines.append(f"<section><h2>Not counted: {len(report['skipped'])}</h2><ul>{entries}</ul></section>")
+    return [*lines, f'<p class="quiet" style="margin-top:18px">ferkit {__version__}. Apparent expression, not feeling.</p></body></html>']
+
+
+def _gallery(measurement: Measurement, count: int) -> list[str]:
+    shown = confident_mistakes(measurement, count)
+    if not shown:
+        return []
+    classes = measurement.report["confusion"]["labels"]
+    lines = [
+        '<section><h2>Most confident mistakes</h2><p class="quiet">The label, then the prediction with its confidence.</p><div class="gallery">'
+    ]
+    for row in shown:
+        best = int(measurement.probabilities[row].argmax())
+        alt = f"{classes[measurement.truth[row]]}, taken for {classes[best]}"
+        lines.append(
+            f'<figure><img alt="{escape(alt)}" src="{_uri(plots.face_png(measurement.images[row]))}">'
+            f"<figcaption>{escape(classes[measurement.truth[row]])}<br><b>{escape(classes[best])}</b> {measurement.probabilities[row, best]:.0%}</figcaption></figure>"
+        )
+    return [*lines, "</div></section>"]
+
+
+def _tile(value: str, title: str) -> str:
+    return f'<div class="tile"><b>{escape(value)}</b><span>{escape(title)}</span></div>'
+
+
+def _section(title: str, note: str, *pictures: bytes) -> str:
+    images = "".join(f'<img alt="{escape(title)}" style="width:{_width(p)}px" src="{_uri(p)}">' for p in pictures)
+    return f'<section><h2>{escape(title)}</h2><p class="quiet">{escape(note)}</p><div class="plots">{images}</div></section>'
+
+
+def _width(png: bytes) -> int:
+    return round(int.from_bytes(png[16:20], "big") / 1.3)  # drawn at 130 dots for every 100 of the page
+
+
+def _uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

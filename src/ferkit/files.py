@@ -1,0 +1,54 @@
+"""Files that are whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from .errors import WeightsError
+from .text import ESCAPES
+
+__all__ = ["replacing", "write_bytes", "write_json"]
+
+
+@contextmanager
+def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of ``path`` once it is whole.
+
+    Args:
+        path: Its folder exists.
+        sync: Wait until the disk has it, so that a crash of the machine does not leave an empty file either.
+
+    Raises:
+        WeightsError: It cannot be written; what was there before is kept.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is kept. "
+            "Free some space and run the command again, a training run with --resume."
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> Path:
+    """Write a file as a whole; returns its path. Arguments and errors as in :func:`replacing`."""
+    with replacing(path, sync) as file:
+        file.write(data)
+    return path
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode("utf-8", ESCAPES))

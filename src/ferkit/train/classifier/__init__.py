@@ -1,0 +1,1 @@
+"""Training of expression classifiers: a recipe in, weights out."""

@@ -1,0 +1,416 @@
+"""The training loop: a recipe and data in, a resumable run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+from numpy.typing import NDArray
+
+from ...classifiers.expression_classifier import ExpressionClassifier
+from ...crops import centre, normalised, resized
+from ...data.faces import Faces
+from ...data.portraits import Portraits
+from ...errors import DataError, InputError
+from ...files import write_json
+from ...labels import FERPLUS8
+from ..common.averaging import copy_averaged, settle
+from ..common.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from ..common.keras_weights import load_keras, save_model
+from ..common.loggers import to_stderr
+from .augment import FaceAugmentation
+from .distilling import Teacher, distillation_accuracy, distillation_loss
+from .fused_normalisation import with_fused_normalisation
+from .mixing import mix
+from .networks import build_model
+from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
+from .photos import PhotoSource
+from .recipe import Recipe, load_recipe
+from .sharpness import sharpness_aware
+
+__all__ = ["Run", "fit", "matching", "normalise", "predict_logits", "prepare"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The outcome of :func:`fit`.
+
+    Attributes:
+        recipe: As it was trained: without the heads that the data has no targets for.
+        model: The network with its averaged (EMA) weights, float32, two or more heads as a dictionary of logits.
+        history: One dictionary per epoch.
+        finished: False if ``max_minutes`` stopped the run first.
+        out: The run's folder.
+    """
+
+    recipe: Recipe
+    model: keras.Model
+    history: list[dict[str, Any]]
+    finished: bool
+    out: Path
+
+
+class _Batches:
+    """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
+
+    def __init__(
+        self,
+        faces: Faces,
+        recipe: Recipe,
+        augment: FaceAugmentation,
+        epoch: int,
+        teacher: Teacher | None = None,
+        photos: PhotoSource | None = None,
+    ) -> None:
+        self.faces, self.recipe, self.augment, self.epoch, self.teacher, self.photos = faces, recipe, augment, epoch, teacher, photos
+        copies = np.where(faces.faint_smiles(), int(recipe.training.get("faint_smiles", 1)), 1)
+        for label, count in recipe.balance.items():
+            copies[faces.labels == faces.label_set.index(label)] *= count
+        rows = np.repeat(np.arange(len(faces)), copies)
+        self.order = rows[np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))]
+        self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
+        self.own = recipe.batch_size - recipe.photo_places  # faces of each batch that are the data's
+        self.drawn = None if photos is None else photos.order(epoch, len(self))
+
+    def __len__(self) -> int:
+        # Whole batches only: a last batch of a few faces would unsettle batch normalisation.
+        return max(1, len(self.order) // self.own)
+
+    def __getitem__(self, step: int) -> tuple[Any, dict[str, NDArray[np.float32]]]:
+        rows = self.order[step * self.own : (step + 1) * self.own]
+        seed = int(np.random.SeedSequence((self.recipe.seed, self.epoch, step)).generate_state(1)[0] >> 1)
+        faces, taught = self.faces.images[rows], dict[str, NDArray[np.float32]]()
+        if self.photos is not None and self.drawn is not None:
+            order, counts = self.drawn
+            portraits, taught = self.photos.batch(order[step], self.epoch, step)
+            # A distribution that sums to 2 costs twice as much.
+            taught = {head: counts[order[step], None].astype(np.float32) * target for head, target in taught.items()}
+            faces = np.concatenate([faces, portraits])
+        x = ops.convert_to_numpy(self.augment(faces, size=self.recipe.size_at(self.epoch), seed=seed))
+        x, photographed = x[: len(rows)], x[len(rows) :]
+        y = {head: target[rows] for head, target in self.targets.items()}
+        if self.recipe.mix:
+            x, y = mix(x, y, np.random.default_rng((self.recipe.seed, self.epoch, step)), **self.recipe.mix)
+        if self.teacher is not None:
+            y = {head: np.concatenate([y[head], soft], axis=1) for head, soft in self.teacher(x).items()}
+        if taught:
+            x = np.concatenate([x, photographed])
+            y = {head: np.concatenate([y[head], self._beside_teacher(taught[head])]) for head in y}
+        return normalise(x, self.recipe), y
+
+    def _beside_teacher(self, taught: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return targets for the loss with a teacher: what it says of a portrait is in them already, so they count in full."""
+        return np.concatenate([taught / (1.0 - self.recipe.teaching["weight"]), np.zeros_like(taught)], axis=1)
+
+
+def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+    """Map pixel values 0-255 to the network's input scale."""
+    return normalised(pixels, recipe.data)
+
+
+def prepare(images: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
+    """Return faces ``(n, 48, 48)`` as the trained network sees them, ``(n, window, window)``."""
+    return centre(np.stack([resized(image, recipe.size) for image in images]), recipe.window)
+
+
+def _soft_cross_entropy(target: Any, logits: Any) -> Any:
+    """Cross-entropy against a distribution; an all-zero target row costs nothing."""
+    return -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
+
+
+def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
+    loss: Callable[[Any, Any], Any] = _soft_cross_entropy
+    accuracy = keras.metrics.CategoricalAccuracy
+    if recipe.teacher:
+        loss = distillation_loss(**recipe.teaching)
+        accuracy = partial(keras.metrics.MeanMetricWrapper, distillation_accuracy)
+    model.compile(
+        optimizer=make_optimizer(recipe, steps_per_epoch),
+        loss={head.labels: loss for head in recipe.heads},
+        loss_weights={head.labels: head.weight for head in recipe.heads},
+        metrics={head.labels: [accuracy(name="accuracy")] for head in recipe.heads},
+        jit_compile=False,
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _teacher(recipe: Recipe) -> Teacher | None:
+    if not recipe.teacher:
+        return None
+    heads = [head.labels for head in recipe.heads]
+    precision = recipe.training.get("precision", "float32")
+    return Teacher(recipe.teacher.get("weights", ()), heads, recipe.teaching["temperature"], precision, recipe.size)
+
+
+def build_from_recipe(recipe: Recipe) -> keras.Model:
+    options = {key: value for key, value in recipe.model.items() if key != "name"}
+    model = build_model(recipe.model["name"], {h.labels: len(h.label_set) for h in recipe.heads}, size=recipe.window, **options)
+    side = model.input_shape[1]
+    if side is not None and any(stage.size != side for stage in recipe.stages):
+        raise InputError(
+            f"Recipe {recipe.name!r}: architecture {recipe.model['name']!r} has a fixed input of {side} pixels, the window; "
+            f"its stages train at {', '.join(str(stage.size) for stage in recipe.stages)}."
+        )
+    return model
+
+
+def _begin_from(weights: str, model: keras.Model) -> None:
+    """Give a network that was just built the values of trained weights with the same layers and heads."""
+    trained = load_keras(weights, ExpressionClassifier(weights))
+    shapes = [[tuple(w.shape) for w in network.weights] for network in (trained, model)]
+    if shapes[0] != shapes[1] or sorted(trained.output_names) != sorted(model.output_names):
+        raise InputError(
+            f"A run cannot begin from {weights!r}: it is {trained.name!r} with {trained.count_params():,} parameters and outputs "
+            f"{', '.join(trained.output_names)}; the recipe's network is {model.name!r} with {model.count_params():,} and "
+            f"{', '.join(model.output_names)}. Give weights of the same network and heads as training.initial, or none."
+        )
+    model.set_weights(trained.get_weights())
+
+
+def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
+    """Return a float32 copy of the model, uncompiled, with its EMA weights if the optimiser keeps any."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = build_from_recipe(recipe)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy_averaged(model, copy)
+    return copy
+
+
+def _settling(data: Faces, recipe: Recipe, batch_size: int = 256) -> Iterator[Any]:
+    """Yield faces as prediction sees them: training's own are augmented and partly erased."""
+    order = np.random.default_rng(recipe.seed).permutation(len(data))
+    for number, start in enumerate(range(0, len(order) - batch_size + 1, batch_size) if len(order) >= batch_size else [0]):
+        faces = prepare(data.images[order[start : start + batch_size]], recipe)[..., None]
+        yield normalise(faces[:, :, ::-1] if number % 2 else faces, recipe)
+
+
+def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe, batch_size: int = 256) -> dict[str, NDArray[np.float32]]:
+    """Run the network on whole faces ``(n, H, W)`` uint8; returns ``{head: float32 (n, k)}``."""
+    parts = []
+    for start in range(0, len(images), batch_size):
+        x = normalise(prepare(images[start : start + batch_size], recipe)[..., None], recipe)
+        parts.append({name: ops.convert_to_numpy(value) for name, value in model(x, training=False).items()})
+    return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
+
+
+def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, float]:
+    """Measure an averaged model: ``val_loss``, cross-entropy alone on hard labels or votes, and each head's accuracy."""
+    scores, loss = {}, 0.0
+    logits = predict_logits(model, faces.images, recipe)
+    for head in recipe.heads:
+        name, own = head.labels, logits[head.labels].astype(np.float64)
+        if name == FERPLUS8.name and faces.label_set.name != FERPLUS8.name:
+            if faces.votes is None:
+                continue
+            keep, truth = faces.majority()
+        else:
+            keep, truth = np.ones(len(faces), bool), faces.labels
+        scores[f"val_{name}_accuracy"] = float((own[keep].argmax(1) == truth[keep]).mean())
+        own -= own.max(axis=1, keepdims=True)
+        target = faces.targets(name)
+        cost = -(target * (own - np.log(np.exp(own).sum(axis=1, keepdims=True)))).sum(axis=1)
+        loss += head.weight * float(cost.sum() / max(1.0, target.sum()))
+    return {"val_loss": loss, **scores}
+
+
+def matching(faces: Faces, recipe: Recipe) -> Faces:
+    """Return the faces that a recipe for fewer labels trains on: those whose label one of its heads has.
+
+    A recipe that has a head for all of the data's labels gets them unchanged.
+    """
+    if faces.label_set.name in [head.labels for head in recipe.heads]:
+        return faces
+    for labels in (head.label_set for head in recipe.heads):
+        if set(labels) < set(faces.label_set):
+            return faces.restricted(labels)
+    return faces
+
+
+def fit(
+    recipe: str | Path | Recipe,
+    data: Faces,
+    out: str | Path,
+    *,
+    validation: Faces | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    log: Callable[[str], None] | None = None,
+    photos: Portraits | None = None,
+) -> Run:
+    """Train a recipe.
+
+    Every epoch ends with a checkpoint that is replaced atomically. A run that was killed, at any moment, and is
+    resumed computes the same weights as one that was not interrupted.
+
+    Args:
+        recipe: Name, TOML path or Recipe.
+        data: The Training split.
+        out: Folder for ``checkpoint.npz``, ``history.json``, the ``snapshots`` that the recipe keeps and, at the end, ``model.keras``.
+        validation: PublicTest, measured every ``training.validate_every`` epochs with the averaged weights.
+        resume: Continue from ``out/checkpoint.npz`` if it is there.
+        max_minutes: Stop cleanly after the epoch that passes this many minutes.
+        log: Called with one line per epoch; standard error by default.
+        photos: Portraits for a recipe with ``[photos]``, as :func:`ferkit.data.portraits.read_portraits` reads them.
+
+    Raises:
+        InputError: ``out`` already holds a run and ``resume`` is False, the checkpoint is of another recipe, or the recipe
+            asks for what its architecture lacks.
+        DataError: Fewer faces than one batch, labels that no head of the recipe has, or a recipe that watches a figure
+            of the validation where there is none.
+        WeightsError: A file cannot be written, for example on a full disk. The last checkpoint is kept.
+    """
+    log = log or to_stderr
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
+    recipe = _trainable(recipe, data, log)
+    if bool(recipe.photos) != (photos is not None):
+        wrong = "needs photos: type --photos FOLDER" if recipe.photos else "has no [photos] and would ignore --photos: add that table"
+        raise InputError(f"Recipe {recipe.name!r} {wrong}.")
+    for watch in (recipe.early_stopping, recipe.plateau):
+        if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
+            raise DataError(
+                f"Recipe {recipe.name!r} watches {watch.get('monitor', 'val_loss')!r}; that needs validation data (PublicTest)."
+            )
+    out = Path(out)
+    checkpoint = out / "checkpoint.npz"
+    if len(data) < recipe.batch_size:
+        raise DataError(
+            f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
+        )
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+
+    keras.utils.set_random_seed(recipe.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.training.get("precision", "float32"))
+    try:
+        model = build_from_recipe(recipe)
+        augment = FaceAugmentation(**recipe.augment)
+        if "initial" in recipe.training and not checkpoint.exists():
+            _begin_from(str(recipe.training["initial"]), model)
+        model = with_fused_normalisation(model)
+        if "sam" in recipe.optimizer:
+            model = sharpness_aware(model, float(recipe.optimizer["sam"]))
+        teacher = _teacher(recipe)
+        source = None if photos is None or teacher is None else PhotoSource(photos, recipe, teacher)
+        batches = partial(_Batches, data, recipe, augment, teacher=teacher, photos=source)
+        compile_from_recipe(model, recipe, len(batches(epoch=0)))
+        epoch, history = 0, list[dict[str, Any]]()
+        if resume and checkpoint.exists():
+            epoch, history = load_checkpoint(checkpoint, model, recipe)
+        return _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, log)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recipe:
+    """Return the recipe without FER+'s head if there are no votes: a head that saw no target must not be shipped."""
+    names = [head.labels for head in recipe.heads]
+    if data.label_set.name not in names:
+        raise DataError(f"Recipe {recipe.name!r} has heads {', '.join(names)}; the data's labels are {data.label_set.name!r}.")
+    heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))
+    for head in recipe.heads:
+        if head not in heads:
+            log(f"No targets for the head {head.labels!r}: it is left out. FER+ votes come with --ferplus fer2013new.csv.")
+    return replace(recipe, heads=heads)
+
+
+def _epochs(
+    model: keras.Model,
+    recipe: Recipe,
+    data: Faces,
+    validation: Faces | None,
+    batches: Callable[..., _Batches],
+    out: Path,
+    epoch: int,
+    history: list[dict[str, Any]],
+    max_minutes: float | None,
+    log: Callable[[str], None],
+) -> Run:
+    every, watch = int(recipe.training.get("validate_every", 1)), recipe.early_stopping
+    best = out / "best.npz"
+    begun = time.monotonic()
+    while epoch < recipe.epochs and not stops(history, watch):
+        started = time.monotonic()
+        if model.optimizer.weight_decay != recipe.weight_decay_at(epoch):
+            model.optimizer.weight_decay = recipe.weight_decay_at(epoch)
+            model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
+        if recipe.schedule == "constant":
+            model.optimizer.learning_rate = learning_rate_after(history, recipe)
+        steps = _train_epoch(model, recipe, batches(epoch=epoch), out)
+        row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
+        row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
+        row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+        epoch += 1
+        averaged = None
+        if validation is not None and (epoch % every == 0 or epoch == recipe.epochs):
+            averaged = _averaged(model, recipe)
+            row |= {name: round(value, 5) for name, value in _validate(averaged, validation, recipe).items()}
+        row["seconds"] = round(time.monotonic() - started, 1)
+        history.append(row)
+        # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
+        if watch.get("restore_best", bool(watch)) and best_epoch(history, watch) == epoch:
+            save_weights(best, averaged if averaged is not None else _averaged(model, recipe))
+        save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
+        write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
+        minutes = (time.monotonic() - begun) / 60
+        log(_line(row, recipe.epochs, minutes))
+        if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs and not stops(history, watch):
+            log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
+            return Run(recipe, _averaged(model, recipe), history, False, out)
+    final = _averaged(model, recipe)
+    if watch.get("restore_best", bool(watch)) and best.exists():
+        load_weights(best, final)
+        log(f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}.")
+    write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
+    if recipe.training.get("settle"):
+        settle(final, _settling(data, recipe))
+    save_model(out / "model.keras", final)
+    return Run(recipe, final, history, True, out)
+
+
+def _train_epoch(model: keras.Model, recipe: Recipe, batches: _Batches, out: Path) -> list[dict[str, Any]]:
+    """Step through one epoch, keeping the recipe's snapshots on the way; returns the metrics of every step."""
+    # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
+    # can wait for a free thread for ever (seen on two cores). A thread of our own is in nobody's pool.
+    kept = set(snapshot_steps(recipe, len(batches)))
+    logs = []
+    for step, batch in enumerate(_drawn_ahead(batches)):
+        logs.append(model.train_on_batch(*batch, return_dict=True))
+        done = batches.epoch * len(batches) + step + 1
+        if done in kept:
+            save_weights(snapshot_path(out, done), _averaged(model, recipe))
+    return logs
+
+
+def _drawn_ahead(batches: _Batches) -> Iterator[tuple[Any, dict[str, NDArray[np.float32]]]]:
+    """Yield the batches in order, each drawn while the one before is learnt from: a tenth to a fifth of the time."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(batches.__getitem__, 0)
+        for step in range(len(batches)):
+            batch = coming.result()
+            if step + 1 < len(batches):
+                coming = thread.submit(batches.__getitem__, step + 1)
+            yield batch
+
+
+def snapshot_path(out: Path, step: int) -> Path:
+    """Return where a run's weights after a number of steps are kept."""
+    return out / "snapshots" / f"{step:07d}.npz"
+
+
+def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith("accuracy"))
+    return f"epoch {row['epoch']}/{epochs}  {row['size']} px  {shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)"

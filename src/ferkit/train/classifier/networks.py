@@ -1,0 +1,289 @@
+"""Architectures, one function each. All take NHWC grey faces and answer logits.
+
+A function with a ``size`` builds a network for faces of that side alone, because it flattens its last map; the others
+take faces of any size.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from ...errors import InputError
+
+__all__ = ["MODELS", "build_model"]
+
+Heads = int | Mapping[str, int]
+
+
+def _conv_bn(x: keras.KerasTensor, channels: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> keras.KerasTensor:
+    x = layers.Conv2D(channels, kernel, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    x = layers.BatchNormalization()(x)
+    return layers.Activation("relu")(x) if relu else x
+
+
+def _squeeze_excite(x: keras.KerasTensor, ratio: int = 4) -> keras.KerasTensor:
+    """Channel attention (Hu et al., "Squeeze-and-Excitation Networks", CVPR 2018)."""
+    channels = x.shape[-1]
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(channels // ratio, 1, activation="relu")(gate)
+    gate = layers.Conv2D(channels, 1, activation="sigmoid")(gate)
+    return layers.Multiply()([x, gate])
+
+
+def _residual(x: keras.KerasTensor, channels: int, strides: int) -> keras.KerasTensor:
+    y = _conv_bn(x, channels, strides=strides)
+    y = _squeeze_excite(_conv_bn(y, channels, relu=False))
+    # Average pooling keeps the shortcut's information that a strided 1x1 convolution would throw away
+    # (He et al., "Bag of Tricks", CVPR 2019, ResNet-D).
+    if strides > 1:
+        x = layers.AveragePooling2D(strides, padding="same")(x)
+    if x.shape[-1] != channels:
+        x = _conv_bn(x, channels, kernel=1, relu=False)
+    return layers.Activation("relu")(layers.Add()([x, y]))
+
+
+def _shortcut(x: keras.KerasTensor, channels: int, strides: int) -> keras.KerasTensor:
+    """Project a shortcut by a 1x1 convolution with a stride, written as the picking of pixels and a convolution without one.
+
+    They are the same numbers; TensorFlow 2.21 with oneDNN crashes in the gradient of the strided form on some CPUs.
+    """
+    return _conv_bn(layers.MaxPooling2D(1, strides=strides)(x), channels, kernel=1, relu=False)
+
+
+def _heads(features: keras.KerasTensor, classes: Heads) -> keras.KerasTensor | dict[str, keras.KerasTensor]:
+    """Add one linear layer of logits, or a dictionary of them. Logits stay float32 under mixed precision."""
+    if isinstance(classes, Mapping):
+        return {name: layers.Dense(k, dtype="float32", name=name)(features) for name, k in classes.items()}
+    return layers.Dense(classes, dtype="float32", name="logits")(features)
+
+
+def _residual_net(name: str, classes: Heads, stem: int, blocks: Sequence[tuple[int, int]], dropout: float, strides: int = 1) -> keras.Model:
+    """Stack residual blocks, each given as ``(channels, strides)``, on a stem of one convolution."""
+    inputs = keras.Input((None, None, 1), name="face")
+    x = _conv_bn(inputs, stem, strides=strides)
+    for channels, block_strides in blocks:
+        x = _residual(x, channels, block_strides)
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, _heads(x, classes), name=name)
+
+
+def ferkit_n(classes: Heads = 7, dropout: float = 0.1) -> keras.Model:
+    """Residual net with squeeze-excite, half as wide as ``ferkit-s``: 0.28 M parameters, 19 M MACs at 44x44."""
+    return _residual_net("ferkit-n", classes, 8, ((16, 2), (20, 1), (40, 2), (40, 1), (80, 2), (80, 1)), dropout)
+
+
+def ferkit_s(classes: Heads = 7, dropout: float = 0.3) -> keras.Model:
+    """Residual net with squeeze-excite: 1.1 M parameters, 73 M MACs at 44x44."""
+    return _residual_net("ferkit-s", classes, 16, ((32, 2), (40, 1), (80, 2), (80, 1), (160, 2), (160, 1)), dropout)
+
+
+def ferkit_b(classes: Heads = 7, dropout: float = 0.4) -> keras.Model:
+    """Residual net with squeeze-excite, wider and one block deeper than ``ferkit-s``: 2.9 M parameters, 144 M MACs at 44x44."""
+    blocks = ((32, 2), (40, 1), (96, 2), (96, 1), (224, 2), (224, 1), (224, 1))
+    return _residual_net("ferkit-b", classes, 16, blocks, dropout)
+
+
+def ferkit_vgg(classes: Heads = 7, dropout: float = 0.4) -> keras.Model:
+    """Plain pairs of 3x3 convolutions with batch normalisation, as a teacher that errs otherwise than residual ones.
+
+    2.6 M parameters, 233 M MACs at 44x44. After Pramerdorfer and Kampel's VGG ("Facial Expression Recognition using
+    Convolutional Neural Networks: State of the Art", 2016), which has the best of their single figures.
+    """
+    inputs = x = keras.Input((None, None, 1), name="face")
+    for channels in (48, 96, 192, 384):
+        x = _conv_bn(_conv_bn(x, channels), channels)
+        if channels < 384:
+            x = layers.MaxPooling2D(2, padding="same")(x)
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, _heads(x, classes), name="ferkit-vgg")
+
+
+def tiny(classes: Heads = 7, dropout: float = 0.3) -> keras.Model:
+    """A few thousand parameters: for tests and for trying a data set out."""
+    return _residual_net("tiny", classes, 8, ((16, 2),), dropout, strides=2)
+
+
+def conv3(classes: Heads = 7, size: int = 48, dropout: float = 0.5) -> keras.Model:
+    """System A: three convolutions without padding, one hidden layer; 94,119 parameters, 5.9 M MACs at 48x48."""
+    inputs = x = keras.Input((size, size, 1), name="face")
+    for channels in (32, 32, 64):
+        x = layers.Conv2D(channels, 3, activation="relu")(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = layers.Dense(64, activation="relu")(layers.Flatten()(x))
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, _heads(x, classes), name="conv3")
+
+
+def shallow(classes: Heads = 7, size: int = 48) -> keras.Model:
+    """System B's first net: two strided convolutions, one hidden layer, nothing against overfitting."""
+    inputs = x = keras.Input((size, size, 1), name="face")
+    for channels in (16, 36):
+        x = layers.Conv2D(channels, 5, strides=2, padding="same", activation="relu")(x)
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    return keras.Model(inputs, _heads(x, classes), name="shallow")
+
+
+def wide(classes: Heads = 7, size: int = 48, dropout: float = 0.3) -> keras.Model:
+    """System B's wider net: three 5x5 convolutions with pooling, one hidden layer."""
+    inputs = x = keras.Input((size, size, 1), name="face")
+    for channels in (32, 64, 64):
+        x = layers.Conv2D(channels, 5, padding="same", activation="relu")(x)
+        x = layers.MaxPooling2D(2)(x)
+    x = layers.Dense(128, activation="relu")(layers.Flatten()(x))
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, _heads(x, classes), name="wide")
+
+
+def resnet34(classes: Heads = 7) -> keras.Model:
+    """System B's large net: ResNet-34 (He et al., "Deep Residual Learning", CVPR 2016) on grey faces.
+
+    The stem and the projection shortcuts are the paper's (option B).
+    """
+    inputs = keras.Input((None, None, 1), name="face")
+    x = _conv_bn(inputs, 64, kernel=7, strides=2)
+    x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    for channels, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for block in range(blocks):
+            strides = 2 if block == 0 and channels > 64 else 1
+            y = _conv_bn(_conv_bn(x, channels, strides=strides), channels, relu=False)
+            if strides > 1:
+                x = _shortcut(x, channels, strides)
+            x = layers.Activation("relu")(layers.Add()([x, y]))
+    x = layers.GlobalAveragePooling2D(name="features")(x)
+    return keras.Model(inputs, _heads(x, classes), name="resnet34")
+
+
+def conv4(classes: Heads = 7, size: int = 48, dropout: float = 0.25) -> keras.Model:
+    """System C: four convolutions and two hidden layers, all with batch normalisation; 4,478,727 parameters at 48x48."""
+
+    def settled(x: keras.KerasTensor) -> keras.KerasTensor:
+        return layers.Activation("relu")(layers.BatchNormalization()(x))
+
+    inputs = x = keras.Input((size, size, 1), name="face")
+    for channels, kernel in ((64, 3), (128, 5), (512, 3), (512, 3)):
+        x = settled(layers.Conv2D(channels, kernel, padding="same")(x))
+        x = layers.Dropout(dropout)(layers.MaxPooling2D(2)(x))
+    x = layers.Flatten()(x)
+    for units in (256, 512):
+        x = layers.Dropout(dropout)(settled(layers.Dense(units)(x)))
+    return keras.Model(inputs, _heads(x, classes), name="conv4")
+
+
+def _vgg_block(x: keras.KerasTensor, channels: int, convolutions: int, batch_norm: bool = False) -> keras.KerasTensor:
+    """Stack 3x3 convolutions before one pooling (Simonyan and Zisserman, "Very Deep Convolutional Networks", ICLR 2015)."""
+    for _ in range(convolutions):
+        # He's initialisation: with Glorot's, deep plain stacks of rectifiers fade out at the start.
+        x = layers.Conv2D(channels, 3, padding="same", kernel_initializer="he_normal")(x)
+        x = layers.Activation("relu")(layers.BatchNormalization()(x) if batch_norm else x)
+    return layers.MaxPooling2D(2)(x)
+
+
+def vgg8(classes: Heads = 7, size: int = 48, dropout: float = 0.5, batch_norm: bool = False) -> keras.Model:
+    """System D: four pairs of 3x3 convolutions, three hidden layers, dropout everywhere.
+
+    ``batch_norm`` puts batch normalisation before every rectifier. Without it Adam's first steps, which move all 4,608 positive
+    inputs of the first hidden layer the same way, leave 95 of 100 of its units dead.
+    """
+    inputs = x = keras.Input((size, size, 1), name="face")
+    for channels in (64, 128, 256, 512):
+        x = layers.Dropout(dropout)(_vgg_block(x, channels, 2, batch_norm))
+    x = layers.Flatten()(x)
+    for units in (512, 256, 128):
+        x = layers.Dense(units, kernel_initializer="he_normal")(x)
+        x = layers.Activation("relu")(layers.BatchNormalization()(x) if batch_norm else x)
+        x = layers.Dropout(dropout)(x)
+    return keras.Model(inputs, _heads(x, classes), name="vgg8")
+
+
+def vgg16(classes: Heads = 7, size: int = 48, dropout: float = 0.5, l2: float = 1e-3, noise: float = 0.01) -> keras.Model:
+    """System E: normalised and noisy input, VGG16's convolutions, two regularised hidden layers.
+
+    ``l2`` is on kernels and biases of the hidden layers; ``noise`` is the standard deviation at the input, in training only.
+    """
+    inputs = keras.Input((size, size, 1), name="face")
+    x = layers.GaussianNoise(noise)(layers.BatchNormalization()(inputs))
+    for channels, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        x = _vgg_block(x, channels, convolutions)
+    x = layers.Flatten()(x)
+    for _ in range(2):
+        decay = {"kernel_regularizer": keras.regularizers.L2(l2), "bias_regularizer": keras.regularizers.L2(l2)}
+        x = layers.Dropout(dropout)(layers.Dense(2048, activation="relu", kernel_initializer="he_normal", **decay)(x))
+    return keras.Model(inputs, _heads(x, classes), name="vgg16")
+
+
+def mini_xception(classes: Heads = 7, size: int = 64) -> keras.Model:
+    """Mini-Xception: 58,423 parameters for 7 classes.
+
+    Source: Arriaga et al., "Real-time Convolutional Neural Networks for Emotion and Gender Classification", 2017. There
+    the last layer is a 3x3 convolution to the classes, averaged over the map. Averaging commutes with it: the same
+    numbers come from a dense layer on the averages under the kernel's nine positions, which is how it is written here,
+    so that the head is a dense layer as everywhere. The 3x3 kernel, flattened, is the dense layer's.
+    """
+
+    def separable(x: keras.KerasTensor, channels: int) -> keras.KerasTensor:
+        return layers.BatchNormalization()(layers.SeparableConv2D(channels, 3, padding="same", use_bias=False)(x))
+
+    inputs = x = keras.Input((size, size, 1), name="face")
+    for _ in range(2):
+        x = layers.Conv2D(8, 3, use_bias=False)(x)
+        x = layers.Activation("relu")(layers.BatchNormalization()(x))
+    for channels in (16, 32, 64, 128):
+        shortcut = _shortcut(x, channels, 2)
+        x = separable(layers.Activation("relu")(separable(x, channels)), channels)
+        x = layers.Add()([layers.MaxPooling2D(3, strides=2, padding="same")(x), shortcut])
+    side = x.shape[1]
+    x = layers.AveragePooling2D(side, strides=1)(layers.ZeroPadding2D(1)(x))
+    return keras.Model(inputs, _heads(layers.Flatten()(x), classes), name="mini-xception")
+
+
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "ferkit-n": ferkit_n,
+    "ferkit-s": ferkit_s,
+    "ferkit-b": ferkit_b,
+    "ferkit-vgg": ferkit_vgg,
+    "tiny": tiny,
+    "conv3": conv3,
+    "shallow": shallow,
+    "wide": wide,
+    "resnet34": resnet34,
+    "conv4": conv4,
+    "vgg8": vgg8,
+    "vgg16": vgg16,
+    "mini-xception": mini_xception,
+}
+
+
+def build_model(name: str, classes: Heads = 7, *, size: int | None = None, **options: Any) -> keras.Model:
+    """Build an untrained network.
+
+    Args:
+        name: A key of ``MODELS``, for example ``"ferkit-s"``.
+        classes: Number of classes, or ``{head name: number of classes}`` for several heads.
+        size: Side of the input in pixels, for the architectures that need to know it; each has its own default. The
+            others take faces of any size, and this is ignored.
+        options: Passed to the architecture (for example ``dropout``).
+
+    Returns:
+        A ``keras.Model`` from float32 faces ``(n, H, W, 1)``, normalised, to logits ``(n, classes)``, or to a
+        dictionary of logits, one entry per head.
+
+    Raises:
+        InputError: The name or an option is unknown.
+    """
+    if name not in MODELS:
+        raise InputError(f"Unknown architecture {name!r}; expected one of {', '.join(MODELS)}.")
+    accepted = [option for option in inspect.signature(MODELS[name]).parameters if option != "classes"]
+    if size is not None and "size" in accepted:
+        options["size"] = size
+    unknown = [option for option in options if option not in accepted]
+    if unknown:
+        known = [option for option in accepted if option != "size"]
+        raise InputError(f"Architecture {name!r} has no option {', '.join(unknown)}; expected one of {', '.join(known) or 'none'}.")
+    return MODELS[name](classes=classes, **options)

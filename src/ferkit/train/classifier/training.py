@@ -1,0 +1,80 @@
+"""``ferkit train``: data read, a recipe trained, its weights written."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ...crops import CropGeometry
+from ...data.faces import Faces, read_faces
+from ...data.portraits import read_portraits
+from ...errors import DataError
+from .loop import fit, matching
+from .recipe import Recipe, load_recipe
+from .release import write_release
+
+__all__ = ["train"]
+
+
+def train(
+    recipe: str | Path | Recipe,
+    data: str | Path,
+    out: str | Path,
+    *,
+    ferplus: str | Path | None = None,
+    photos: str | Path | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    licence: str = "not stated",
+) -> Path:
+    """Read the data, train a recipe and, once it has finished, write its weights into the run's folder.
+
+    Args:
+        recipe: Name, TOML path or Recipe.
+        data: ``fer2013.csv`` or a folder; PublicTest (``validation``) calibrates and is measured if it is there.
+        out: The run's folder.
+        ferplus: FER+ votes beside a csv.
+        photos: Folder of portraits for a recipe with ``[photos]``: ``labels.csv`` and ``images``.
+        resume, max_minutes: As in :func:`ferkit.train.fit`.
+        licence: Of the weights, for their card: an SPDX name.
+
+    Returns:
+        ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
+
+    Raises:
+        DataError, InputError: As the readers and fit.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = Path(out)
+    training = matching(read_faces(data, "Training", ferplus), recipe)
+    portraits = None if photos is None else read_portraits(photos, CropGeometry(**recipe.crop))
+    for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
+        print(f"Skipped {reason}", file=sys.stderr)
+    validation = _validation(data, ferplus)
+    validation = None if validation is None else matching(validation, recipe)
+    run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits)
+    if run.finished:
+        source = Path(data).resolve().name
+        name, votes = out.resolve().name, " with FER+ votes" if training.votes is not None else ""
+        description = f"{source}, Training{votes}"
+        count = len(training)
+        if portraits is not None and photos is not None:
+            description, count = f"{description}; {len(portraits):,} portraits ({Path(photos).resolve().name})", count + len(portraits)
+        write_release(
+            run.model, run.recipe, out, name, validation, run.history, count, source=source, description=description, licence=licence
+        )
+    return out
+
+
+def _validation(data: str | Path, ferplus: str | Path | None) -> Faces | None:
+    path = Path(data)
+    if path.is_dir() and not any((path / name).is_dir() for name in ("validation", "val", "PublicTest")):
+        print("No validation folder: the weights will be neither measured nor calibrated.", file=sys.stderr)
+        return None
+    try:
+        return read_faces(path, "PublicTest", ferplus)
+    except DataError as error:
+        if "no rows of split" not in str(error):
+            raise
+        print(f"{error} The weights will be neither measured nor calibrated.", file=sys.stderr)
+        return None

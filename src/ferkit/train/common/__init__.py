@@ -1,0 +1,1 @@
+"""What every training shares: checkpoints, averaged weights, schedules, runs."""

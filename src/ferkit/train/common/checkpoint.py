@@ -1,0 +1,83 @@
+"""Checkpoints: all state of a run in one npz file, replaced atomically; and weights alone, the same way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from keras import ops
+
+from ...errors import InputError
+from ...files import replacing
+
+__all__ = ["load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
+
+
+class _Recipe(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def _state(model: keras.Model) -> list[Any]:
+    """Every variable that the next step depends on: weights, statistics, dropout seeds, optimiser slots and EMA."""
+    return [*model.variables, *model.optimizer.variables]
+
+
+def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, Any]]) -> None:
+    """Write a checkpoint beside the last one and then replace it, so that a full disk or a kill leaves a good one.
+
+    Raises:
+        WeightsError: It cannot be written; the last one is as it was.
+    """
+    meta = json.dumps({"epoch": epoch, "history": history, "recipe": recipe.to_dict()})
+    _write(path, {"meta": np.array(meta)} | _arrays(_state(model)))
+
+
+def save_weights(path: Path, model: keras.Model) -> None:
+    """Write a model's variables alone, float32 as they are, without the optimiser's. Raises WeightsError as above."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path, _arrays(model.variables))
+
+
+def load_weights(path: Path, model: keras.Model) -> None:
+    """Read what :func:`save_weights` wrote into a model of the same architecture."""
+    with np.load(path) as stored:
+        for i, variable in enumerate(model.variables):
+            variable.assign(stored[f"v{i}"])
+
+
+def _arrays(variables: list[Any]) -> dict[str, Any]:
+    return {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, Any]]]:
+    """Restore a checkpoint into a compiled model; returns the epochs done and the history.
+
+    Raises:
+        InputError: The checkpoint belongs to another recipe.
+    """
+    with np.load(path) as stored:
+        meta = json.loads(str(stored["meta"]))
+        trained, wanted = _training_part(meta["recipe"]), _training_part(json.loads(json.dumps(recipe.to_dict())))
+        # A table that the recipes of an earlier ferkit did not have yet is an empty one.
+        changed = [key for key in wanted if wanted[key] != trained.get(key, {})]
+        if changed:
+            raise InputError(
+                f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."
+            )
+        for i, variable in enumerate(_state(model)):
+            variable.assign(stored[f"v{i}"])
+    return int(meta["epoch"]), list(meta["history"])
+
+
+def _training_part(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe's table without what is done to the weights of a finished run: a resumed one does it anew."""
+    kept = {key: value for key, value in recipe.items() if key != "release"}
+    return kept | {"training": {key: value for key, value in kept.get("training", {}).items() if key != "settle"}}

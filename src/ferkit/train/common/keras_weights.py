@@ -1,0 +1,42 @@
+"""Keras networks of weights: opening one, checked by its hash, and writing one whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+
+from ...classifiers.expression_classifier import ExpressionClassifier
+from ...errors import InputError
+from ...weights.store import read_verified, resolve
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["head_names", "load_keras", "save_model"]
+
+
+def load_keras(base: str | os.PathLike[str] | None, classifier: ExpressionClassifier) -> keras.Model:
+    """Load the ``model.keras`` of some weights, checked by its hash. Raises InputError if they have none."""
+    folder, spec = resolve(base), classifier.spec
+    if "model.keras" not in spec.files:
+        raise InputError(f"Weights {spec.name!r} have no model.keras, which this needs; they list {', '.join(spec.files)}.")
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "model.keras"  # the very bytes that were checked
+        path.write_bytes(read_verified(folder, spec, "model.keras"))
+        return keras.models.load_model(path, compile=False)
+
+
+def head_names(classifier: ExpressionClassifier) -> list[str]:
+    """Return the layers that answer the raw columns, in the columns' order, as the spec's recipe names them."""
+    return [str(head["labels"]) for head in classifier.spec.training.get("recipe", {}).get("heads", ())]
+
+
+def save_model(path: Path, model: keras.Model) -> None:
+    """Write a Keras model so that a crash leaves either the old file or the new one."""
+    partial = path.with_name(f"{path.stem}.partial.keras")  # Keras tells the format by the name's end
+    model.save(partial)
+    os.replace(partial, path)

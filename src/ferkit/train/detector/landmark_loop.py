@@ -1,0 +1,138 @@
+"""Training of the landmarks' network: a recipe and faces in, a resumable run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from ...errors import DataError
+from ...files import replacing
+from ..common.averaging import copy_averaged, settle
+from ..common.checkpoint import load_checkpoint, save_checkpoint
+from ..common.loggers import to_stderr
+from ..common.schedule import CosineCycles
+from .landmark_crops import Detect, PointAugmentation, PointCrops, cut_faces, point_batch
+from .networks import build_points
+from .photos import LabelledPhoto
+from .recipe import PointRecipe
+from .to_onnx import to_onnx
+
+__all__ = ["SoftArgmax", "fit_points"]
+
+
+@keras.saving.register_keras_serializable(package="ferkit")
+class SoftArgmax(layers.Layer):
+    """From heat maps ``(n, s, s, 5)`` to the means of their softmax ``(n, 5, 2)``: from the centre, in units of the side."""
+
+    def call(self, maps: Any) -> Any:
+        side = maps.shape[1]
+        share = ops.softmax(ops.reshape(maps, (-1, side * side, 5)), axis=1)
+        line = (np.arange(side, dtype=np.float32) + 0.5) / side - 0.5
+        grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
+        return ops.einsum("nkp,kc->npc", share, grid)
+
+
+def _cost(target: Any, answer: Any) -> Any:
+    return ops.sum(ops.abs(target - answer), axis=(1, 2))
+
+
+def _compiled(recipe: PointRecipe) -> keras.Model:
+    network = build_points(**recipe.model)
+    model = keras.Model(network.input, SoftArgmax()(network.output["points"]))
+    cycle = recipe.epochs * recipe.steps
+    optimizer = keras.optimizers.AdamW(
+        CosineCycles([(cycle, cycle, recipe.learning_rate)], recipe.steps),
+        weight_decay=recipe.weight_decay,
+        use_ema=True,
+        ema_momentum=recipe.ema,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(model.trainable_variables)
+    model.compile(optimizer=optimizer, loss=_cost, jit_compile=False)
+    return model
+
+
+def fit_points(
+    photos: Sequence[LabelledPhoto],
+    out: str | Path,
+    recipe: PointRecipe,
+    *,
+    teacher: Detect | None = None,
+    until: float | None = None,
+    log: Callable[[str], None] = to_stderr,
+) -> bool:
+    """Train the landmarks' network, or go on with it.
+
+    Args:
+        photos: As :func:`read_photos` returns them.
+        out: Folder for ``points.npz`` (the checkpoint, replaced atomically each epoch), ``faces.npz`` (the faces and their steadied
+            landmarks) and, at the end, ``points.onnx``.
+        recipe: The choices.
+        teacher: Finds faces with landmarks; see :func:`steady_landmarks`. None: the labels are taken as they are.
+        until: Stop cleanly after the epoch that passes this time (``time.monotonic()``).
+        log: Called with a line now and then.
+
+    Returns:
+        True if the run has reached its end.
+
+    Raises:
+        DataError: No face with landmarks.
+    """
+    out = Path(out)
+    crops = _crops(photos, out / "faces.npz", teacher, log)
+    augmentation, checkpoint = PointAugmentation(**recipe.augment), out / "points.npz"
+    keras.utils.set_random_seed(recipe.seed)
+    model = _compiled(recipe)
+    epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
+
+    def batch(number: int) -> tuple[Any, Any]:
+        """A pure function of (seed, number), so that a run can resume exactly."""
+        views, targets = point_batch(crops, recipe.batch_size, augmentation, np.random.default_rng((recipe.seed, number)))
+        return (views.astype(np.float32) - 127.5) / 128.0, targets
+
+    with ThreadPoolExecutor(1) as pool:
+        while epoch < recipe.epochs:
+            started = time.monotonic()
+            following = pool.submit(batch, epoch * recipe.steps)
+            losses = []
+            for step in range(recipe.steps):
+                made = following.result()
+                following = pool.submit(batch, epoch * recipe.steps + step + 1)
+                losses.append(model.train_on_batch(*made))
+            following.cancel()
+            epoch += 1
+            history.append({"epoch": epoch, "loss": round(float(np.mean(losses)), 5), "seconds": round(time.monotonic() - started, 1)})
+            save_checkpoint(checkpoint, model, recipe, epoch, history)
+            if epoch % 10 == 0 or epoch == recipe.epochs:
+                log(f"landmarks: epoch {epoch}/{recipe.epochs}  loss {history[-1]['loss']:.4f}  {history[-1]['seconds']:.0f} s")
+            if until is not None and time.monotonic() >= until and epoch < recipe.epochs:
+                log(f"Stopped at epoch {epoch} of {recipe.epochs} of the landmarks; type --resume to go on.")
+                return False
+    copy_averaged(model, model)
+    settle(model, (batch(recipe.epochs * recipe.steps + n)[0] for n in range(40)))
+    with replacing(out / "points.onnx") as file:
+        file.write(to_onnx(keras.Model(model.input, {"points": model.get_layer("points").output})))
+    return True
+
+
+def _crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | None, log: Callable[[str], None]) -> PointCrops:
+    if not path.exists():
+        log("Cutting out faces" + ("" if teacher is None else " and steadying their landmarks") + " ...")
+        crops = cut_faces(photos, teacher)
+        if not len(crops.pixels):
+            raise DataError(
+                f"None of {len(photos)} photos has a face whose landmarks could be learnt; expected faces from 20 px with landmarks."
+            )
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, pixels=crops.pixels, points=crops.points, sides=crops.sides)
+    with np.load(path) as stored:
+        crops = PointCrops(stored["pixels"], stored["points"], stored["sides"])
+    log(f"{len(crops.pixels):,} faces with landmarks")
+    return crops

@@ -1,0 +1,179 @@
+"""The detector's training loop: a recipe and photos in, a resumable run out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from numpy.typing import NDArray
+
+from ...errors import DataError, InputError
+from ...evaluation.detection import AnnotatedPhoto, average_precision
+from ...files import write_bytes, write_json
+from ..common.averaging import copy_averaged, settle
+from ..common.checkpoint import load_checkpoint, save_checkpoint
+from ..common.keras_weights import save_model
+from ..common.loggers import to_stderr
+from ..common.schedule import CosineCycles
+from .networks import build_detector
+from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
+from .recipe import DetectorRecipe, Stage, load_detector_recipe
+from .starting import start_from
+from .targets import cell_targets, detection_loss
+from .to_onnx import to_onnx
+
+__all__ = ["fit_detector"]
+
+
+def _with_flat_output(detector: keras.Model) -> keras.Model:
+    flat = [layers.Reshape((-1, 15), dtype="float32")(level) for level in reversed(detector.output.values())]
+    return keras.Model(detector.input, layers.Concatenate(axis=1, dtype="float32")(flat))
+
+
+def _batch(
+    photos: PhotoPool, negatives: list[LabelledPhoto], recipe: DetectorRecipe, epoch: int, step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A pure function of (seed, epoch, step), so that a run can resume exactly."""
+    augmentation = Augmentation(**recipe.augment)
+    rng = np.random.default_rng((recipe.seed, epoch, step))
+    pictures = [sample(photos, negatives, recipe.size, augmentation, rng) for _ in range(recipe.batch_size)]
+    pixels = (np.stack([p.pixels for p in pictures]).astype(np.float32) - 127.5) / 128.0
+    return pixels, np.stack([cell_targets(p, recipe.size) for p in pictures])
+
+
+def _batches(
+    photos: PhotoPool, negatives: list[LabelledPhoto], recipe: DetectorRecipe, epoch: int, steps: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Make the next batch while the last one is learnt from."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(_batch, photos, negatives, recipe, epoch, 0)
+        for step in range(steps):
+            batch = following.result()
+            if step + 1 < steps:
+                following = pool.submit(_batch, photos, negatives, recipe, epoch, step + 1)
+            yield batch
+
+
+def _compiled(recipe: DetectorRecipe, start: bytes | None, batches: Iterable[NDArray[np.float32]]) -> keras.Model:
+    detector = build_detector(**recipe.model)
+    if start is not None:
+        start_from(start, detector, batches)
+    model = _with_flat_output(detector)
+    cycles = [(stage.epochs * recipe.steps, stage.epochs * recipe.steps, stage.learning_rate) for stage in recipe.stages]
+    schedule = CosineCycles(cycles, int(recipe.warmup_epochs * recipe.steps))
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=recipe.weight_decay, use_ema=True, ema_momentum=recipe.ema, global_clipnorm=10.0
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.build(model.trainable_variables)
+    model.optimizer = optimizer
+    return model
+
+
+def _ask(model: keras.Model, stage: Stage) -> None:
+    """Set the loss of a stage; the optimiser keeps what it knows."""
+    loss = partial(detection_loss, landmarks=stage.landmarks, precise=stage.precise)
+    model.compile(optimizer=model.optimizer, loss=loss, jit_compile=False)
+
+
+def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, negatives: list[LabelledPhoto], steps: int) -> keras.Model:
+    """Return a float32 detector with the averaged weights and the batch statistics that belong to them."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        detector = build_detector(**recipe.model)
+        copy = _with_flat_output(detector)  # the variables in the same order as the model's
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy_averaged(model, copy)
+    settle(detector, (pixels for pixels, _ in _batches(photos, negatives, recipe, recipe.epochs, steps)))
+    return detector
+
+
+def fit_detector(
+    photos: list[LabelledPhoto],
+    negatives: list[LabelledPhoto],
+    out: str | Path,
+    *,
+    recipe: DetectorRecipe | None = None,
+    validation: list[AnnotatedPhoto] | None = None,
+    start: bytes | None = None,
+    resume: bool = False,
+    max_minutes: float | None = None,
+    log: Callable[[str], None] = to_stderr,
+) -> bool:
+    """Train a face detector.
+
+    Every epoch ends with a checkpoint that is replaced atomically; a resumed run computes what an uninterrupted one does.
+
+    Args:
+        photos, negatives: As :func:`read_photos` returns them.
+        out: Folder for ``checkpoint.npz``, ``history.json`` and, at the end, ``model.keras`` and ``model.onnx``.
+        recipe: None is ferkit's own.
+        validation: Pictures with all faces marked, measured every ``validate_every`` epochs.
+        start: ``model.onnx`` of a detector with the recipe's ``model``, to go on from; None: from nothing.
+        resume: Continue from ``out/checkpoint.npz`` if it is there.
+        max_minutes: Stop cleanly after the epoch that passes this many minutes.
+        log: Called with one line per epoch.
+
+    Returns:
+        True if the run has reached its end.
+
+    Raises:
+        WeightsError: ``start`` is of another network.
+        InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
+        DataError: No photo with a face.
+    """
+    recipe = recipe or load_detector_recipe()
+    out = Path(out)
+    checkpoint = out / "checkpoint.npz"
+    if not any((~photo.ignore).any() for photo in photos):
+        raise DataError(f'None of {len(photos)} photos has a face to learn from; expected labels with "use": "pos".')
+    if checkpoint.exists() and not resume:
+        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(recipe.seed)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(recipe.precision)
+    try:
+        pool = PhotoPool(photos)
+        begin = None if checkpoint.exists() else start  # a checkpoint holds all that a run knows
+        model = _compiled(recipe, begin, (pixels for pixels, _ in _batches(pool, negatives, recipe, recipe.epochs, 8)))
+        epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
+        begun = time.monotonic()
+        asked = None
+        while epoch < recipe.epochs:
+            started = time.monotonic()
+            if asked is not recipe.stage_at(epoch):
+                asked = recipe.stage_at(epoch)
+                _ask(model, asked)
+            losses = [model.train_on_batch(*batch) for batch in _batches(pool, negatives, recipe, epoch, recipe.steps)]
+            epoch += 1
+            row: dict[str, Any] = {"epoch": epoch, "loss": round(float(np.mean(losses[-recipe.steps :])), 5)}
+            row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+            if validation and (epoch % recipe.validate_every == 0 or epoch == recipe.epochs):
+                onnx = to_onnx(_averaged(model, recipe, pool, negatives, min(20, recipe.steps)))
+                row["val_ap50"] = round(average_precision(onnx, validation), 5)
+            row["seconds"] = round(time.monotonic() - started, 1)
+            history.append(row)
+            save_checkpoint(checkpoint, model, recipe, epoch, history)
+            write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
+            minutes = (time.monotonic() - begun) / 60
+            shown = f"  AP50 {row['val_ap50']:.4f}" if "val_ap50" in row else ""
+            log(f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.4f}{shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)")
+            if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
+                log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
+                return False
+        final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
+        save_model(out / "model.keras", final)
+        write_bytes(out / "model.onnx", to_onnx(final))
+        return True
+    finally:
+        keras.config.set_dtype_policy(policy)

@@ -1,0 +1,140 @@
+"""A detector's recipe: all choices of its training, as data."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from .landmark_crops import PointAugmentation
+from .photos import Augmentation
+
+__all__ = ["DetectorRecipe", "PointRecipe", "Stage", "load_detector_recipe"]
+
+_RECIPE = Path(__file__).parent / "recipes" / "ferkit-face.toml"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Epochs under one cosine of the learning rate, with one weight of the landmarks in the loss.
+
+    Attributes:
+        epochs, learning_rate: The rate at the start; it falls to 0.
+        landmarks: Weight.
+        precise: Error, in face sizes, below which landmarks cost quadratically: the smaller, the more exact they become.
+    """
+
+    epochs: int
+    learning_rate: float
+    landmarks: float = 5.0
+    precise: float = 0.05
+
+
+@dataclass(frozen=True)
+class DetectorRecipe:
+    """All choices of a detector's training run.
+
+    Attributes:
+        name, seed: As in a classifier's recipe.
+        model: Options of :func:`build_detector`.
+        augment: See :class:`Augmentation`.
+        points: See :class:`PointRecipe`; empty: no network for landmarks, they are the detector's rough ones.
+        stages: One after another.
+        pictures, batch_size, size: An epoch has so many pictures of ``size`` x ``size`` pixels.
+        warmup_epochs, weight_decay, ema: Of AdamW.
+        precision: Keras dtype policy.
+        validate_every: Epochs between measurements.
+    """
+
+    name: str
+    seed: int
+    stages: tuple[Stage, ...]
+    pictures: int
+    batch_size: int
+    size: int
+    warmup_epochs: float
+    weight_decay: float
+    ema: float
+    precision: str = "float32"
+    validate_every: int = 5
+    model: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+    points: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stages", tuple(s if isinstance(s, Stage) else Stage(**s) for s in self.stages))
+        if self.size % 32:
+            raise InputError(f"Recipe {self.name!r}: size {self.size}; expected a multiple of 32.")
+        if min(self.epochs, self.pictures // self.batch_size) < 1:
+            raise InputError(f"Recipe {self.name!r}: {self.epochs} epochs of {self.pictures} pictures are not one batch.")
+
+    @property
+    def epochs(self) -> int:
+        return sum(stage.epochs for stage in self.stages)
+
+    def stage_at(self, epoch: int) -> Stage:
+        """Return the stage of an epoch, counted from 0."""
+        for stage in self.stages:
+            if epoch < stage.epochs:
+                return stage
+            epoch -= stage.epochs
+        return self.stages[-1]
+
+    @property
+    def steps(self) -> int:
+        return self.pictures // self.batch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
+    """Read a recipe; None is ferkit's own. Raises InputError for keys that are unknown or missing."""
+    path = Path(path) if path is not None else _RECIPE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a recipe: {error}.") from error
+    known = {f.name for f in fields(DetectorRecipe)}
+    if unknown := sorted(set(table) - known):
+        raise InputError(f"{path}: unknown keys {', '.join(unknown)}; expected {', '.join(sorted(known))}.")
+    try:
+        recipe = DetectorRecipe(**table)
+        Augmentation(**recipe.augment)
+        if recipe.points:
+            PointAugmentation(**PointRecipe(**recipe.points).augment)
+    except TypeError as error:
+        raise InputError(f"{path} is no recipe for a detector: {error}.") from error
+    return recipe
+
+
+@dataclass(frozen=True)
+class PointRecipe:
+    """All choices of the landmarks' training.
+
+    Attributes:
+        epochs, faces, batch_size: An epoch has so many augmented faces.
+        learning_rate, weight_decay, ema: Of AdamW, under one cosine.
+        seed: As in the detector's recipe.
+        model: Options of :func:`build_points`.
+        augment: See :class:`PointAugmentation`.
+    """
+
+    epochs: int
+    faces: int = 6144
+    batch_size: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.01
+    ema: float = 0.995
+    seed: int = 1
+    model: dict[str, Any] = field(default_factory=dict)
+    augment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.faces // self.batch_size)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,112 @@
+"""Writing fine-tuned weights: network, spec, golden vectors, card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ...classifiers.expression_classifier import ExpressionClassifier
+from ...errors import FerkitError
+from ...evaluation.figures import rounded
+from ...files import write_json
+from ...labels import LabelSet
+from ...weights.hashes import file_entry
+from ...weights.specs import Output, WeightsSpec
+from ..release.card import write_card
+from ..release.golden import patterns, write_golden
+from ..release.keras_to_onnx import export_onnx
+from ..release.network_facts import architecture, machine
+from .backbone import Backbone
+
+__all__ = ["GOLDEN", "OUTPUT", "finish_bundle", "write_bundle"]
+
+GOLDEN = "golden.npz"
+OUTPUT = "custom"  # the name of the label set, and of its layer, in fine-tuned weights
+
+
+def write_bundle(
+    folder: Path, model: keras.Model, backbone: Backbone, labels: LabelSet, temperature: float, begun: float, about: Mapping[str, Any]
+) -> WeightsSpec:
+    """Write ``model.onnx``, ``model.keras``, ``golden.npz`` and ``spec.json`` without metrics.
+
+    Args:
+        folder: Exists.
+        model: With one head, named as the label set.
+        backbone: Of the base: input and crop are its own.
+        labels: Of the head.
+        temperature: Above 0.
+        begun: ``time.monotonic()`` at the start.
+        about: ``name``, ``data``, ``source``, ``licence``, ``seed``, ``faces``, ``held_out``.
+
+    Raises:
+        FerkitError: The exported network differs from Keras by more than 1e-4.
+    """
+    base = backbone.classifier.spec
+    size = int(base.input.get("window", base.input["size"]))
+    model.save(folder / "model.keras")
+    export_onnx(model, [labels.name], folder / "model.onnx", size)
+    spec = WeightsSpec(
+        name=about["name"],
+        files={file: file_entry((folder / file).read_bytes()) for file in ("model.onnx", "model.keras")},
+        input=dict(base.input),
+        crop=base.crop,
+        outputs=(
+            Output(labels.name, labels.classes, (tuple(range(len(labels))),), temperature=round(temperature, 4), colors=labels.colours),
+        ),
+        default_output=labels.name,
+        training={
+            "recipe": {"name": "finetune", "heads": [{"labels": labels.name}]},
+            "base": {"name": base.name, "sha256": base.files["model.onnx"]["sha256"], "data": base.training.get("data", "not stated")},
+            "seed": about["seed"],
+            "faces": about["faces"],
+            "held_out": about["held_out"],
+            "data": about["data"],
+            "source": about["source"],
+            "epochs": 0,
+            "hours": round((time.monotonic() - begun) / 3600, 3),
+            "machine": machine(),
+        },
+        selection="cross-validation on the training part",
+        metrics=(),
+        licence=about["licence"],
+        architecture=architecture(model, size),
+    )
+    write_json(folder / "spec.json", spec.to_dict())
+    classifier = ExpressionClassifier(folder)
+    pictures = patterns(8, 48, 48)
+    raw = classifier.logits(pictures)[0]
+    batch = classifier.normalise(classifier.prepare(pictures))
+    worst = float(np.abs(keras.ops.convert_to_numpy(model(np.moveaxis(batch, 1, -1), training=False)[labels.name]) - raw).max())
+    if not worst < 1e-4:
+        raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {len(pictures)} pictures; at most 1e-4 is allowed.")
+    write_golden(folder / GOLDEN, pictures, logits=raw, probabilities=classifier.predict_proba(pictures))
+    spec = replace(spec, files={**spec.files, GOLDEN: file_entry((folder / GOLDEN).read_bytes())})
+    write_json(folder / "spec.json", spec.to_dict())
+    return spec
+
+
+def finish_bundle(folder: Path, spec: WeightsSpec, report: Mapping[str, Any]) -> WeightsSpec:
+    """Add what was measured to ``spec.json``, and write ``card.md``."""
+    held = report["held_out"]
+    row: dict[str, Any] = {
+        "labels": spec.default_output,
+        "truth": "folder names",
+        "split": "held-out part",
+        "tta": "none",
+        **{key: rounded(held[key]) for key in ("n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")},
+        "recall": {label: round(values["recall"], 4) for label, values in held["per_label"].items() if values["n"]},
+    }
+    if report["paired"] is not None:
+        row["before"] = {key: rounded(value) for key, value in report["paired"].items()}
+    if report["publictest"] is not None:
+        row["publictest"] = {key: rounded(value) for key, value in report["publictest"].items()}
+    spec = replace(spec, metrics=(row,))
+    write_json(folder / "spec.json", spec.to_dict())
+    write_card(folder / "card.md", spec)
+    return spec

@@ -1,0 +1,1 @@
+"""What finished networks become: ONNX, single files, cards, golden vectors."""

@@ -1,0 +1,237 @@
+"""Model cards, written from the spec alone, so that no figure is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...evaluation.measuring import AGREED
+from ...weights.specs import EnsembleSpec, WeightsSpec
+
+__all__ = ["PHOTOS_SPLIT", "write_card"]
+
+PHOTOS_SPLIT = "photos"  # the ``split`` of a spec's figures on portrait photos, benchmarks/photos.py
+_APPARENT = "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people."
+
+
+def write_card(path: Path, spec: WeightsSpec | EnsembleSpec) -> None:
+    """Write ``card.md``."""
+    lines = _ensemble(spec) if isinstance(spec, EnsembleSpec) else _lines(spec)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _lines(spec: WeightsSpec) -> list[str]:
+    net, training = spec.architecture, spec.training
+    default = spec.output(spec.default_output)
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
+        f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.input['window']}x{spec.input['window']}.",
+        "",
+        _APPARENT,
+        "",
+        "## Label sets",
+        "",
+        "| name | classes | temperature |",
+        "|---|---|---|",
+        *(f"| `{o.name}`{' (default)' if o is default else ''} | {', '.join(o.labels)} | {o.temperature} |" for o in spec.outputs),
+        "",
+    ]
+    for o in spec.outputs:
+        if len(o.columns) > 1:
+            exponents = " and ".join(f"{w:g}" for w in o.weights)
+            lines += [
+                f"`{o.name}` multiplies the distributions of the heads over the FER2013 labels; of their raw outputs the exponents are {exponents}.",
+                "",
+            ]
+    lines += ["## Measured", ""]
+    if "base" in training:
+        lines += _finetuned(spec)
+    elif spec.metrics:
+        lines += _measured(spec)
+    else:
+        lines += ["Not measured: the run had no validation data.", ""]
+    lines += [
+        "## Trained",
+        "",
+        f"- Data: {training['data']}, {training['faces']:,} faces. FER+ votes are annotation beyond FER2013's own labels."
+        if "FER+" in training["data"]
+        else f"- Data: {training['data']}, {training['faces']:,} faces.",
+        _recipe(spec),
+        f"- Crop of a detected face: {_crop(spec)}",
+        *(
+            ["- Stored as float16, half the size; computed in float32."]
+            if training["recipe"].get("release", {}).get("precision") == "float16"
+            else []
+        ),
+        f"- Licence: {spec.licence}.",
+        *data_and_licences(_sources(spec)),
+    ]
+    return lines
+
+
+# What is known of the rights in what weights learnt from; docs/licences.md says it at length.
+RIGHTS = {
+    "fer2013": "FER2013's pictures were gathered by a search engine, and their rights were never cleared.",
+    "photos": "The portraits are press photos without a licence that is known.",
+    "own": "The pictures that they learnt from keep the conditions that they came with.",
+    "members": "What the members learnt from has conditions of its own: see their cards.",
+    "inherited": "What they began from and what taught them has conditions of its own: see those cards.",
+}
+
+
+def data_and_licences(sources: Sequence[str]) -> list[str]:
+    """Return the lines of a card's section on what the data's conditions mean for users; ``sources`` are keys of RIGHTS."""
+    return [
+        "",
+        "## Data and licences",
+        "",
+        "The licence above is that of the weights. What they learnt from is not part of it and does not come with them:",
+        "",
+        *(f"- {RIGHTS[source]}" for source in sources),
+        "",
+        "Research, teaching and private use are common practice; for a product decide yourself, or train your own weights on pictures that you hold the rights of. "
+        "`docs/licences.md` in ferkit's documentation says more, and `docs/law.md` where reading expressions is forbidden: in the European Union at work and in schools.",
+    ]
+
+
+def _sources(spec: WeightsSpec) -> list[str]:
+    if "base" in spec.training:
+        return ["own", "inherited"]
+    recipe, data = spec.training["recipe"], spec.training["data"].lower()
+    found = [name for name, word in (("fer2013", "fer2013"), ("photos", "photo")) if word in data]
+    begun = recipe.get("training", {}).get("initial") or recipe.get("teacher")
+    return [*(found or ["own"]), *(["inherited"] if begun else [])]
+
+
+def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number a label set)") -> list[str]:
+    photos = [m for m in spec.metrics if m["split"] == PHOTOS_SPLIT]
+    faces = [m for m in spec.metrics if m["split"] != PHOTOS_SPLIT]
+    return [
+        *(_on_photos(spec, photos) if photos else []),
+        f"On {spec.selection}, which also served to fit {fitted} and to choose among recipes; PrivateTest was not used.",
+        "",
+        *_table(faces),
+        "Every row is one command (`fer2013new.csv` holds the FER+ votes):",
+        "",
+        "```console",
+        *(_command(spec, m) for m in faces),
+        "```",
+        "",
+    ]
+
+
+def _on_photos(spec: WeightsSpec | EnsembleSpec, rows: list[Any]) -> list[str]:
+    return [
+        f"On portrait photos, as people hold them, labels `{rows[0]['labels']}`: the largest face that is found counts, and a photo without one is "
+        "an error. The photos' own labels are noisy, so two readers who saw neither label nor answer labelled them again. The heads' exponents were "
+        "chosen with these photos.",
+        "",
+        *_table(rows),
+        "One command for all of them:",
+        "",
+        "```console",
+        f"python benchmarks/photos.py --photos PHOTOS --weights {spec.name}",
+        "```",
+        "",
+    ]
+
+
+def _table(rows: list[Any]) -> list[str]:
+    return [
+        "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(_metric_row(m) for m in rows),
+        "",
+        "Recall per label, single view:",
+        "",
+        *(f"- `{m['labels']}` ({m['truth']}): {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in rows if "recall" in m),
+        "",
+    ]
+
+
+def _ensemble(spec: EnsembleSpec) -> list[str]:
+    net, names = spec.architecture, [member["name"] for member in spec.members]
+    lines = [
+        f"# {spec.name}",
+        "",
+        f"An ensemble of ferkit's: {len(names)} weights that answer as one, {net['parameters']:,} parameters and {net['macs'] / 1e6:.1f} M "
+        "multiply-adds together. It also says how much its members disagree.",
+        "",
+        _APPARENT,
+        "",
+        "## Members",
+        "",
+        f"The mean of their {'probabilities' if spec.combine == 'probability' else 'calibrated logits'}, each member counted so much:",
+        "",
+        f"| labels | {' | '.join(names)} | temperature |",
+        f"|---|{'---|' * len(names)}---|",
+        *(f"| `{o.name}` | {' | '.join(f'{w:.3f}' for w in o.weights)} | {o.temperature} |" for o in spec.outputs),
+        "",
+        "## Measured",
+        "",
+    ]
+    if not spec.metrics:
+        return [*lines, "Not measured: it was made without data.", "", f"Licence: {spec.licence}.", *data_and_licences(["members"])]
+    return [
+        *lines,
+        *_measured(spec, "the members' weights and the temperatures"),
+        "The members' own cards say what they were trained on.",
+        "",
+        f"Licence: {spec.licence}.",
+        *data_and_licences(["members"]),
+    ]
+
+
+def _finetuned(spec: WeightsSpec) -> list[str]:
+    lines = ["On the held-out part of the data, which shares no picture and no near copy with the part that was learnt from:", ""]
+    for m in spec.metrics:
+        low, high = m["ci95"]
+        lines += [f"- accuracy {m['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {m['n']:,}), ECE {m['ece']:.3f}."]
+        lines += [f"- Recall per label: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}."]
+        for title, paired in (("the same faces", m.get("before")), ("FER2013's PublicTest", m.get("publictest"))):
+            if paired:
+                low, high = paired["ci95"]
+                lines += [
+                    f"- The base, labels `{paired['against']}`, on {title}: {paired['before']:.1%}; these weights {paired['after']:.1%}. "
+                    f"Difference {100 * paired['difference']:+.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}, n = {paired['n']:,}."
+                ]
+    return [*lines, ""]
+
+
+def _recipe(spec: WeightsSpec) -> str:
+    training = spec.training
+    if "base" in training:
+        base = training["base"]
+        return f"- Fine-tuned from `{base['name']}` (trained on {base['data']}), seed {training['seed']}, on {training['machine']}."
+    recipe = training["recipe"]
+    line = f"- Recipe: `{recipe['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}."
+    if initial := recipe.get("training", {}).get("initial"):
+        line += f" It began from the weights `{initial}`, whose epochs and hours are not counted here."
+    if teacher := recipe.get("teacher"):
+        line += f" Distilled from {', '.join(f'`{name}`' for name in teacher['weights'])}."
+    return line
+
+
+def _crop(spec: WeightsSpec) -> str:
+    crop = spec.crop
+    if crop.mode == "square":
+        return f"a square of {crop.scale} times the box's height, its centre moved by {list(crop.centre)} heights."
+    return f"mode {crop.mode!r}, scale {crop.scale}."
+
+
+def _metric_row(m: Any) -> str:
+    low, high = m["ci95"]
+    return (
+        f"| {m['labels']} | {m['truth']} | {m['tta']} | {m['n']:,} | {m['accuracy']:.2%} | {low:.2%} to {high:.2%} "
+        f"| {m['mean_recall']:.4f} | {m['macro_f1']:.4f} | {m['ece']:.4f} |"
+    )
+
+
+def _command(spec: WeightsSpec | EnsembleSpec, m: Any) -> str:
+    plus = " --ferplus fer2013new.csv" if "FER+" in m["truth"] else ""
+    plus += " --agreed" if m["truth"] == AGREED else ""
+    tta = "" if m["tta"] == "none" else f" --tta {m['tta']}"
+    return f"ferkit evaluate --weights {spec.name} --data {spec.training['source']} --split {m['split']} --labels {m['labels']}{plus}{tta}"

@@ -1,0 +1,149 @@
+"""An ONNX network with its preprocessing and its answer's arithmetic put around it, as nodes of the same graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ...crops import normalised_by
+from .golden import LUMA
+
+__all__ = ["with_preprocessing"]
+
+_OPSET = 13  # the first in which axes are inputs
+
+
+class _Graph:
+    """Nodes in the order of their making. Names get a prefix, so that none of the network's own is hit."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, value: Any, kind: type = np.float32) -> str:
+        name = f"ferkit_constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, kind), name))
+        return name
+
+    def __call__(self, op: str, *inputs: str, out: str | None = None, **attributes: Any) -> str:
+        out = out or f"ferkit_{op.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [out], name=f"ferkit_{len(self.nodes)}", **attributes))
+        return out
+
+
+def with_preprocessing(network: bytes, input_: Mapping[str, Any], mix: NDArray[np.float32]) -> bytes:
+    """Return a network that takes uint8 RGB pictures ``(n, H, W, 3)`` named ``image``.
+
+    Args:
+        network: ONNX, float32 ``(n, 1, window, window)`` to raw outputs ``(n, columns)``.
+        input_: The spec's ``input``: ``size``, ``window``, ``mean``, ``std``.
+        mix: ``(columns, k)``, from raw outputs to calibrated logits.
+
+    Returns:
+        ONNX with the outputs ``logits`` and ``probabilities``, float32 ``(n, k)``.
+    """
+    model = onnx.load_from_string(network)
+    inner_in, inner_out, inner = model.graph.input[0].name, model.graph.output[0].name, list(model.graph.node)
+    before, after = _Graph(), _Graph()
+    _prepare(before, input_, inner_in)
+    after.constants = before.constants  # one numbering
+    columns = after("Reshape", inner_out, after.constant([-1, mix.shape[0]], np.int64), out="ferkit_columns")
+    after("Softmax", after("MatMul", columns, after.constant(mix), out="logits"), out="probabilities", axis=-1)
+    for number, node in enumerate(after.nodes):
+        node.name = f"ferkit_answer_{number}"
+
+    del model.graph.node[:], model.graph.input[:], model.graph.output[:]
+    model.graph.node.extend([*before.nodes, *inner, *after.nodes])
+    model.graph.initializer.extend(before.constants)
+    model.graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "height", "width", 3]))
+    for name in ("logits", "probabilities"):
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", mix.shape[1]]))
+    opset = next(entry for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    opset.version = max(opset.version, _OPSET)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _prepare(g: _Graph, input_: Mapping[str, Any], out: str) -> None:
+    size, window = int(input_["size"]), int(input_.get("window", input_["size"]))
+    luma = g.constant(np.array(LUMA)[:, None])
+    grey = g("Squeeze", g("MatMul", g("Cast", "image", to=TensorProto.FLOAT), luma), g.constant([-1], np.int64))
+    grey = _rounded(g, grey)
+    shape = g("Cast", g("Shape", "image"), to=TensorProto.FLOAT)
+    height, width = (g("Gather", shape, g.constant(axis, np.int64), axis=0) for axis in (1, 2))
+    shrink = g("Greater", g("Min", height, width), g.constant(size))
+    tall = g("MatMul", _resizing(g, height, shrink, size), grey)
+    face = _rounded(g, g("MatMul", tall, g("Transpose", _resizing(g, width, shrink, size), perm=[1, 0])))
+    start = (size - window) // 2
+    first, last, axes = (g.constant(value, np.int64) for value in ([start] * 2, [start + window] * 2, [1, 2]))
+    seen = g("Slice", face, first, last, axes)
+    scaled = normalised_by(_Arithmetic, _Array(g, seen, window**2), input_)
+    g("Unsqueeze", scaled.name, g.constant([1], np.int64), out=out)
+
+
+class _Array:
+    """Faces ``(n, window, window)`` in a graph, as what a formula can be written with."""
+
+    ndim = 3
+
+    def __init__(self, graph: _Graph, name: str, pixels: int) -> None:
+        self.graph, self.name, self.pixels = graph, name, pixels
+
+    def _with(self, op: str, other: _Array | float) -> _Array:
+        return _Array(
+            self.graph, self.graph(op, self.name, other.name if isinstance(other, _Array) else self.graph.constant(other)), self.pixels
+        )
+
+    def __sub__(self, other: _Array | float) -> _Array:
+        return self._with("Sub", other)
+
+    def __mul__(self, other: _Array | float) -> _Array:
+        return self._with("Mul", other)
+
+    def __truediv__(self, other: _Array | float) -> _Array:
+        return self._with("Div", other)
+
+
+class _Arithmetic:
+    """The functions of such arrays that a formula may need."""
+
+    @staticmethod
+    def mean(values: _Array, axis: tuple[int, ...], keepdims: bool) -> _Array:
+        # The axes of ReduceMean are an attribute in some opsets and an input in others; those of ReduceSum are not.
+        g = values.graph
+        total = g("ReduceSum", values.name, g.constant(axis, np.int64), keepdims=int(keepdims))
+        return _Array(g, total, values.pixels) / float(values.pixels)
+
+    @classmethod
+    def std(cls, values: _Array, axis: tuple[int, ...], keepdims: bool) -> _Array:
+        off = values - cls.mean(values, axis, True)
+        variance = cls.mean(off * off, axis, keepdims)
+        return _Array(values.graph, values.graph("Sqrt", variance.name), values.pixels)
+
+    @staticmethod
+    def maximum(values: _Array, least: float) -> _Array:
+        return values._with("Max", least)
+
+
+def _rounded(g: _Graph, value: str) -> str:
+    return g("Floor", g("Add", value, g.constant(0.5)))
+
+
+def _resizing(g: _Graph, length: str, shrink: str, size: int) -> str:
+    """Add the matrix ``(size, length)`` that resizes one axis: shares of area if ``shrink``, else bilinear weights."""
+    one, zero, half = g.constant(1), g.constant(0), g.constant(0.5)
+    row = g.constant(np.arange(size)[:, None])
+    step = g("Div", length, g.constant(size))
+    column = g("Unsqueeze", g("Range", zero, length, one), g.constant([0], np.int64))
+    end = g("Min", g("Add", column, one), g("Mul", g("Add", row, one), step))
+    overlap = g("Sub", end, g("Max", column, g("Mul", row, step)))
+    areas = g("Div", g("Max", overlap, zero), step)
+    sample = g("Sub", g("Mul", g("Add", row, half), step), half)
+    sample = g("Min", g("Max", sample, zero), g("Sub", length, one))
+    linear = g("Max", g("Sub", one, g("Abs", g("Sub", sample, column))), zero)
+    return g("Where", shrink, areas, linear)

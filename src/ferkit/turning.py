@@ -1,0 +1,92 @@
+"""Faces in pictures that are turned by quarters: look at the picture from each side, and say what was found in its own pixels.
+
+A face's ``turn`` is clockwise, in degrees: 180 is upside down. The picture is turned back by it, which makes the face upright.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .faces import Expression, Face
+from .geometry import area, intersection
+
+__all__ = ["checked_rotations", "judged", "parsed_rotations", "surest", "turn_back", "turn_upright", "upright"]
+
+_UPSIDE_DOWN = "the face looks upside down and turned faces were not asked for; rotations=(0, 180), or --rotations, reads it"
+_ONE_FACE = 0.5  # share of the smaller box that lies in the other, above which two sides' answers are one face
+
+
+def checked_rotations(rotations: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the turns to look for, 0 among them; empty if nobody asked. Raises InputError."""
+    if rotations is None:
+        return ()
+    try:
+        wanted = {int(turn) for turn in rotations}
+    except (TypeError, ValueError):
+        wanted = {-1}
+    if isinstance(rotations, str) or not wanted <= {0, 90, 180, 270}:
+        raise InputError(f"rotations={rotations!r}; expected some of 0, 90, 180 and 270 degrees, for example (0, 90, 180, 270).")
+    return tuple(sorted(wanted | {0}))
+
+
+def parsed_rotations(text: str | None) -> tuple[int, ...] | None:
+    """Read ``--rotations``: ``all``, or degrees between commas. Raises InputError."""
+    if text is None:
+        return None
+    turns = text.strip().lower().replace("all", "0,90,180,270").split(",")
+    if not all(turn.strip() in ("0", "90", "180", "270") for turn in turns):
+        raise InputError(f"--rotations {text!r}; expected some of 0,90,180,270 with commas between, or all.")
+    return tuple(int(turn) for turn in turns)
+
+
+def upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
+    """Return a picture turned back, counter-clockwise, by ``turn`` degrees."""
+    return np.ascontiguousarray(np.rot90(pixels, turn // 90)) if turn else pixels
+
+
+def judged(face: Face, expression: Expression, rotations: Sequence[int]) -> Face:
+    """Return a face with its expression: without a label where it is upside down and nobody asked for ``rotations``."""
+    if face.turn == 180 and not rotations:
+        expression = replace(expression, label=None, reason=_UPSIDE_DOWN)
+    return face.with_expression(expression)
+
+
+def turn_back(face: Face, turn: int, width: int, height: int) -> Face:
+    """Carry a face that was found in :func:`upright` pixels over to the picture of ``width`` x ``height`` pixels."""
+    if turn == 0:
+        return replace(face, turn=turn)
+    seen = (height, width) if turn != 180 else (width, height)
+    return replace(_carried(face, 360 - turn, *seen), turn=turn)
+
+
+def turn_upright(face: Face, turn: int, width: int, height: int) -> Face:
+    """Carry a face of a picture of ``width`` x ``height`` pixels over to its :func:`upright` pixels."""
+    return _carried(face, turn, width, height) if turn else face
+
+
+def _carried(face: Face, turn: int, width: int, height: int) -> Face:
+    """Turn a face counter-clockwise with its picture. Boxes tell edges, landmarks pixel centres: their last is one less."""
+    x1, y1, x2, y2 = face.box
+    (ax, ay), (bx, by) = (_point(x, y, turn, width, height) for x, y in ((x1, y1), (x2, y2)))
+    points = None if face.landmarks is None else tuple(_point(x, y, turn, width - 1, height - 1) for x, y in face.landmarks)
+    return replace(face, box=(min(ax, bx), min(ay, by), max(ax, bx), max(ay, by)), landmarks=points)
+
+
+def _point(x: float, y: float, turn: int, width: float, height: float) -> tuple[float, float]:
+    return {90: (y, width - x), 180: (width - x, height - y), 270: (height - y, x)}[turn]
+
+
+def surest(faces: Iterable[Face]) -> list[Face]:
+    """Keep of answers from several sides, the surest first, one for each face."""
+    kept: list[Face] = []
+    for face in faces:
+        others = np.array([other.box for other in kept if other.turn != face.turn]).reshape(-1, 4)
+        least = np.maximum(np.minimum(area([face.box]), area(others)), 1e-9)
+        if not (intersection([face.box], others)[0] / least > _ONE_FACE).any():
+            kept.append(face)
+    return kept

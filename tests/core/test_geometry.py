@@ -1,0 +1,61 @@
+"""Boxes and transforms by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ferkit import InputError
+from ferkit.geometry import clip_boxes, iou, nms, similarity
+from tests.helpers.boxes import coordinate, ordered, points
+
+
+@given(points, st.floats(0.2, 4), st.floats(-3, 3), st.tuples(coordinate, coordinate))
+def test_similarity_recovers_a_transform(source: np.ndarray, scale: float, angle: float, shift: tuple[float, float]) -> None:
+    if np.ptp(source, axis=0).max() < 1:
+        return
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    target = source @ turn.T + shift
+    matrix = similarity(source, target)
+    assert np.allclose(source @ matrix[:, :2].T + matrix[:, 2], target, atol=1e-5)
+
+
+@pytest.mark.parametrize("source", [np.zeros((5, 2)), np.zeros((1, 2)), np.zeros((5, 3)), np.full((5, 2), np.nan)])
+def test_similarity_refuses_what_determines_nothing(source: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        similarity(source, np.zeros_like(source))
+
+
+@given(ordered, ordered)
+def test_iou_is_symmetric_and_bounded(a: tuple[float, ...], b: tuple[float, ...]) -> None:
+    ab, ba = iou([a], [b])[0, 0], iou([b], [a])[0, 0]
+    assert ab == pytest.approx(ba)
+    assert 0 <= ab <= 1 + 1e-9
+    if (a[2] - a[0]) * (a[3] - a[1]) > 1e-6:
+        assert iou([a], [a])[0, 0] == pytest.approx(1)
+
+
+def test_iou_by_hand() -> None:
+    assert iou([[0, 0, 2, 2]], [[1, 0, 3, 2], [5, 5, 6, 6], [0, 0, 0, 0]])[0].tolist() == pytest.approx([1 / 3, 0, 0])
+
+
+@given(st.lists(ordered, max_size=20), st.data())
+def test_nms_keeps_the_best_and_no_overlaps(boxes: list[tuple[float, ...]], data: st.DataObject) -> None:
+    scores = data.draw(st.lists(st.floats(0, 1), min_size=len(boxes), max_size=len(boxes)))
+    keep = nms(boxes, scores, 0.5)
+    assert len(set(keep.tolist())) == len(keep)
+    if boxes:
+        assert scores[keep[0]] == max(scores)
+    kept = np.array(boxes).reshape(-1, 4)[keep]
+    overlaps = iou(kept, kept)
+    np.fill_diagonal(overlaps, 0)
+    assert (overlaps <= 0.5 + 1e-9).all()
+
+
+@given(ordered)
+def test_clipped_boxes_stay_inside(b: tuple[float, ...]) -> None:
+    x1, y1, x2, y2 = clip_boxes([b], 60, 40)[0]
+    assert 0 <= x1 <= x2 <= 60
+    assert 0 <= y1 <= y2 <= 40

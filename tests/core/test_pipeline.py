@@ -1,0 +1,150 @@
+"""Images in, results out."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from ferkit import (
+    ExpressionClassifier,
+    FaceDetector,
+    ImageError,
+    InputError,
+    Pipeline,
+)
+
+
+def test_a_portrait(pipeline: Pipeline, photo: Path) -> None:
+    result = pipeline(photo)
+    assert (result.width, result.height) == (512, 512)
+    assert result.image == str(photo)
+    assert len(result.faces) == 1
+    face = result.faces[0]
+    assert face.expression is not None
+    x1, y1, x2, y2 = face.box
+    assert x1 < 225 < x2
+    assert y1 < 115 < y2
+    assert 80 < face.height < 220
+
+
+def test_json_has_the_schema_to_the_letter(pipeline: Pipeline, photo: Path) -> None:
+    table = json.loads(pipeline(photo).to_json())
+    assert list(table) == ["schema", "image", "width", "height", "weights", "faces"]
+    assert table["schema"] == 1
+    assert list(table["faces"][0]) == ["box", "score", "landmarks", "label", "confidence", "probabilities"]
+    assert sum(table["faces"][0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_sources_agree(pipeline: Pipeline, photo: Path) -> None:
+    pixels = np.asarray(Image.open(photo))
+    expected = pipeline(photo).faces
+    for image in (str(photo), photo.read_bytes(), Image.open(photo), pixels):
+        assert pipeline(image).faces == expected
+    assert pipeline(pixels[:, :, ::-1], color="bgr").faces == expected
+
+
+def test_no_face_is_an_empty_result(pipeline: Pipeline) -> None:
+    for shape in ((1, 1, 3), (5, 400, 3), (400, 5, 3), (300, 300, 3)):
+        result = pipeline(np.zeros(shape, np.uint8))
+        assert result.faces == ()
+        assert len(result) == 0
+        assert json.loads(result.to_json())["faces"] == []
+
+
+def test_a_face_and_its_crop_get_the_same_answer(pipeline: Pipeline, photo: Path) -> None:
+    result = pipeline(photo)
+    assert result.pixels is not None
+    crop = pipeline.crop(result.pixels, result.faces[0])
+    assert pipeline.classifier.predict(crop[None])[0] == result.faces[0].expression
+
+
+def test_many_images_equal_one_by_one(pipeline: Pipeline, astronaut: np.ndarray) -> None:
+    pipeline = Pipeline(FaceDetector(min_score=0.7), pipeline.classifier)  # by default the patch on her suit just passes for a face
+    images = [astronaut, np.zeros((40, 40, 3), np.uint8), astronaut[:, ::-1].copy(), np.tile(astronaut, (1, 2, 1))]
+    for batch_size in (1, 3, 32):
+        many = pipeline.predict(images, batch_size)
+        assert [len(r.faces) for r in many] == [1, 0, 1, 2]
+        for result, image in zip(many, images, strict=True):
+            alone = pipeline(image)
+            assert [f.box for f in result.faces] == [f.box for f in alone.faces]
+            for a, b in zip(result.faces, alone.faces, strict=True):
+                assert a.expression is not None
+                assert b.expression is not None
+                assert a.expression.probabilities == pytest.approx(dict(b.expression.probabilities), abs=1e-5)
+    assert pipeline.predict([]) == []
+    assert len(pipeline.predict(iter(images[:2]))) == 2
+
+
+def test_predict_refuses_one_image(pipeline: Pipeline, photo: Path) -> None:
+    for image in (photo, str(photo), photo.read_bytes()):
+        with pytest.raises(InputError, match=r"predict\(\[image\]\)"):
+            pipeline.predict(image)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="batch_size"):
+        pipeline.predict([photo], batch_size=0)
+    with pytest.raises(ImageError):
+        pipeline.predict([photo, photo.parent / "missing.jpg"])
+
+
+@pytest.mark.slow
+def test_threads_share_a_pipeline(astronaut: np.ndarray) -> None:
+    """An OpenCV network shared without a lock answers wrong numbers silently: 8 threads x 200 must equal one thread."""
+    pipeline = Pipeline()
+    face = astronaut[20:220, 120:320]
+    images = [np.roll(face, shift, axis=1).copy() for shift in range(0, 20, 2)]
+    images = [np.ascontiguousarray(image[::2, ::2]) if i % 2 else image for i, image in enumerate(images)]
+    expected = [pipeline(image).to_dict() for image in images]
+    assert any(e["faces"] for e in expected)
+
+    def work(seed: int) -> list[bool]:
+        order = np.random.default_rng(seed).integers(0, len(images), 200)
+        return [pipeline(images[i]).to_dict() == expected[i] for i in order]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(all(rows) for rows in pool.map(work, range(8)))
+
+
+def test_unknown_parts() -> None:
+    with pytest.raises(InputError, match="expected one of ferkit"):
+        Pipeline("hare")
+
+
+def test_the_whole_image_as_a_face(photo: Path, crops: np.ndarray) -> None:
+    pipeline = Pipeline(FaceDetector("none"))
+    result = pipeline(crops[0])
+    assert result.faces[0].box == (0, 0, 48, 48)
+    assert result.faces[0].expression == pipeline.classifier.predict(crops[:1])[0]
+
+
+def test_classifier_can_be_chosen(photo: Path) -> None:
+    result = Pipeline(classifier=ExpressionClassifier(labels="ferplus"))(photo)
+    assert result.faces[0].expression is not None
+    assert "contempt" in result.faces[0].expression.probabilities
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"model": "x.onnx"}, "leave model out"),
+        ({"min_score": 0.5}, "leave min_score out"),
+        ({"model": "x", "min_score": 0.0}, "model and min_score"),
+    ],
+)
+def test_no_detection_takes_nothing_that_it_would_ignore(given: dict[str, object], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        FaceDetector("none", **given)  # type: ignore[arg-type]
+
+
+def test_a_detector_file_without_a_detector_is_refused(tmp_path: Path) -> None:
+    from ferkit.cli.main import main
+
+    commands = (["predict", "x.jpg", "--detector", "none"], ["evaluate", "--data", str(tmp_path)])
+    for command in commands:
+        answer = CliRunner().invoke(main, [*command, "--detector-model", str(tmp_path)])
+        assert answer.exit_code != 0
+        assert "leave model out" in answer.output

@@ -1,0 +1,77 @@
+"""Results check themselves, pickle, become CSV and are drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ferkit import (
+    Expression,
+    Face,
+    InputError,
+    Pipeline,
+    Result,
+)
+
+
+def test_values_check_themselves() -> None:
+    with pytest.raises(InputError):
+        Face((0, 0, -1, 5))
+    with pytest.raises(InputError):
+        Face((0, 0, float("nan"), 5))
+    with pytest.raises(InputError):
+        Face((0, 0, 1, 1), landmarks=((0.0, 0.0),))
+    with pytest.raises(InputError):
+        Expression("happy", 0.9, {"happy": 0.9, "sad": 0.9})
+    with pytest.raises(InputError):
+        Expression("bored", 0.9, {"happy": 0.9, "sad": 0.1})
+
+
+def test_values_are_immutable_and_pickle(pipeline: Pipeline, photo: Path) -> None:
+    result = pipeline(photo)
+    face = result.faces[0]
+    assert face.expression is not None
+    with pytest.raises(AttributeError):
+        face.score = 0  # type: ignore[misc]
+    with pytest.raises(TypeError):
+        face.expression.probabilities["happy"] = 1  # type: ignore[index]
+    copy = pickle.loads(pickle.dumps(result))
+    assert copy.to_dict() == result.to_dict()
+
+
+def test_csv(pipeline: Pipeline, photo: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(pipeline(photo).to_csv())))
+    assert len(rows) == 1
+    assert sum(float(rows[0][label]) for label in pipeline.classifier.labels) == pytest.approx(1, abs=1e-5)
+    empty = list(csv.DictReader(io.StringIO(pipeline(np.zeros((30, 30), np.uint8)).to_csv())))
+    assert len(empty) == 1
+    assert empty[0]["x1"] == ""
+
+
+def test_draw_leaves_the_image_alone(pipeline: Pipeline, photo: Path) -> None:
+    result = pipeline(photo)
+    assert result.pixels is not None
+    before = result.pixels.copy()
+    drawn = result.draw()
+    assert drawn.size == (512, 512)
+    assert np.array_equal(result.pixels, before)
+    assert not np.array_equal(np.asarray(drawn), before)
+    again = pipeline(photo, keep_pixels=False)
+    assert again.pixels is None
+    assert np.array_equal(np.asarray(again.draw()), np.asarray(drawn))
+    with pytest.raises(InputError, match="keep_pixels"):
+        pipeline.predict([before])[0].draw()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (40, 30), (3000, 20)])
+def test_draw_any_size_and_box(size: tuple[int, int]) -> None:
+    e = Expression("happy", 0.7, {"happy": 0.7, "sad": 0.3})
+    unsure = Expression(None, 0.6, {"a": 0.6, "b": 0.4}, "low")
+    faces = (Face((-50, -50, 20, 20), 0.5, expression=e), Face((5, 5, 5, 5), expression=unsure), Face((0, 0, 4000, 4000)))
+    result = Result(faces, *size, pixels=np.zeros((size[1], size[0], 3), np.uint8))
+    assert result.draw().size == size

@@ -1,0 +1,60 @@
+"""Detectors by name: what opens, what is refused and how."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from ferkit import (
+    FaceDetector,
+    InputError,
+    MissingExtraError,
+    WeightsError,
+)
+
+
+def test_unknown_detector() -> None:
+    with pytest.raises(InputError, match="ferkit, haar, yunet, none"):
+        FaceDetector("mtcnn")
+    for options in ({"min_score": 2}, {"min_size": -1}, {"min_size": float("nan")}):
+        with pytest.raises(InputError):
+            FaceDetector(**options)  # type: ignore[arg-type]
+
+
+def test_haar_says_what_to_do_on_opencv_5(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    monkeypatch.delattr(cv2, "CascadeClassifier", raising=False)
+    with pytest.raises(MissingExtraError, match='pip install "opencv-python-headless<5"'):
+        FaceDetector("haar")
+
+
+def test_detector_files(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError):
+        FaceDetector("yunet", model=tmp_path / "missing")
+    (tmp_path / "bad").write_text("nothing")
+    with pytest.raises(WeightsError, match="YuNet"):
+        FaceDetector("yunet", model=tmp_path / "bad")
+
+
+def test_cascade_files(tmp_path: Path) -> None:
+    import cv2
+
+    if not hasattr(cv2, "CascadeClassifier"):
+        pytest.skip("this OpenCV has no cascades")
+    (tmp_path / "bad").write_text("nothing")
+    for name in ("missing", "bad"):
+        with pytest.raises((InputError, WeightsError), match="cascade"):
+            FaceDetector("haar", model=tmp_path / name)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_faces_are_found_in_the_photos(shared: Path, yunet_file: Path) -> None:
+    with (shared / "photos" / "labels.csv").open() as file:
+        names = [row["file"] for row in csv.DictReader(file)]
+    detector = FaceDetector("yunet", model=yunet_file)
+    found = sum(bool(detector.detect(shared / "photos" / "images" / name)) for name in names)
+    assert found / len(names) >= 0.95

@@ -1,0 +1,25 @@
+"""What ferkit sees of other libraries' arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Tensor:
+    """What ferkit sees of a tensor."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape = array, array.shape
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.array
+
+    def __iter__(self) -> object:
+        return (type(self)(part) for part in self.array)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+
+class TorchTensor(Tensor):
+    __module__ = "torch"

@@ -1,0 +1,62 @@
+"""The public names, and no others."""
+
+from __future__ import annotations
+
+import inspect
+
+import ferkit
+from ferkit import errors
+
+PUBLIC = {
+    "FaceDetector",
+    "ExpressionClassifier",
+    "Ensemble",
+    "Pipeline",
+    "Face",
+    "Expression",
+    "Result",
+    "LabelSet",
+    "frames",
+    "load_image",
+    "list_weights",
+    "FerkitError",
+}
+
+
+def test_exactly_the_public_names() -> None:
+    leaves = {name for name in errors.__all__ if name != "FerkitError"}
+    assert set(ferkit.__all__) == PUBLIC | leaves
+    assert all(getattr(ferkit, name) is not None for name in ferkit.__all__)
+    assert set(ferkit.__all__) <= set(dir(ferkit))
+
+
+def test_public_names_are_documented() -> None:
+    for name in ferkit.__all__:
+        value = getattr(ferkit, name)
+        assert inspect.getdoc(value), name
+        if inspect.isclass(value):
+            for attribute, member in vars(value).items():
+                if inspect.isfunction(member) and not attribute.startswith("_"):
+                    assert inspect.getdoc(member), f"{name}.{attribute}"
+
+
+def test_errors_are_also_built_ins() -> None:
+    for name in errors.__all__:
+        error = getattr(errors, name)
+        assert issubclass(error, ferkit.FerkitError)
+        if error is not ferkit.FerkitError:
+            assert issubclass(error, (ValueError, OSError, ImportError)), name
+
+
+def test_signatures_of_the_house_plan() -> None:
+    def names(function: object) -> list[str]:
+        return list(inspect.signature(function).parameters)  # type: ignore[arg-type]
+
+    assert names(ferkit.Pipeline)[:2] == ["detector", "classifier"]
+    assert names(ferkit.Pipeline.__call__)[:2] == ["self", "image"]
+    assert names(ferkit.Pipeline.predict)[:3] == ["self", "images", "batch_size"]
+    assert names(ferkit.FaceDetector)[0] == "name"
+    assert names(ferkit.FaceDetector.detect) == ["self", "image"]
+    assert names(ferkit.ExpressionClassifier)[:4] == ["weights", "labels", "runtime", "tta"]
+    assert names(ferkit.ExpressionClassifier.predict) == ["self", "crops"]
+    assert names(ferkit.ExpressionClassifier.predict_proba) == ["self", "crops"]

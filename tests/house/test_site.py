@@ -1,0 +1,86 @@
+"""The front door: links outside a checkout, the site's pages, what tox and the workflows name."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import importlib.util
+import re
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+import ferkit
+import ferkit.train
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = """A [page](docs/video.md#rows) and ![a picture](docs/images/a.png), [elsewhere](https://example.org), [here](#below).
+```md
+[code](docs/video.md)
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def hatch_build(pytestconfig: pytest.Config) -> object:
+    pytest.importorskip("hatchling", reason='needs the extra docs: pip install "ferkit[docs]"')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))
+        return importlib.import_module("hatch_build")
+
+
+def test_links_lead_to_the_public_address(hatch_build: object) -> None:
+    text = hatch_build.publish_links(TEXT, PurePosixPath("README.md"), hatch_build.to_repository("https://example.org/ferkit"))
+    assert "[page](https://example.org/ferkit/blob/main/docs/video.md#rows)" in text
+    assert "![a picture](https://example.org/ferkit/raw/main/docs/images/a.png)" in text
+    assert "[elsewhere](https://example.org), [here](#below)" in text
+    assert "[code](docs/video.md)" in text
+
+
+def test_without_an_address_nothing_links_to_what_does_not_exist(hatch_build: object) -> None:
+    text = hatch_build.publish_links(TEXT, PurePosixPath("README.md"), hatch_build.to_repository(""))
+    assert text.startswith("A page and , [elsewhere](https://example.org), [here](#below).")
+
+
+def test_links_are_relative_to_their_page(hatch_build: object) -> None:
+    seen = []
+    hatch_build.publish_links("[a](../LICENSE)", PurePosixPath("docs/api.md"), lambda path, image: seen.append((str(path), image)))
+    assert seen == [("LICENSE", False)]
+
+
+def test_the_address_stands_in_one_place(hatch_build: object) -> None:
+    """No other file of ours may name where the project lives; while the address is empty, none can be checked for."""
+    repository = hatch_build.addresses(ROOT)["repository"]
+    named = ["README.md", "mkdocs.yml", "CITATION.cff", *(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+    for name in named:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert not re.search(r"github\.com/[\w.-]+/ferkit|\.github\.io/ferkit|ferkit\.readthedocs", text), name
+        assert not repository or repository not in text, name
+
+
+def test_every_public_name_has_its_place_on_the_site() -> None:
+    shown = {name for page in (ROOT / "docs" / "reference").glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)}
+    public = {f"ferkit.{name}" for name in ferkit.__all__} | {f"ferkit.train.{name}" for name in ferkit.train.__all__}
+    assert public <= shown
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert not {page for page in pages if not page.startswith(("zoo/", "deploy/")) and f": {page}\n" not in text}
+
+
+def test_ci_and_workflows_name_environments_that_exist() -> None:
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    known = {"test", "opencv4", "opencv5", "light", *(name.removeprefix("testenv:") for name in tox.sections())}
+    for path in (ROOT / ".ci" / "run", *(ROOT / ".github").rglob("*.yml")):
+        for names in re.findall(r"tox run [^\n]*?-e ([\w,$]+)", path.read_text(encoding="utf-8")):
+            assert {name for name in names.split(",") if "$" not in name} <= known, f"{path}: {names}"
+
+
+def test_every_card_says_what_the_data_allow() -> None:
+    cards = [ROOT / "weights" / release.name / "card.md" for release in ferkit.list_weights() if release.hub is None]
+    assert cards
+    for card in cards:
+        assert card.read_text(encoding="utf-8").count("\n## Data and licences\n") == 1, card

@@ -1,0 +1,481 @@
+"""The page in a real browser: Debian's chromium, driven by Playwright. Leaves screenshots in FERKIT_SCREENSHOTS, if that is set."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"):
+    pytest.importorskip(module, reason="needs ferkit[serve]")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+
+from tests.helpers.serving import WEIGHTS, Service, astronaut, encoded  # noqa: E402
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+AXE = Path(os.environ.get("FERKIT_AXE") or "node_modules/axe-core/axe.min.js")  # npm install axe-core
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="needs Debian's chromium"),
+    pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights"),
+]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("browser")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    video = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    video.write_bytes(b"".join(encoded(view) * 60 for view in (seen(0), seen(40))))
+    with playwright.sync_playwright() as p:
+        started = p.chromium.launch(executable_path=str(CHROMIUM), args=[*FLAGS, f"--use-file-for-fake-video-capture={video}"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def phone(browser: Any, service: Service) -> Iterator[Any]:
+    context = browser.new_context(**PHONE)
+    opened = context.new_page()
+    opened.goto(service.url)
+    playwright.expect(opened.locator("#labels option")).not_to_have_count(0)
+    yield opened
+    context.close()
+
+
+@pytest.fixture
+def page(browser: Any, service: Service, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page that fails the test if its console reports an error or if it asks for anything from elsewhere."""
+    context = browser.new_context(**getattr(request, "param", {"viewport": {"width": 1200, "height": 800}}), permissions=["camera"])
+    opened = context.new_page()
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda r: None if r.url.startswith((service.url, "blob:")) else complaints.append(r.url))
+    opened.set_default_timeout(20_000)
+    opened.goto(service.url)
+    playwright.expect(opened.locator("#labels option")).not_to_have_count(0)
+    yield opened
+    context.close()
+    # Chromium itself reports every refused request; some tests mean to have one.
+    if not getattr(opened, "complaints_allowed", False):
+        assert [c for c in complaints if "400 (Bad Request)" not in c] == []
+
+
+def shoot(page: Any, name: str, full: bool = True) -> None:
+    folder = os.environ.get("FERKIT_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=full)
+
+
+def upload(page: Any, *paths: Path, already: int = 0) -> None:
+    page.set_input_files("#files", [str(path) for path in paths])
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(already + len(paths))
+
+
+def faults(page: Any) -> list[str]:
+    """Return what axe-core finds against the page as it is now; skip without axe-core."""
+    if not AXE.is_file():
+        pytest.skip(f"needs axe-core, which {AXE} is not; run: npm install --no-save axe-core, or set FERKIT_AXE")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+    return [f"{fault['id']}: {node['html'][:120]}" for fault in found for node in fault["nodes"]]
+
+
+def seen(shift: int) -> Any:
+    """The astronaut as a webcam sees her, so many pixels from the middle."""
+    from PIL import Image
+
+    picture = Image.new("RGB", (640, 480), (126, 138, 150))
+    picture.paste(Image.open(astronaut()), (150 + shift, 70))
+    return picture
+
+
+def crowd(folder: Path, faces: int = 4) -> Path:
+    """Several portraits in rows."""
+    from PIL import Image, ImageOps
+
+    columns = max(4, round((2 * faces) ** 0.5))
+    side = 1600 // columns
+    one = Image.open(astronaut()).resize((side - 20, side - 20))
+    picture = Image.new("RGB", (1600, side * -(-faces // columns)), (126, 138, 150))
+    for i in range(faces):
+        turned = ImageOps.mirror(one) if i % 2 else one
+        picture.paste(turned, (side * (i % columns) + 10, side * (i // columns) + 10))
+    picture.save(folder / f"group-of-{faces}.jpg", quality=92)
+    return folder / f"group-of-{faces}.jpg"
+
+
+def test_a_photo_gets_boxes_and_a_chart(page: Any) -> None:
+    shoot(page, "empty")
+    upload(page, astronaut())
+    assert page.locator("#results svg .box").count() == 1
+    assert page.locator("#results .bars li").count() == 7
+    title = page.locator("#results .face h3").inner_text()
+    assert re.search(r"\d+ ?%", title)
+    box = page.locator("#results svg .box").bounding_box()
+    image = page.locator("#results img").bounding_box()
+    assert image["x"] <= box["x"] < box["x"] + box["width"] <= image["x"] + image["width"] + 1
+    shares = page.locator("#results .bars .value").all_inner_texts()
+    assert sum(float(share.split()[0]) for share in shares) == pytest.approx(100, abs=4)
+    shoot(page, "photo-light")
+
+
+def test_an_unsure_answer_is_called_so_below_the_threshold(page: Any) -> None:
+    shares = {"angry": 0.0, "disgust": 0.0, "fear": 0.0, "happy": 0.49, "sad": 0.0, "surprise": 0.46, "neutral": 0.05}
+    face = {"box": [90, 40, 190, 180], "score": 0.9, "landmarks": None, "label": "happy", "confidence": 0.49, "probabilities": shares}
+    image = {"image": "astronaut.jpg", "width": 340, "height": 340, "faces": [face], "error": None}
+    answer = {"schema": 1, "weights": "some", "labels": "photos", "images": [image]}
+    page.route("**/v1/predict*", lambda route: route.fulfill(json=answer))
+    upload(page, astronaut())
+    title, tag = page.locator("#results .face h3"), page.locator("#results svg .tag")
+    for place in (title, tag):
+        playwright.expect(place).to_contain_text("unsure")
+    playwright.expect(title).to_contain_text("perhaps happy")
+    shoot(page, "unsure")
+    page.locator("#threshold").focus()
+    page.keyboard.press("ArrowLeft")
+    playwright.expect(page.locator("#threshold-value")).to_have_text("below 45 %")
+    playwright.expect(title).not_to_contain_text("unsure")
+    page.keyboard.press("Home")
+    playwright.expect(page.locator("#threshold-value")).to_have_text("never")
+    for place in (title, tag):
+        playwright.expect(place).to_contain_text("happy")
+        playwright.expect(place).not_to_contain_text("unsure")
+
+
+def test_many_faces_other_labels_and_downloads(page: Any, tmp_path: Path) -> None:
+    upload(page, crowd(tmp_path), astronaut())
+    assert page.locator("#results .card").count() == 2
+    shoot(page, "faces-light")
+    page.select_option("#labels", "ferplus")
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(2)
+    playwright.expect(page.locator("#results .face").first.locator(".bars li")).to_have_count(8)
+    with page.expect_download() as waiting:
+        page.click("#save-json")
+    saved = json.loads(Path(waiting.value.path()).read_text())
+    assert [r["schema"] for r in saved] == [1, 1]
+    assert {len(face["probabilities"]) for r in saved for face in r["faces"]} == {8}
+    with page.expect_download() as waiting:
+        page.locator(".save-picture").first.click()
+    assert Path(waiting.value.path()).read_bytes().startswith(b"\x89PNG")
+    page.click("#clear")
+    playwright.expect(page.locator("#results .card")).to_have_count(0)
+
+
+def test_a_broken_picture_is_told(page: Any, tmp_path: Path) -> None:
+    path = tmp_path / "broken.jpg"
+    path.write_bytes(astronaut().read_bytes()[:3000])
+    with page.expect_response(lambda r: "predict" in r.url) as waiting:
+        page.set_input_files("#files", str(path))
+    assert waiting.value.status == 400
+    playwright.expect(page.locator("#results .error")).to_contain_text("decoded")
+
+
+def test_paste_and_drop(page: Any) -> None:
+    data = list(astronaut().read_bytes())
+    for kind, field in (("paste", "clipboardData"), ("drop", "dataTransfer")):
+        page.evaluate(
+            """([data, kind, field]) => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File([new Uint8Array(data)], `${kind}.jpg`, { type: "image/jpeg" }));
+                const event = kind === "paste" ? new ClipboardEvent(kind, { clipboardData: transfer, bubbles: true })
+                    : new DragEvent(kind, { dataTransfer: transfer, bubbles: true, cancelable: true });
+                document.getElementById("drop").dispatchEvent(event);
+            }""",
+            [data, kind, field],
+        )
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(2)
+
+
+def reachable(page: Any) -> tuple[set[str], set[str]]:
+    """Return what can be pressed or set on the page, and what the Tab key came to in one round."""
+    name = "(e) => e.id || `${e.tagName}.${e.dataset.do ?? e.className}:${e.closest('.card')?.getAttribute('aria-label') ?? ''}`"
+    wanted = page.evaluate(
+        f"""() => [...document.querySelectorAll("a, button, input, select, summary, video[controls], [tabindex='0']")]
+            .filter((e) => e.checkVisibility() && e.tabIndex >= 0).map({name})"""
+    )
+    came = set()
+    page.evaluate("() => document.activeElement.blur()")
+    for _ in range(len(wanted) + 5):
+        page.keyboard.press("Tab")
+        came.add(page.evaluate(f"() => ({name})(document.activeElement)"))
+    return set(wanted), came
+
+
+def test_the_keyboard_alone_does_everything(page: Any, tmp_path: Path) -> None:
+    page.locator("#example-one").focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(1)
+    upload(page, crowd(tmp_path), already=1)
+    wanted, came = reachable(page)
+    assert wanted <= came
+    first = page.locator("#results summary").first
+    first.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#results details[open] .bars li")).to_have_count(7)
+    page.locator("#results .remove").first.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#results .card")).to_have_count(1)
+    assert page.evaluate("() => document.activeElement.className") == "remove", "removing a photo lost the focus"
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => document.activeElement.id") == "files"
+    page.locator("#tab-photos").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("() => document.activeElement.getAttribute('aria-selected')") == "true"
+    playwright.expect(page.locator("#photos")).to_be_hidden()
+
+
+def watch(page: Any, seconds: float = 4) -> None:
+    """Start the webcam and let it see something for a while."""
+    page.click("#tab-webcam")
+    page.click("#camera")
+    playwright.expect(page.locator("#webcam svg .box")).to_have_count(1)
+    page.wait_for_function(f"() => document.querySelector('#live-timeline .timeline')?.getAttribute('aria-valuenow') >= {seconds}")
+
+
+def test_the_webcam_streams(page: Any) -> None:
+    watch(page)
+    playwright.expect(page.locator("#live-faces .bars li")).to_have_count(7)
+    page.wait_for_function("() => /[1-9]\\d* ms/.test(document.getElementById('rate').textContent)")
+    shoot(page, "webcam-light")
+    page.select_option("#labels", "ferplus")
+    playwright.expect(page.locator("#live-faces .bars li")).to_have_count(8)
+    page.click("#camera")
+    playwright.expect(page.locator("#camera")).to_have_text("Start webcam")
+    playwright.expect(page.locator("#webcam .stage svg")).to_have_count(0)
+
+
+def test_the_webcam_keeps_what_it_saw(page: Any) -> None:
+    watch(page, seconds=6)
+    with page.expect_download() as waiting:
+        page.click("#snapshot")
+    assert Path(waiting.value.path()).read_bytes().startswith(b"\x89PNG")
+    page.click("#camera")
+    playwright.expect(page.locator("#live-people tbody tr").first).to_contain_text("happy")
+    shoot(page, "webcam-summary")
+    with page.expect_download() as waiting:
+        page.click("#live-csv")
+    with Path(waiting.value.path()).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[:10] == ["frame", "time_s", "track_id", "x1", "y1", "x2", "y2", "score", "label", "confidence"]
+    assert len(rows) >= 5
+    assert [float(row["time_s"]) for row in rows] == sorted(float(row["time_s"]) for row in rows)
+    assert {row["label"] for row in rows} == {"happy"}
+    time = page.locator("#live-timeline .timeline")
+    time.focus()
+    page.keyboard.press("End")
+    end = time.get_attribute("aria-valuenow")
+    page.keyboard.press("ArrowLeft")
+    assert float(time.get_attribute("aria-valuenow")) < float(end)
+    playwright.expect(page.locator("#live-timeline .readout")).to_contain_text("happy")
+    page.click("#forget")
+    playwright.expect(page.locator("#live-record")).to_be_hidden()
+
+
+def test_boxes_belong_to_the_picture_that_is_shown(page: Any) -> None:
+    """The camera's face jumps aside; whatever is on the screen, the box lies on the face of that very frame."""
+    page.complaints_allowed = True  # Chromium advises against reading pixels so often
+    watch(page)
+    page.uncheck("#mirror")
+    page.wait_for_timeout(1000)  # until a frame came that is not mirrored
+    seen = set()
+    for _ in range(40):
+        color, left = page.evaluate(
+            """() => {
+                const picture = document.getElementById("live-picture");
+                const pixel = picture.getContext("2d").getImageData(picture.width * 170 / 640, picture.height / 2, 1, 1).data;
+                return [[...pixel.slice(0, 3)], document.querySelector("#webcam svg .box").getAttribute("x") / picture.width];
+            }"""
+        )
+        aside = max(abs(c - grey) for c, grey in zip(color, (126, 138, 150), strict=True)) < 25  # background where the portrait was
+        assert (left > 0.45) == aside, f"box at {left:.2f} of the width"
+        seen.add(aside)
+        page.wait_for_timeout(120)
+    assert seen == {True, False}
+
+
+def test_the_first_result_is_scrolled_to_and_announced(phone: Any) -> None:
+    upload(phone, astronaut())
+    playwright.expect(phone.locator("#announcer")).to_have_text("astronaut.jpg: 1 face: happy.")
+    phone.wait_for_function("() => document.querySelector('#results .stage').getBoundingClientRect().top < innerHeight / 2")
+    phone.wait_for_timeout(700)
+    box = phone.locator("#results .card").bounding_box()
+    assert -2 <= box["y"] <= 60, "the first result is not where one looks"
+    shoot(phone, "phone-first-result", full=False)
+
+
+def test_a_group_has_numbered_tags_and_a_summary(page: Any, tmp_path: Path) -> None:
+    upload(page, crowd(tmp_path, 22))
+    tags = page.locator("#results svg .tag").all_text_contents()
+    assert tags == [str(n + 1) for n in range(22)]
+    playwright.expect(page.locator("#results details.compact")).to_have_count(22)
+    assert sum(int(text.split()[0]) for text in page.locator("#results .summary-key li").all_inner_texts()) == 22
+    page.locator("#results svg .face-mark").nth(3).click()
+    playwright.expect(page.locator("#results details.compact").nth(3)).to_have_attribute("open", "")
+    page.mouse.move(5, 5)
+    shoot(page, "group-of-22")
+
+
+def test_photos_are_shrunk_and_told_in_their_own_pixels(page: Any, tmp_path: Path) -> None:
+    from PIL import Image
+
+    large = tmp_path / "large.jpg"
+    Image.open(astronaut()).resize((4000, 4000)).save(large, quality=95)
+    with page.expect_request("**/v1/predict*") as waiting:
+        upload(page, large)
+    assert len(waiting.value.post_data_buffer or b"") < large.stat().st_size / 2
+    with page.expect_download() as download:
+        page.click("#save-json")
+    (saved,) = json.loads(Path(download.value.path()).read_text())
+    assert (saved["width"], saved["height"]) == (4000, 4000)
+    assert saved["faces"][0]["box"][2] > 2000, "the box is in pixels of the smaller picture"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (502, "<html>502 Bad Gateway</html>", "does not answer at the moment"),
+        (413, "<html>413</html>", "larger than the service takes"),
+        (502, '{"schema": 1, "error": {"code": "lost", "message": "The service lost this request."}}', "The service lost this request."),
+        (0, "", "cannot be reached"),
+    ],
+)
+def test_errors_are_told_in_plain_words_and_can_be_tried_again(page: Any, status: int, body: str, words: str) -> None:
+    page.complaints_allowed = True
+    page.route("**/v1/predict*", lambda route: route.fulfill(status=status, body=body) if status else route.abort())
+    page.set_input_files("#files", str(astronaut()))
+    playwright.expect(page.locator("#results .error")).to_contain_text(words)
+    playwright.expect(page.locator("#announcer")).to_contain_text(words)
+    if status == 413:
+        shoot(page, "error-too-large")
+    page.unroute("**/v1/predict*")
+    page.locator("#results .again").focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(1)
+    assert page.evaluate("() => document.activeElement !== document.body"), "the focus was lost"
+
+
+def test_a_busy_service_is_waited_for(page: Any) -> None:
+    page.complaints_allowed = True
+    asked = []
+
+    def busy(route: Any) -> None:
+        asked.append(route)
+        if len(asked) == 1:
+            route.fulfill(status=429, headers={"Retry-After": "1"}, body="{}")
+        else:
+            route.continue_()
+
+    page.route("**/v1/predict*", busy)
+    upload(page, astronaut())
+    assert len(asked) == 2
+
+
+def test_an_upload_can_be_cancelled(page: Any) -> None:
+    page.complaints_allowed = True
+    held: list[Any] = []
+    page.route("**/v1/predict*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the function it is given
+    page.set_input_files("#files", str(astronaut()))
+    playwright.expect(page.locator("#results .progress p")).to_have_text("Sending…")
+    page.locator("#results .cancel").focus()
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#results .error")).to_have_text("Cancelled.")
+    assert page.evaluate("() => document.activeElement !== document.body"), "the focus was lost"
+
+
+def test_the_examples_need_nobody(page: Any) -> None:
+    page.click("#example-group")
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(1)
+    assert page.locator("#results details.compact").count() == 8
+    page.click("#example-one")
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(2)
+    shoot(page, "examples")
+
+
+NARROW = {"viewport": {"width": 320, "height": 640}}
+
+
+@pytest.mark.parametrize("page", [NARROW], indirect=True, ids=["narrow"])
+def test_at_320_pixels_and_with_text_twice_as_large(page: Any, tmp_path: Path) -> None:
+    upload(page, astronaut(), crowd(tmp_path))
+    for size in ("100%", "200%"):
+        page.evaluate("(size) => { document.documentElement.style.fontSize = size; }", size)
+        for tab in ("webcam", "photos"):
+            page.click(f"#tab-{tab}")
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{tab} scrolls sideways at {size}"
+        shoot(page, f"narrow-{size[:-1]}")
+
+
+def test_axe_finds_nothing(page: Any, tmp_path: Path) -> None:
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert faults(page) == []
+    upload(page, astronaut(), crowd(tmp_path))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        assert faults(page) == []
+    page.click("#tab-webcam")
+    assert faults(page) == []
+
+
+def test_forced_colors(page: Any, tmp_path: Path) -> None:
+    page.emulate_media(forced_colors="active")
+    upload(page, crowd(tmp_path))
+    assert page.evaluate("() => getComputedStyle(document.querySelector('#results svg .box')).stroke") != "none"
+    parts = page.evaluate("() => [...document.querySelectorAll('.summary-bar span')].map((e) => getComputedStyle(e).backgroundColor)")
+    assert parts
+    assert all(part.startswith("rgb") and part != "rgba(0, 0, 0, 0)" for part in parts)
+    shoot(page, "forced-colors")
+
+
+def test_without_scripts_the_page_says_what_to_do(browser: Any, service: Service) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(service.url)
+    playwright.expect(opened.locator(".notice")).to_contain_text("needs JavaScript")
+    playwright.expect(opened.locator("#drop")).to_be_hidden()
+    shoot(opened, "no-script")
+    context.close()
+
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+
+
+@pytest.mark.parametrize("page", [PHONE], indirect=True, ids=["dark"])
+def test_on_a_phone_in_the_dark(page: Any, tmp_path: Path) -> None:
+    upload(page, crowd(tmp_path))
+    assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(18, 20, 26)"
+    shoot(page, "phone-dark")
+
+
+def test_the_interface_is_described(page: Any, service: Service) -> None:
+    page.goto(f"{service.url}/docs")
+    playwright.expect(page.locator("article code", has_text="/v1/predict").first).to_be_visible()
+    shoot(page, "docs-light")

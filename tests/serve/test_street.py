@@ -1,0 +1,495 @@
+"""What the service meets in the street: silent and slow connections, bodies made to hurt, other sites' pages, requests that are merely large."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets", "httpx"):
+    pytest.importorskip(module, reason="needs ferkit[serve] and httpx")
+
+from fastapi.testclient import TestClient  # noqa: E402
+from starlette.websockets import WebSocketDisconnect  # noqa: E402
+
+from ferkit.serve import app as app_module  # noqa: E402
+from ferkit.serve.admission import PixelBudget, StreamPlaces  # noqa: E402
+from ferkit.serve.app import create_app  # noqa: E402
+from ferkit.serve.engine import Engine  # noqa: E402
+from ferkit.serve.logs import FewOfAKind  # noqa: E402
+from ferkit.serve.problems import Problem  # noqa: E402
+from ferkit.serve.settings import Settings  # noqa: E402
+from ferkit.serve.uploads import decode, scans_of_jpeg  # noqa: E402
+from tests.helpers.serving import WEIGHTS, Service, encoded, noise  # noqa: E402
+from tests.helpers.waiting import until  # noqa: E402
+
+pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
+
+KEY = "correct horse battery"
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@contextlib.contextmanager
+def running(**settings: Any) -> Iterator[TestClient]:
+    with TestClient(create_app(Settings(detector="none", **settings)), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with running() as started:
+        yield started
+
+
+def said(connection: socket.socket, data: bytes = b"", seconds: float = 20) -> bytes:
+    """Send, and return all that comes back until the other side closes."""
+    connection.settimeout(seconds)
+    connection.sendall(data)
+    answer = b""
+    with contextlib.suppress(ConnectionResetError):
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+# -------------------------------------------------------------------------------------------------- connections
+
+
+@pytest.mark.slow
+def test_silent_half_sent_and_too_many_connections_keep_nobody_out(tmp_path: Path) -> None:
+    options = ("--detector", "none", "--max-connections", "12", "--max-client-connections", "8", "--header-seconds", "2")
+    with Service(tmp_path, *options) as service, contextlib.ExitStack() as stack:
+
+        def connect() -> socket.socket:
+            return stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 10))
+
+        silent = [connect() for _ in range(40)]  # more than there are places, and none of them says a word
+        for _ in range(5):
+            assert said(connect(), GET).startswith(b"HTTP/1.1 200")
+        assert [said(one) for one in silent[-3:]] == [b""] * 3, "nothing was asked, so nothing is answered"
+
+        half = connect()
+        answer = said(half, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_slow"
+
+        twice = connect()  # the second head is as bounded as the first
+        twice.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        until(lambda: b"ok" in twice.recv(65536), "the first answer")
+        assert said(twice, b"GET /hea").startswith(b"HTTP/1.1 408")
+
+        busy = [connect() for _ in range(8)]  # at work: their bodies have not come yet
+        for one in busy:
+            one.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        time.sleep(0.5)
+        refused = said(connect(), GET)
+        assert refused.startswith(b"HTTP/1.1 429")
+        assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
+    for line in service.log.read_text().splitlines():
+        assert json.loads(line)["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's limit of open files")
+def test_running_out_of_descriptors_neither_fills_the_log_nor_ends_the_service(tmp_path: Path) -> None:
+    service = Service(tmp_path, "--detector", "none", "--header-seconds", "1", "--max-client-connections", "0")
+    service.command = ["sh", "-c", 'ulimit -n 150; exec "$@"', "sh", *service.command]
+    with service, contextlib.ExitStack() as stack:
+        for _ in range(400):
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_connection(("127.0.0.1", service.port), 2))
+        time.sleep(3)
+        with socket.create_connection(("127.0.0.1", service.port), 20) as one:
+            assert said(one, GET).startswith(b"HTTP/1.1 200")
+    assert service.log.stat().st_size < 50_000
+    assert "leaves room for 50 connections, not 500" in service.log.read_text()
+
+
+def test_a_warning_that_repeats_is_counted_and_not_written() -> None:
+    import logging
+
+    few, lines = FewOfAKind(most=2, seconds=10), []
+    for at, level in [*((t, logging.WARNING) for t in (0, 1, 2, 3, 20)), (21, logging.INFO)]:
+        record = logging.LogRecord("ferkit.serve", level, "", 0, "again", (), None)
+        record.created = at
+        if few.filter(record):
+            lines.append((at, getattr(record, "fields", None)))
+    assert lines == [(0, None), (1, None), (20, {"left_out": 2}), (21, None)]
+
+
+# -------------------------------------------------------------------------------------------------- bodies
+
+
+def parts(count: int) -> tuple[bytes, str]:
+    return b"--x\r\n\r\n\r\n" * count + b"--x--\r\n", "multipart/form-data; boundary=x"
+
+
+def test_a_body_of_a_hundred_parts_and_more_is_refused_and_parsed_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, go = threading.Event(), threading.Event()
+    parse = app_module.parse_multipart
+
+    def slow(*args: Any) -> Any:
+        held.set()
+        assert go.wait(60)
+        return parse(*args)
+
+    with running() as client:
+        body, kind = parts(200_000)
+        answer = client.post("/v1/predict", content=body, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_parts")
+        monkeypatch.setattr(app_module, "parse_multipart", slow)
+        thread = threading.Thread(target=client.post, args=("/v1/predict",), kwargs={"content": body, "headers": {"Content-Type": kind}})
+        thread.start()
+        assert held.wait(60)
+        assert client.get("/healthz").status_code == 200, "the loop answers while a body is parsed"
+        go.set()
+        thread.join()
+
+
+@pytest.mark.slow
+def test_a_wrong_key_a_wrong_host_and_a_foreign_page_are_refused_before_the_body_is_read(tmp_path: Path) -> None:
+    with Service(tmp_path, "--detector", "none", FERKIT_API_KEY=KEY) as service:
+        head = b"POST /v1/predict HTTP/1.1\r\nContent-Length: 1000000\r\n"
+        for lines, status in (
+            (b"Host: localhost\r\n", b"401"),
+            (b"Host: rebound.example\r\nAuthorization: Bearer " + KEY.encode() + b"\r\n", b"421"),
+            (b"Host: localhost\r\nOrigin: https://evil.example\r\nAuthorization: Bearer " + KEY.encode() + b"\r\n", b"403"),
+        ):
+            with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+                connection.settimeout(10)
+                connection.sendall(head + lines + b"\r\n")  # and not one byte of the body
+                assert connection.recv(200).split()[1] == status
+
+
+def test_a_phones_motion_photo_is_read_up_to_its_end_of_image(client: TestClient) -> None:
+    still = encoded(Image.new("RGB", (64, 64), "gray"))
+    motion = still + b"\xff\xda\x00\x02" * 500  # as an appended video may look
+    assert client.post("/v1/predict", content=motion).status_code == 200
+
+    thumbnail = b"\xff\xd8" + b"\xff\xda\x00\x02" * 80 + b"\xff\xd9"  # in the metadata: passed over
+    segment = b"Exif\x00\x00" + thumbnail
+    held = still[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment + still[2:]
+    assert scans_of_jpeg(held, 64) == 1
+    assert client.post("/v1/predict", content=held).status_code == 200
+
+    many = still[:-2] + b"\xff\xda\x00\x02" * 80 + b"\xff\xd9"
+    answer = client.post("/v1/predict", content=many)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_scans")
+
+
+def test_a_progressive_jpegs_scans_are_counted() -> None:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", progressive=True)
+    assert 5 < scans_of_jpeg(buffer.getvalue(), 64) < 20
+    assert scans_of_jpeg(encoded(picture), 64) == 1
+
+
+# -------------------------------------------------------------------------------------------------- requests within the limits
+
+
+def test_a_large_request_is_answered_though_its_work_takes_longer_than_the_queue_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Engine._work
+    monkeypatch.setattr(Engine, "_work", lambda self, *a: (time.sleep(0.15), slow(self, *a))[1])
+    with running(queue_seconds=0.3, batch=1) as client:
+        answer = client.post("/v1/predict", files=[("image", (f"{i}.png", noise(seed=i), "image/png")) for i in range(8)])
+        assert answer.status_code == 200
+        assert [image["error"] for image in answer.json()["images"]] == [None] * 8
+
+
+def test_one_pictures_failure_keeps_the_others_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.serve import engine
+
+    whole = engine.decode
+
+    def failing(data: bytes, *args: Any) -> Any:
+        if data == bad:
+            raise RuntimeError("a fault of ours")
+        return whole(data, *args)
+
+    bad = noise(seed=9)
+    monkeypatch.setattr(engine, "decode", failing)
+    with running(batch=1) as client:
+        answer = client.post("/v1/predict", files=[("image", ("a.png", d, "image/png")) for d in (noise(), bad, noise(seed=2))])
+        assert answer.status_code == 200
+        images = answer.json()["images"]
+        assert [len(image["faces"]) for image in images] == [1, 0, 1]
+        assert images[1]["error"]["code"] == "internal"
+        assert client.post("/v1/predict", content=bad).status_code == 500
+
+
+def test_pixels_that_are_decoded_at_once_are_bounded() -> None:
+    budget, order = PixelBudget(100), []
+    first = threading.Event()
+
+    def second() -> None:
+        with budget.hold(60):
+            order.append("second")
+
+    with budget.hold(1000):  # more than the budget: alone
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not first.wait(0.1)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+# -------------------------------------------------------------------------------------------------- streams
+
+
+def test_only_frames_keep_a_stream_open() -> None:
+    def chatter(stream: Any) -> None:
+        for _ in range(100):
+            stream.send_text("{}")
+            time.sleep(0.05)
+            stream.send_text("[]")  # answered, so that the end is seen here
+            stream.receive_json()
+
+    with running(idle_seconds=0.5) as client, client.websocket_connect("/v1/stream") as stream:
+        with pytest.raises(WebSocketDisconnect) as closed:
+            chatter(stream)
+        assert closed.value.code == 1001
+
+
+def test_streams_that_have_not_shown_their_key_take_no_place() -> None:
+    with running(max_streams=1, api_key=KEY) as client, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(client.websocket_connect("/v1/stream"))
+        allowed = stack.enter_context(client.websocket_connect("/v1/stream"))
+        allowed.send_text(json.dumps({"key": KEY}))
+        allowed.send_bytes(noise())
+        assert allowed.receive_json()["frame"] == 0
+        late = stack.enter_context(client.websocket_connect("/v1/stream"))
+        late.send_text(json.dumps({"key": KEY}))
+        with pytest.raises(WebSocketDisconnect) as closed:
+            late.receive_json()
+        assert closed.value.code == 1013
+
+
+def test_places_and_those_who_wait_are_bounded() -> None:
+    places = StreamPlaces(1)
+    for _ in range(10):
+        places.wait_outside()
+    with pytest.raises(Problem):
+        places.wait_outside()
+    places.take()
+    with pytest.raises(Problem):
+        places.take()
+    places.leave(had_place=True)
+    places.take()
+    assert (places.taken, places.waiting) == (1, 9)
+
+
+# -------------------------------------------------------------------------------------------------- other sites' pages
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://testserver"}, 200),
+        ({"Origin": "https://friend.example"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+    ],
+)
+def test_other_sites_pages_have_no_work_done(headers: dict[str, str], status: int) -> None:
+    with running(cors=("https://friend.example",)) as client:
+        answer = client.post("/v1/predict", content=noise(), headers=headers)
+        assert answer.status_code == status
+        if status == 403:
+            assert answer.json()["error"]["code"] == "foreign_page"
+
+
+def test_the_service_answers_under_its_own_names_only() -> None:
+    with running(hosts=("localhost", "127.0.0.1", "::1")) as client:
+        for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"):
+            assert client.get("/healthz", headers={"Host": host}).status_code == 200
+        for host in ("rebound.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1"):
+            answer = client.get("/healthz", headers={"Host": host})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (421, "wrong_host")
+            with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/stream", headers={"Host": host}):
+                pass
+
+
+def test_a_webcams_pictures_cannot_be_embedded_elsewhere() -> None:
+    pytest.importorskip("av", reason="needs ferkit[video]")
+    from ferkit.video.mjpeg import Monitor
+
+    monitor = Monitor(0, ["happy", "sad"])
+    try:
+
+        def get(path: str, **headers: str) -> tuple[int, Any]:
+            request = urllib.request.Request(monitor.address + path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+            try:
+                with urllib.request.urlopen(request, timeout=10) as response:
+                    return response.status, response.headers
+            except urllib.error.HTTPError as error:
+                return error.code, error.headers
+
+        for path in ("stream", "latest.json"):
+            for site in ("cross-site", "same-site"):
+                assert get(path, Sec_Fetch_Site=site)[0] == 403
+        status, headers = get("latest.json", Sec_Fetch_Site="same-origin")
+        assert status == 200
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert get("", Sec_Fetch_Site="cross-site")[0] == 200  # a link to the page itself
+    finally:
+        monitor.close()
+
+
+# -------------------------------------------------------------------------------------------------- what operators see
+
+
+def test_errors_carry_the_requests_id(client: TestClient) -> None:
+    for answer in (
+        client.post("/v1/predict", content=b""),
+        client.get("/nowhere"),
+        client.get("/v1/predict"),
+        client.get("/v1/weights?x=1"),
+        client.post("/v1/predict", content=noise(), headers={"Origin": "https://evil.example"}),
+    ):
+        assert answer.status_code >= 400
+        assert answer.json()["request_id"] == answer.headers["X-Request-Id"]
+    with client.websocket_connect("/v1/stream") as stream:
+        stream.send_text("{")
+        assert len(stream.receive_json()["request_id"]) == 12
+
+
+def test_head_answers_as_get_without_a_body(client: TestClient) -> None:
+    for path in ("/", "/docs", "/static/app.js", "/healthz", "/readyz", "/metrics", "/v1/weights", "/openapi.json"):
+        head, get = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        if path not in ("/metrics",):
+            assert head.headers["content-length"] == get.headers["content-length"]
+    assert client.head("/v1/predict").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/v1/weights?lables=ferplus", "/healthz?x=", "/readyz?verbose", "/metrics?name=ferkit"])
+def test_an_unknown_parameter_is_an_error(client: TestClient, path: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "unknown_parameter")
+
+
+def test_a_misspelt_parameter_of_predict_is_named_with_those_that_there_are(client: TestClient) -> None:
+    answer = client.post("/v1/predict?lable=ferplus", content=noise())
+    assert answer.status_code == 422
+    message = answer.json()["error"]["message"]
+    assert all(name in message for name in ("'lable'", "weights", "labels", "draw"))
+
+
+def test_the_description_has_ids_examples_schemes_and_every_error(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "header"}
+    operations = {(path, method): o for path, methods in schema["paths"].items() for method, o in methods.items()}
+    ids = [operation["operationId"] for operation in operations.values()]
+    assert len(set(ids)) == len(ids)
+    predict = operations["/v1/predict", "post"]
+    assert {"400", "401", "403", "408", "413", "415", "421", "422", "429", "500", "503"} <= set(predict["responses"])
+    assert predict["responses"]["200"]["content"]["application/json"]["example"]["images"]
+    assert predict["responses"]["503"]["content"]["application/json"]["example"]["error"]["code"] == "busy"
+    for (path, _), operation in operations.items():
+        assert ("security" in operation) == (path.startswith("/v1/") or path == "/metrics")
+    with running(api_key=KEY) as keyed:
+        assert {} not in keyed.get("/openapi.json").json()["paths"]["/v1/weights"]["get"]["security"]
+
+
+@pytest.mark.slow
+def test_every_line_of_the_log_is_json_and_people_are_told_the_address(tmp_path: Path) -> None:
+    with Service(tmp_path, "--detector", "none", "--workers", "2", "--host", "0.0.0.0") as service:
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(service.url + "/nowhere", timeout=10)
+        with socket.create_connection(("127.0.0.1", service.port), 10) as rude:
+            assert said(rude, b"\x16\x03\x01 not HTTP\r\n\r\n").startswith(b"HTTP/1.1 400")
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert {"level", "logger", "message", "time"} <= set.intersection(*(set(line) for line in lines))
+    assert any("asks for no key" in line["message"] for line in lines)
+    assert service.said.read_text().startswith(f"ferkit is at http://0.0.0.0:{service.port}/")
+
+
+def test_a_port_that_is_taken_is_one_plain_line() -> None:
+    import subprocess
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "ferkit", "serve", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode != 0
+    assert f"127.0.0.1:{port} cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# -------------------------------------------------------------------------------------------------- pictures and their memory
+
+
+def test_pictures_are_decoded_at_the_scale_that_is_needed() -> None:
+    loaded = decode(encoded(Image.new("RGB", (4000, 3000), "gray")), Settings(), PixelBudget(10_000_000))
+    assert loaded.pixels.shape == (1500, 2000, 3)
+    assert (loaded.width, loaded.height) == (4000, 3000)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_format_is_read_as_predict_reads_it(client: TestClient, kind: str) -> None:
+    from PIL import features
+
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    answer = client.post("/v1/predict", content=encoded(Image.new("RGB", (64, 48), "gray"), kind))
+    assert answer.status_code == 200
+    assert (answer.json()["images"][0]["width"], answer.json()["images"][0]["height"]) == (64, 48)
+
+
+def test_heic_without_its_extra_is_a_format_that_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.serve import uploads
+
+    monkeypatch.setattr(uploads, "find_spec", lambda name: None)
+    answer = client.post("/v1/predict", content=b"\x00\x00\x00\x18ftypheic" + b"\0" * 100)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_type")
+
+
+def test_boxes_are_in_pixels_of_the_picture_as_it_came(astronaut: np.ndarray) -> None:
+    picture = Image.fromarray(astronaut).resize((2560, 2560), Image.Resampling.BICUBIC)
+    with TestClient(create_app(Settings(max_side=800))) as small, TestClient(create_app(Settings(max_side=4000))) as whole:
+        faces = [c.post("/v1/predict", content=encoded(picture)).json()["images"][0] for c in (small, whole)]
+        drawn = Image.open(io.BytesIO(small.post("/v1/predict?draw=1", content=encoded(picture)).content))
+    assert [(image["width"], image["height"]) for image in faces] == [(2560, 2560)] * 2
+    (left,), (right,) = (image["faces"] for image in faces)
+    assert np.abs(np.subtract(left["box"], right["box"])).max() < 40
+    assert left["label"] == right["label"]
+    assert max(drawn.size) == 800
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's memory from /proc")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_forty_megapixels_and_a_phones_forty_eight_take_a_worker_less_than_500_mb(tmp_path: Path, kind: str) -> None:
+    size = {"JPEG": (8064, 6048), "PNG": (8000, 5000), "WEBP": (16383, 2441)}[kind]
+    data = encoded(Image.new("RGB", size, (120, 130, 140)), kind)
+    with Service(tmp_path) as service:
+        for _ in range(4):
+            request = urllib.request.Request(f"{service.url}/v1/predict", data)
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                assert json.load(answer)["images"][0]["width"] == size[0]
+        peak = Path(f"/proc/{service.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+    assert int(peak) / 1024 < 500

@@ -1,0 +1,186 @@
+"""Fine-tuning, from its parts to the command."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError
+from ferkit.cli.main import main
+from ferkit.train.finetuning.linear_head import Head, choose_head, fit_head
+from ferkit.train.finetuning.splitting import deal, gather, hold_out
+from ferkit.weights.releases import DEFAULT_WEIGHTS
+from tests.helpers.faces import write_faces
+from tests.helpers.training import needs_keras
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[ExpressionClassifier, FaceDetector]:
+    return ExpressionClassifier(), FaceDetector("none")
+
+
+def test_groups_never_straddle_the_split() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.sort(rng.integers(0, 4, 200))
+    group = truth * 100 + rng.integers(0, 15, 200)
+    held = hold_out(truth, group, 0.2)
+    assert not set(group[held]) & set(group[~held])
+    for label in range(4):
+        assert 0.15 <= held[truth == label].mean() <= 0.4
+    folds = deal(truth, group, 5)
+    assert all(len(set(folds[group == g])) == 1 for g in set(group))
+    assert set(np.bincount(folds) // 10) <= {3, 4, 5}
+    tiny = hold_out(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 2, 2, 2]), 0.5)
+    assert tiny.tolist() == [True, False, False, False, False]  # label 1 is one group: nothing is held out
+
+
+@needs_keras
+def test_the_head_agrees_with_scikit_learn() -> None:
+    """Without a start, and with equal classes, it is the logistic regression that everybody knows."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(0)
+    truth = np.repeat(np.arange(3), 40)
+    x = rng.normal(size=(120, 6)) + np.eye(3)[truth] @ rng.normal(size=(3, 6))
+    blank = Head(np.zeros((6, 3)), np.zeros(3))
+    ours = fit_head(x[None], truth, blank, 1.0)
+    scaled = (x - x.mean(axis=0)) / ((x.std(axis=0) + 0.05) * np.sqrt(6))
+    known = linear_model.LogisticRegression(C=1.0, max_iter=1000).fit(scaled, truth)
+
+    def probabilities(scores: np.ndarray) -> np.ndarray:
+        exp = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return exp / exp.sum(axis=1, keepdims=True)
+
+    # Ours shrinks the biases a little; at equal classes that moves a probability by less than a hundredth.
+    assert np.abs(probabilities(ours(x)) - known.predict_proba(scaled)).max() < 0.01
+    # A strong penalty leaves a start where it is, a weak one moves it.
+    start = Head(rng.normal(size=(6, 3)), np.zeros(3))
+    assert np.abs(fit_head(x[None], truth, start, 1e6).kernel - start.kernel).max() < 1e-3
+    choice = choose_head(x[None], truth, np.arange(120), {"blank": blank, "wrong": start})
+    assert choice.accuracy == pytest.approx((choice.logits.argmax(axis=1) == truth).mean())
+    assert choice.accuracy > 0.6
+
+
+def test_gather_is_a_function_of_contents(tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
+    first = gather(write_faces(tmp_path / "a", ("b", "a", "happiness"), 10), *whole, 0.2, 0, False)
+    assert first.labels.classes == ("happiness", "a", "b")
+    assert len(first.held_out) == 6
+    for file in (tmp_path / "a").rglob("*.png"):
+        file.rename(file.with_name(f"z{99 - int(file.stem)}.png"))
+    again = gather(tmp_path / "a", *whole, 0.2, 0, False)
+    assert {f.tobytes() for f in first.held_out.images} == {f.tobytes() for f in again.held_out.images}
+    other = gather(tmp_path / "a", *whole, 0.2, 1, False)
+    assert {f.tobytes() for f in first.held_out.images} != {f.tobytes() for f in other.held_out.images}
+
+
+def test_a_given_test_folder_is_kept_apart(tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
+    write_faces(tmp_path / "train", ("x", "y"), 6)
+    write_faces(tmp_path / "test", ("x", "y"), 3, start=5)  # number 5 is in both
+    table = gather(tmp_path, *whole, 0.2, 0, False)
+    assert (len(table.training), len(table.held_out)) == (10, 6)
+    assert sum("near copy" in reason for _, reason in table.skipped) == 2
+
+
+def test_bad_folders_are_told(tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
+    with pytest.raises(DataError, match="not a folder"):
+        gather(tmp_path / "none", *whole, 0.2, 0, False)
+    with pytest.raises(DataError, match="one folder per label"):
+        gather(tmp_path, *whole, 0.2, 0, False)
+    write_faces(tmp_path, ("x",), 3)
+    with pytest.raises(DataError, match="at least two"):
+        gather(tmp_path, *whole, 0.2, 0, False)
+    write_faces(tmp_path, ("x", "y"), 3)
+    (tmp_path / "empty").mkdir()
+    write_faces(tmp_path, ("x", "y", "single"), 1)
+    for number in (1, 2):
+        (tmp_path / "single" / f"{number}.png").write_bytes((tmp_path / "single" / "0.png").read_bytes())
+    (tmp_path / "x" / "bad.jpg").write_bytes(b"no picture")
+    table = gather(tmp_path, *whole, 0.2, 0, False)
+    assert table.labels.classes == ("x", "y")
+    told = "\n".join(reason for _, reason in table.skipped)
+    assert "empty: no images in this folder" in told
+    assert "'single' is left out: 3 usable face(s), not two different ones" in told
+    assert "bad.jpg: not an image" in told
+    finder = FaceDetector()
+    with pytest.raises(DataError, match=r"no usable face.*--detector none"):
+        gather(tmp_path, whole[0], finder, 0.2, 0, False)
+
+
+@needs_keras
+@pytest.mark.slow
+def test_made_up_labels_end_to_end(tmp_path: Path) -> None:
+    """Three labels that nobody has heard of: finetune, predict, evaluate with a report, fine-tune again, serve's classifier."""
+    labels = ("zig", "zag", "zog")
+    data = write_faces(tmp_path / "data", labels, 12)
+    (data / "zig" / "broken.png").write_bytes(b"")
+    out = tmp_path / "mine"
+    command = ["finetune", "--data", str(data), "--out", str(out), "--detector", "none", "--format", "json", "--unfreeze"]
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 1  # the broken picture
+    assert "broken.png: empty" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["weights"] == "mine-v1"
+    assert report["held_out"]["n"] == 6
+    assert report["held_out"]["accuracy"] >= 0.8  # a bar's place is easily seen
+    assert report["before"] == {}
+    assert report["paired"] is None
+    assert report["start"] == "blank"
+    assert {p.name for p in out.iterdir()} == {"model.onnx", "model.keras", "spec.json", "card.md", "golden.npz", "finetune.json"}
+
+    classifier = ExpressionClassifier(out)
+    assert set(classifier.labels) == set(labels)
+    assert classifier.spec.metrics[0]["n"] == 6
+    with np.load(out / "golden.npz") as golden:
+        assert np.abs(classifier.predict_proba(golden["images"]) - golden["probabilities"]).max() < 1e-5
+    assert CliRunner().invoke(main, ["weights", "verify", str(out)]).exit_code == 0
+    done = CliRunner().invoke(main, ["predict", str(data / "zog" / "0.png"), "--weights", str(out), "--detector", "none"])
+    assert json.loads(done.stdout)[0]["faces"][0]["label"] == "zog"
+    (data / "zig" / "broken.png").unlink()
+    done = CliRunner().invoke(main, ["evaluate", "--data", str(data), "--weights", str(out), "--format", "json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["accuracy"] > 0.9
+
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2
+    assert "already exists" in refused.stderr
+    again = CliRunner().invoke(
+        main, ["finetune", "--data", str(data), "--out", str(tmp_path / "b-v2"), "--detector", "none", "--weights", str(out)]
+    )
+    assert again.exit_code == 0, again.output
+    assert "b-v2" in again.stdout
+    assert "95 % interval" in again.stdout
+    spec = ExpressionClassifier(tmp_path / "b-v2").spec
+    assert spec.training["base"]["name"] == "mine-v1"
+    assert "before" in spec.metrics[0]  # the base answers these labels too
+
+
+@needs_keras
+@pytest.mark.slow
+def test_other_names_of_known_labels_start_from_the_base(tmp_path: Path, small_csv: Path) -> None:
+    from ferkit.train import finetune
+
+    data = write_faces(tmp_path / "data", ("happiness", "sadness"), 8)
+    report = finetune(data, tmp_path / "out", detector=FaceDetector("none"), publictest=small_csv)
+    assert report["start"] in ("photos", "fer2013", "ferplus", "mixed")
+    assert set(report["before"]) == {"photos", "fer2013", "ferplus", "mixed"}
+    assert report["paired"]["before"] == max(report["before"].values())
+    assert report["publictest"]["n"] == 4  # of twelve faces with seven labels
+    assert f"Fine-tuned from `{DEFAULT_WEIGHTS}`" in (tmp_path / "out" / "card.md").read_text()
+
+
+@needs_keras
+def test_wrong_arguments(tmp_path: Path) -> None:
+    from ferkit.train import finetune
+
+    with pytest.raises(InputError, match=r"0\.05 to 0\.5"):
+        finetune(tmp_path, tmp_path / "out", holdout=0.9)
+    with pytest.raises(DataError, match="one folder per label"):
+        finetune(tmp_path, tmp_path / "out", detector=FaceDetector("none"))
+    assert not (tmp_path / "out").exists()
