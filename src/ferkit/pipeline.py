@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .classifiers.ensemble import Ensemble, as_classifier
-from .classifiers.expression_classifier import ExpressionClassifier
-from .crops import crop_face
-from .detectors.face_detector import FaceDetector, open_detector
+from .classifiers.ensemble import as_classifier
+from .detectors.face_detector import open_detector
 from .errors import FerkitError, InputError
 from .faces import Face
 from .gate import native
 from .images import ImageLike, load
 from .pickling import ByArguments
+from .protocols import Classifier, Detector, cut, expressions_of, rotations_of
 from .results import Result
 from .tensors import is_one_image
-from .turning import judged, turn_upright, upright
+from .turning import judged
 
 if TYPE_CHECKING:
     from .video.decode import Frame
@@ -44,8 +43,9 @@ class Pipeline(ByArguments):
     """Finds the faces of an image and classifies their expressions. Safe to share between threads.
 
     Args:
-        detector: A detector, or a name as FaceDetector takes it; None is the bundled default.
-        classifier: A classifier or an ensemble, or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
+        detector: A detector (anything that :class:`ferkit.protocols.Detector` describes), or a name as FaceDetector takes it; None is
+            the bundled default.
+        classifier: A classifier or an ensemble (anything that :class:`ferkit.protocols.Classifier` describes), or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
             a folder, of one network or of an ensemble. None is the bundled default.
         rotations: As in FaceDetector, for a detector that is given by name. Without it an upside-down face is unsure: it has no label.
 
@@ -59,13 +59,13 @@ class Pipeline(ByArguments):
 
     def __init__(
         self,
-        detector: FaceDetector | str | None = None,
-        classifier: ExpressionClassifier | Ensemble | str | os.PathLike[str] | None = None,
+        detector: Detector | str | None = None,
+        classifier: Classifier | str | os.PathLike[str] | None = None,
         *,
         rotations: Sequence[int] | None = None,
     ) -> None:
-        self.detector = open_detector(detector, rotations)
-        self.classifier: ExpressionClassifier | Ensemble = as_classifier(classifier)
+        self.detector: Detector = open_detector(detector, rotations)
+        self.classifier: Classifier = as_classifier(classifier)
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.classifier!r})"
@@ -270,15 +270,11 @@ class Pipeline(ByArguments):
         return _Seen(Result(tuple(faces), width, height, name, self.classifier.name, kept, colors), crops)
 
     def _classified(self, seen: list[_Seen]) -> list[Result]:
-        expressions = iter(self.classifier.predict([crop for one in seen for crop in one.crops]))
-        turns = self.detector.rotations
+        expressions = iter(expressions_of(self.classifier, [crop for one in seen for crop in one.crops]))
+        turns = rotations_of(self.detector)
         return [replace(one.result, faces=tuple(judged(face, next(expressions), turns) for face in one.result.faces)) for one in seen]
 
     def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Return a face's crop as the classifier wants it, uint8 ``(S, S, 3)``: classifying it gives the same answer."""
         with native:
-            if self.detector.whole:
-                return pixels
-            turn = face.turn or 0
-            seen = turn_upright(face, turn, pixels.shape[1], pixels.shape[0])
-            return crop_face(upright(pixels, turn), seen.box, self.classifier.crop, seen.landmarks)
+            return cut(pixels, face, self.detector, self.classifier.crop)

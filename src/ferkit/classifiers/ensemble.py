@@ -17,6 +17,7 @@ from ..errors import InputError, WeightsError
 from ..faces import Expression, as_expression
 from ..labels import LabelSet
 from ..pickling import ByArguments
+from ..protocols import Classifier
 from ..weights.hashes import file_entry, sha256_of
 from ..weights.releases import TABLE
 from ..weights.specs import SPEC_FILE, EnsembleOutput, EnsembleSpec, load_classifier_spec
@@ -214,6 +215,6 @@ def open_classifier(weights: PathLike | None = None, **options: Any) -> Expressi
     return ExpressionClassifier(folder, **options)
 
 
-def as_classifier(classifier: Any) -> Any:
+def as_classifier(classifier: Classifier | PathLike | None) -> Classifier:
     """Return a classifier as it is, or open weights (a name, an address, a folder or None) as one. Raises as ExpressionClassifier."""
     return ExpressionClassifier(classifier) if classifier is None or isinstance(classifier, (str, os.PathLike)) else classifier

@@ -6,30 +6,19 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, crop_face
-from ..detectors.face_detector import FaceDetector
 from ..errors import DataError, ImageError
-from ..faces import Face
 from ..image_files import expanded, image_files
 from ..images import load_image
 from ..labels import FER7, LabelSet
+from ..protocols import Classifier, Detector, cut, name_of, prepared
 from .faces import FOLDER_SPLITS, SPLITS, Faces
 
-__all__ = ["Photos", "cut", "label_files", "read_photos"]
-
-
-class _Prepares(Protocol):
-    """What the reader asks of a classifier."""
-
-    @property
-    def crop(self) -> CropGeometry: ...
-
-    def prepare(self, crops: Any) -> NDArray[np.uint8]: ...
+__all__ = ["Photos", "label_files", "read_photos"]
 
 
 @dataclass(frozen=True)
@@ -88,15 +77,10 @@ def split_folders(root: Path) -> dict[str, Path]:
     return {split: folder for split, folder in found.items() if folder is not None}
 
 
-def cut(pixels: NDArray[np.uint8], face: Face, detector: FaceDetector, crop: CropGeometry) -> NDArray[np.uint8]:
-    """Return a detected face as its weights want it, at the photo's own resolution; a ready crop comes back as it is."""
-    return pixels if detector.whole else crop_face(pixels, face.box, crop, face.landmarks)
-
-
 def read_photos(
     root: str | Path,
-    classifier: _Prepares,
-    detector: FaceDetector,
+    classifier: Classifier,
+    detector: Detector,
     *,
     split: str | None = None,
     labels: LabelSet | None = None,
@@ -106,7 +90,7 @@ def read_photos(
 
     Args:
         root: ``root/<label>/*.jpg``, or the same below split folders.
-        classifier: Anything with ``crop`` and ``prepare``.
+        classifier: Says how the faces are cut, and how they are kept.
         detector: ``FaceDetector("none")`` for ready crops.
         split: Which split folder to read, if there are any.
         labels: The label set. None: FER2013's if the folders' names are all in it, else the names themselves, sorted;
@@ -134,9 +118,9 @@ def read_photos(
             continue
         face = next(iter(detector.detect_rgb(pixels)), None)
         if face is None:
-            skipped.append((str(path), f"{path}: no face found by {detector.name}; for ready crops type --detector none."))
+            skipped.append((str(path), f"{path}: no face found by {name_of(detector)}; for ready crops type --detector none."))
             continue
-        images.append(classifier.prepare([cut(pixels, face, detector, classifier.crop)])[0])
+        images.append(prepared(classifier, cut(pixels, face, detector, classifier.crop)))
         names.append(name)
         used.append(path)
     if not images:

@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifiers.expression_classifier import ExpressionClassifier
-from ..detectors.face_detector import FaceDetector, open_detector
+from ..crops import CropGeometry
+from ..detectors.face_detector import open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
 from ..files import write_bytes, write_json
 from ..image_files import expanded
 from ..images import load_image
+from ..protocols import Detector, cut, name_of
 from ..text import encodable
 from .copies_report import copies, format_copies
 from .faces import FOLDER_SPLITS, SPLITS, read_csv
-from .folders import cut, label_files, split_folders
+from .folders import label_files, split_folders
 from .label_names import label_order
 
 __all__ = ["format_preparation", "prepare"]
@@ -42,7 +44,7 @@ class _Item:
 
 
 def prepare(
-    data: str | Path, out: str | Path, *, detector: FaceDetector | str | None = None, size: int = 48, progress: bool = False
+    data: str | Path, out: str | Path, *, detector: Detector | str | None = None, size: int = 48, progress: bool = False
 ) -> dict[str, Any]:
     """Write ``out/<train|validation|test>/<label>/*.png``, tables of boxes and landmarks, and a report of copies.
 
@@ -72,7 +74,7 @@ def prepare(
     data, out = expanded(data), expanded(out)
     items = list(_folder_items(data) if data.is_dir() else _csv_items(data))
     detector = open_detector("none" if detector is None else detector)
-    _check_settings(out, {"data": data.resolve().name, "detector": detector.name, "size": size})
+    _check_settings(out, {"data": data.resolve().name, "detector": name_of(detector), "size": size})
     crop = ExpressionClassifier().crop
     geometry = replace(crop, mode="aligned") if crop.template else crop
 
@@ -175,7 +177,7 @@ def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
     return {row["source"]: row for row in rows if "skipped" in row or (out / row["path"]).is_file()}
 
 
-def _prepared(item: _Item, out: Path, detector: FaceDetector, geometry: Any, size: int) -> dict[str, Any]:
+def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry, size: int) -> dict[str, Any]:
     import cv2
     from PIL import Image
 
@@ -185,7 +187,10 @@ def _prepared(item: _Item, out: Path, detector: FaceDetector, geometry: Any, siz
         return {"source": item.source, "skipped": str(error)}
     face = next(iter(detector.detect_rgb(pixels)), None)
     if face is None:
-        return {"source": item.source, "skipped": f"{item.source}: no face found by {detector.name}; for ready crops type --detector none."}
+        return {
+            "source": item.source,
+            "skipped": f"{item.source}: no face found by {name_of(detector)}; for ready crops type --detector none.",
+        }
     crop = cut(pixels, face, detector, geometry)
     if crop.shape[:2] != (size, size):
         how = cv2.INTER_AREA if min(crop.shape[:2]) > size else cv2.INTER_LINEAR

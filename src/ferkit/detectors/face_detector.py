@@ -16,6 +16,7 @@ from ..gate import native
 from ..image_files import expanded
 from ..images import ImageLike, load_image
 from ..pickling import ByArguments
+from ..protocols import Detector, rotations_of
 from ..turning import checked_rotations, surest, turn_back, upright
 
 __all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "open_detector"]
@@ -121,10 +122,10 @@ class FaceDetector(ByArguments):
         return surest(turn_back(face, turn, width, height) for turn, face in found)
 
 
-def open_detector(detector: FaceDetector | str | None, rotations: Sequence[int] | None = None) -> FaceDetector:
+def open_detector(detector: Detector | str | None, rotations: Sequence[int] | None = None) -> Detector:
     """Return a detector as it is, or open one by name. Raises as FaceDetector."""
     if detector is None or isinstance(detector, str):
         return FaceDetector(detector, rotations=rotations)
-    if rotations is not None and checked_rotations(rotations) != detector.rotations:
+    if rotations is not None and checked_rotations(rotations) != rotations_of(detector):
         raise InputError(f"rotations={rotations!r} beside a detector that is open; expected FaceDetector(..., rotations=...).")
     return detector

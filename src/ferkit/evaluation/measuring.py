@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +20,13 @@ from ..detectors.face_detector import FaceDetector, open_detector
 from ..errors import DataError
 from ..image_files import expanded
 from ..labels import FER6, FER7, FERPLUS8, PHOTOS
+from ..protocols import Classifier, Detector, tta_of
 from ..weights.specs import load_classifier_spec
 from .figures import rounded, score
 
-__all__ = ["AGREED", "Classifier", "Measurement", "evaluate", "format_report", "measure", "metric_rows", "view_logits"]
+__all__ = ["AGREED", "Measurement", "evaluate", "format_report", "measure", "metric_rows", "view_logits"]
 
 AGREED = "fer2013, where FER+'s majority is the same"
-
-
-class Classifier(Protocol):
-    """What measuring asks of a classifier, an ensemble or a peer's model."""
-
-    name: Any
-    labels: Any
-    crop: Any
-    tta: str | int
-
-    def prepare(self, crops: Any) -> NDArray[np.uint8]: ...
-
-    def predict_proba(self, crops: Any) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -59,20 +47,19 @@ class Measurement:
 
 
 def evaluate(
-    classifier: Classifier | ExpressionClassifier | Ensemble | str | os.PathLike[str],
+    classifier: Classifier | str | os.PathLike[str],
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
     ferplus: str | Path | None = None,
     limit: int | None = None,
     logits: NDArray[np.float32] | None = None,
-    detector: FaceDetector | str | None = None,
+    detector: Detector | str | None = None,
 ) -> dict[str, Any]:
     """Measure a classifier on one split.
 
     Args:
-        classifier: Anything with ``predict_proba``, ``labels``, ``name`` and ``tta``; for folders also ``prepare`` and ``crop``. Or weights
-            by name, as ExpressionClassifier takes them.
+        classifier: Anything that :class:`ferkit.protocols.Classifier` describes, or weights by name, as ExpressionClassifier takes them.
         data: ``fer2013.csv``, a folder with one folder per label, or Faces.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
         ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
@@ -93,14 +80,14 @@ def evaluate(
 
 
 def measure(
-    classifier: Classifier | ExpressionClassifier | Ensemble,
+    classifier: Classifier,
     data: str | Path | Faces,
     *,
     split: str = "PublicTest",
     ferplus: str | Path | None = None,
     limit: int | None = None,
     logits: NDArray[np.float32] | None = None,
-    detector: FaceDetector | None = None,
+    detector: Detector | None = None,
     progress: bool = False,
     agreed: bool = False,
 ) -> Measurement:
@@ -135,7 +122,7 @@ def measure(
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
     else:
         probabilities = classifier.predict_proba(images)
-    head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": classifier.tta}
+    head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": tta_of(classifier)}
     skipped = {"skipped": [list(entry) for entry in faces.skipped]}
     return Measurement({**score(probabilities, truth, classes), **head, **skipped}, images, probabilities, truth)
 
@@ -188,7 +175,7 @@ def _rows_of(
     return rows
 
 
-def _read(classifier: Any, path: Path, split: str, ferplus: str | Path | None, detector: FaceDetector | None, progress: bool) -> Faces:
+def _read(classifier: Classifier, path: Path, split: str, ferplus: str | Path | None, detector: Detector | None, progress: bool) -> Faces:
     if not path.is_dir() or ferplus is not None:
         return read_faces(path, split, ferplus)
     return read_photos(path, classifier, detector or FaceDetector("none"), split=split, progress=progress).faces

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import InputError
 from ..faces import Face
+from ..protocols import Reader, cut, expression_of, rotations_of
 from ..results import Result
 from ..turning import judged
 from .decode import frames
@@ -19,9 +19,6 @@ from .overlap import latest, overlap, paced
 from .smoothing import Smoother
 from .sources import Source, describe, is_live, need
 from .tracks import Track, Tracker
-
-if TYPE_CHECKING:
-    from ..pipeline import Pipeline
 
 __all__ = ["follow"]
 
@@ -43,7 +40,7 @@ class _Item:
 
 
 def follow(
-    pipeline: Pipeline,
+    pipeline: Reader,
     source: Source,
     *,
     fps: float | None = None,
@@ -67,7 +64,7 @@ def follow(
 
 
 def _run(
-    pipeline: Pipeline, decoded: Iterator[Frame], name: str, smooth: float, detect_every: int | None, file: Source | None, live: bool
+    pipeline: Reader, decoded: Iterator[Frame], name: str, smooth: float, detect_every: int | None, file: Source | None, live: bool
 ) -> Iterator[tuple[Frame, Result]]:
     if live:
         # Latency first: late frames are dropped before any work, and nothing waits between the stages.
@@ -80,7 +77,7 @@ def _run(
     return overlap(_classify(pipeline, _batches(_settled(overlap(_track(items), _QUEUE))), name, smooth), _QUEUE)
 
 
-def _detect(pipeline: Pipeline, decoded: Iterable[Frame], every: int | None) -> Iterator[_Item]:
+def _detect(pipeline: Reader, decoded: Iterable[Frame], every: int | None) -> Iterator[_Item]:
     last = before = float("-inf")
     for number, frame in enumerate(decoded):
         now = frame.time_s
@@ -138,20 +135,26 @@ def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
         raise error
 
 
-def _classify(pipeline: Pipeline, batches: Iterable[list[_Item]], name: str, smooth: float) -> Iterator[tuple[Frame, Result]]:
+def _classify(pipeline: Reader, batches: Iterable[list[_Item]], name: str, smooth: float) -> Iterator[tuple[Frame, Result]]:
     smoother = Smoother(smooth)
     classifier = pipeline.classifier
     for batch in batches:
         seen = [(item, track, face) for item in batch for track, face in item.followed or []]
         due = [smoother.due(_number(track), item.frame.time_s) for item, track, _ in seen]
-        crops = [pipeline.crop(item.frame.pixels, face) for (item, _, face), wanted in zip(seen, due, strict=True) if wanted]
+        crops = [
+            cut(item.frame.pixels, face, pipeline.detector, classifier.crop)
+            for (item, _, face), wanted in zip(seen, due, strict=True)
+            if wanted
+        ]
         rows = iter(classifier.predict_proba(crops) if crops else np.zeros((0, len(classifier.labels)), np.float32))
         answers = iter([next(rows) if wanted else None for wanted in due])
         for item in batch:
             found = []
             for track, face in item.followed or []:
                 row = smoother(_number(track), item.frame.time_s, next(answers))
-                found.append(replace(judged(face, classifier.expression(row), pipeline.detector.rotations), track_id=_number(track)))
+                found.append(
+                    replace(judged(face, expression_of(classifier, row), rotations_of(pipeline.detector)), track_id=_number(track))
+                )
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]
             yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels, classifier.labels.colors)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces, read_csv
 from ...data.label_names import columns_of
-from ...detectors.face_detector import FaceDetector, open_detector
+from ...detectors.face_detector import open_detector
 from ...errors import InputError
 from ...evaluation.calibration import fit_temperature
 from ...evaluation.comparing import compare
@@ -25,6 +25,7 @@ from ...evaluation.figures import score
 from ...files import write_json
 from ...image_files import expanded
 from ...labels import FER7, LabelSet
+from ...protocols import Detector
 from ..common.loggers import to_stderr
 from .backbone import Backbone
 from .bundle import OUTPUT, finish_bundle, write_bundle
@@ -40,7 +41,7 @@ def finetune(
     out: str | Path,
     base: str | os.PathLike[str] | None = None,
     *,
-    detector: FaceDetector | str | None = None,
+    detector: Detector | str | None = None,
     publictest: str | Path | None = None,
     holdout: float = 0.2,
     seed: int = 0,

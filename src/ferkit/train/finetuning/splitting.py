@@ -14,9 +14,9 @@ from ...data.faces import Faces
 from ...data.folders import read_photos, split_folders
 from ...data.label_names import label_order
 from ...data.near_copies import digests, groups
-from ...detectors.face_detector import FaceDetector
 from ...errors import DataError
 from ...labels import LabelSet
+from ...protocols import Detector
 
 __all__ = ["Table", "deal", "gather", "hold_out"]
 
@@ -41,7 +41,7 @@ class Table:
         return self.training.label_set
 
 
-def gather(data: Path, classifier: ExpressionClassifier, detector: FaceDetector, holdout: float, seed: int, progress: bool) -> Table:
+def gather(data: Path, classifier: ExpressionClassifier, detector: Detector, holdout: float, seed: int, progress: bool) -> Table:
     """Read a folder per label and split it.
 
     The split is a function of the pictures' contents and the seed: not of file names, nor of the order on disk.
