@@ -106,12 +106,12 @@ def count_nets() -> None:
     """Write docs/zoo/nets.json: parameters and multiply-adds of every net, from the code."""
     from ferkit.train.classifier.loop import build_from_recipe
     from ferkit.train.classifier.recipe import load_recipe
-    from ferkit.train.classifier.release import _architecture
+    from ferkit.train.release.network_facts import architecture
 
     nets = {}
     for name in SYSTEMS:
         recipe = load_recipe(name)
-        net = _architecture(build_from_recipe(recipe), recipe.window)
+        net = architecture(build_from_recipe(recipe), recipe.window)
         nets[name] = {"labels": sum(len(h.label_set) for h in recipe.heads), "parameters": net["parameters"], "macs": net["macs"]}
     write("nets", nets)
 
