@@ -1,6 +1,6 @@
-"""Regenerate what the README shows: the weights table, the annotated picture and the printed examples.
+"""Regenerate what the README shows, the weights table, the annotated picture and the printed examples; and the list of modules.
 
-    python docs/build.py            # writes README.md and docs/images/
+    python docs/build.py            # writes README.md, docs/images/ and docs/architecture.md
     python docs/build.py --check    # writes nothing; exit code 1 if a table is stale
 
 The tables are made from the releases' specs and from what benchmarks/peers.py measured, so no figure is typed by hand. The photo is scikit-image's astronaut
@@ -10,6 +10,7 @@ The tables are made from the releases' specs and from what benchmarks/peers.py m
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import io
 import json
@@ -28,13 +29,14 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PEERS = ROOT / "benchmarks" / "results" / "peers.json"
 IMAGES = ROOT / "docs" / "images"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
 def between(text: str, marker: str, new: str | None = None) -> str:
     """Return what stands between ``<!-- marker -->`` and ``<!-- /marker -->``, or the text with that replaced."""
     start, end = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
     if text.count(start) != 1 or text.count(end) != 1:
-        raise SystemExit(f"README.md needs {start.strip()} and {end} once each.")
+        raise SystemExit(f"The page needs {start.strip()} and {end} once each.")
     before, rest = text.split(start)
     inside, after = rest.split(end)
     return inside if new is None else before + start + new + end + after
@@ -107,6 +109,28 @@ def load_specs() -> list[WeightsSpec | EnsembleSpec]:
     return [load_classifier_spec(ROOT / "weights" / name) for name in names]
 
 
+def module_list() -> str:
+    """Return the list of modules: each with the first paragraph of its docstring, folder by folder."""
+    package, lines = ROOT / "src" / "ferkit", ["```text"]
+
+    def add(folder: Path, depth: int) -> None:
+        for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
+            file = path / "__init__.py" if path.is_dir() else path
+            if file.suffix != ".py" or not file.is_file() or path.name in ("__init__.py", "__main__.py"):
+                continue
+            docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+            if docstring is None:
+                raise SystemExit(f"{file.relative_to(ROOT)} has no docstring.")
+            name = "  " * depth + path.name + ("/" if path.is_dir() else "")
+            first = " ".join(docstring.partition("\n\n")[0].split())
+            lines.append(f"{name:<34}{first}")
+            if path.is_dir():
+                add(path, depth + 1)
+
+    add(package, 0)
+    return "\n".join([*lines, "```", ""])
+
+
 def write_photo() -> Path:
     """Write the plain photo if it is not there, and return its path."""
     photo = IMAGES / "photo.jpg"
@@ -167,8 +191,16 @@ def examples(text: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only compare the tables; exit code 1 if one is stale")
+    parser.add_argument("--modules", action="store_true", help="write the list of modules alone")
     args = parser.parse_args()
 
+    page, modules = ARCHITECTURE.read_text(encoding="utf-8"), module_list()
+    if args.check and between(page, "modules") != modules:
+        raise SystemExit("docs/architecture.md: the list of modules is stale; type: python docs/build.py --modules")
+    if not args.check:
+        ARCHITECTURE.write_text(between(page, "modules", modules), encoding="utf-8")
+    if args.modules:
+        return
     text = README.read_text(encoding="utf-8")
     tables = {"weights": weights_table(load_specs())}
     if PEERS.exists():

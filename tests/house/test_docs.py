@@ -20,6 +20,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ferkit
+import ferkit.data
+import ferkit.evaluation
 import ferkit.train
 from ferkit.cli.main import main
 from tests.helpers import films
@@ -202,7 +204,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_public_name_is_documented() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    names = {*ferkit.__all__, *ferkit.train.__all__}
+    names = {*ferkit.__all__, *ferkit.train.__all__, *ferkit.data.__all__, *ferkit.evaluation.__all__}
     assert not {name for name in names if not re.search(rf"(^#+ .*|`)\b{name}\b", text, re.M)}
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
+from importlib.util import find_spec
+
+import pytest
 
 import ferkit
 from ferkit import errors
@@ -28,6 +32,24 @@ def test_exactly_the_public_names() -> None:
     assert set(ferkit.__all__) == PUBLIC | leaves
     assert all(getattr(ferkit, name) is not None for name in ferkit.__all__)
     assert set(ferkit.__all__) <= set(dir(ferkit))
+
+
+ROOMS = {
+    "data": "Faces Photos Portraits prepare read_csv read_faces read_ferplus read_folder read_photos read_portraits",
+    "evaluation": "Measurement compare evaluate measure score write_report",
+    "train": "Recipe Run build_model evaluate finetune fit fit_ensemble list_recipes load_recipe make_ensemble snapshot_weights train train_detector",
+    "video": "Frame frames",
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_exactly_the_rooms_names(room: str) -> None:
+    module = import_module(f"ferkit.{room}")
+    assert sorted(module.__all__) == sorted(ROOMS[room].split())
+    if room != "train" or all(find_spec(name) for name in ("keras", "tensorflow", "scipy")):
+        assert all(inspect.getdoc(getattr(module, name)) for name in module.__all__)
+    with pytest.raises(AttributeError):
+        module.nothing  # noqa: B018
 
 
 def test_public_names_are_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ferkit import ExpressionClassifier, Face, FaceDetector, LabelSet, Pipeline
+from ferkit import ExpressionClassifier, Face, FaceDetector, InputError, LabelSet, Pipeline
 from ferkit.crops import CropGeometry
 from ferkit.engines.table import ENGINES
 from ferkit.evaluation import evaluate
 from ferkit.protocols import Classifier, Crops, Detector
 from tests.helpers import films
+from tests.helpers.faces import write_fer_csv
+from tests.helpers.training import TINY, needs_keras
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -95,6 +98,28 @@ def test_an_engine_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "constant", Constant)
     answered = ExpressionClassifier(runtime="constant", labels="fer2013").predict(np.zeros((3, 48, 48), np.uint8))
     assert [expression.label for expression in answered] == ["neutral"] * 3  # the last of the first head's seven columns
+
+
+@pytest.mark.train
+@needs_keras
+def test_a_network_is_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named in a recipe; its weights are as good as any."""
+    from ferkit.train import train
+
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    code = re.search(r"```text\n(# mynets\.py.*?)```", text, re.S)
+    assert code is not None
+    (tmp_path / "mynets.py").write_text(code[1], encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(re.sub(r'\[model\]\nname = "tiny"', '[model]\nname = "mynets:small"\nwidth = 8', TINY), encoding="utf-8")
+    out = train(recipe, write_fer_csv(tmp_path / "fer2013.csv"), tmp_path / "mine-v1")
+    assert ExpressionClassifier(out).predict_proba(np.zeros((2, 48, 48), np.uint8)).shape == (2, 7)
+    for wrong, message in (('"mynets:none"', "cannot be imported"), ('"mynets:small"\ndepth = 3', "does not take its arguments")):
+        recipe.write_text(re.sub(r'name = "mynets:small"', f"name = {wrong}", recipe.read_text(encoding="utf-8")), encoding="utf-8")
+        with pytest.raises(InputError, match=message):
+            train(recipe, tmp_path / "fer2013.csv", tmp_path / "other")
+        recipe.write_text(re.sub(r'name = "mynets:none"', 'name = "mynets:small"', recipe.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 @pytest.mark.slow

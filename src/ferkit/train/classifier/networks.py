@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -264,7 +265,8 @@ def build_model(name: str, classes: Heads = 7, *, size: int | None = None, **opt
     """Build an untrained network.
 
     Args:
-        name: A key of ``MODELS``, for example ``"ferkit-s"``.
+        name: A key of ``MODELS``, for example ``"ferkit-s"``; or ``"module:function"``, a function of one's own that is called as
+            ``function(input_shape, outputs, **options)`` with ``(size, size, 1)`` and ``classes``.
         classes: Number of classes, or ``{head name: number of classes}`` for several heads.
         size: Side of the input in pixels, for the architectures that need to know it; each has its own default. The
             others take faces of any size, and this is ignored.
@@ -275,8 +277,10 @@ def build_model(name: str, classes: Heads = 7, *, size: int | None = None, **opt
         dictionary of logits, one entry per head.
 
     Raises:
-        InputError: The name or an option is unknown.
+        InputError: The name or an option is unknown, or a function of one's own cannot be imported.
     """
+    if ":" in name:
+        return _own_network(name, classes, size, options)
     if name not in MODELS:
         raise InputError(f"Unknown architecture {name!r}; expected one of {', '.join(MODELS)}.")
     accepted = [option for option in inspect.signature(MODELS[name]).parameters if option != "classes"]
@@ -287,3 +291,19 @@ def build_model(name: str, classes: Heads = 7, *, size: int | None = None, **opt
         known = [option for option in accepted if option != "size"]
         raise InputError(f"Architecture {name!r} has no option {', '.join(unknown)}; expected one of {', '.join(known) or 'none'}.")
     return MODELS[name](classes=classes, **options)
+
+
+def _own_network(name: str, outputs: Heads, size: int | None, options: dict[str, Any]) -> keras.Model:
+    """Build the network of a function that lies outside of ferkit, named as ``module:function``."""
+    module, _, function = name.partition(":")
+    try:
+        make = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"Architecture {name!r} cannot be imported ({error}); expected module:function, where Python finds it.") from error
+    try:
+        inspect.signature(make).bind((size, size, 1), outputs, **options)
+    except TypeError as error:
+        raise InputError(
+            f"Architecture {name!r} does not take its arguments: {error}; expected (input_shape, outputs, **options)."
+        ) from error
+    return make((size, size, 1), outputs, **options)

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...errors import InputError
 from ...weights.store import read_verified, resolve
-
-if TYPE_CHECKING:
-    import keras
 
 __all__ = ["head_names", "load_keras", "save_model"]
 
