@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -108,7 +109,13 @@ def pixels_of(data: bytes) -> int:
     """
     if (webp := read_webp(data)) is not None:
         return webp.width * webp.height * (1 + webp.animated)
-    with _only_image_errors("the given bytes"), _opened(io.BytesIO(data), "the given bytes") as picture:
+    from PIL import Image
+
+    with _only_image_errors("the given bytes"):
+        try:
+            picture = _opened(io.BytesIO(data), "the given bytes")
+        except Image.DecompressionBombError:  # more than Pillow itself opens
+            return sys.maxsize
         return picture.width * picture.height * (2 if picture.format in ("AVIF", "HEIF") else 1)
 
 
