@@ -84,3 +84,10 @@ def test_every_card_says_what_the_data_allow() -> None:
     assert cards
     for card in cards:
         assert card.read_text(encoding="utf-8").count("\n## Data and licences\n") == 1, card
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "RELEASING.md", "SECURITY.md"])
+def test_files_that_contributors_are_sent_to_exist(name: str) -> None:
+    """Paths in code spans, but those with a NAME that is the reader's to fill in."""
+    spans = re.findall(r"`((?:src|tests|benchmarks|docs|weights|\.ci|examples)/[\w./-]*)`", (ROOT / name).read_text(encoding="utf-8"))
+    assert not [path for path in spans if "NAME" not in path and not (ROOT / path).exists()]
