@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .lazy import attach
 
 if TYPE_CHECKING:
+    from .bulk.running import batch as batch
     from .classifiers.ensemble import Ensemble as Ensemble
     from .classifiers.expression_classifier import ExpressionClassifier as ExpressionClassifier
     from .detectors.face_detector import FaceDetector as FaceDetector
@@ -50,6 +51,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Result": "results",
     "WeightsError": "errors",
+    "batch": "bulk.running",
     "frames": "video.decode",
     "list_weights": "weights.releases",
     "load_image": "images",

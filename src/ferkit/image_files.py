@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["IMAGE_SUFFIXES", "expanded", "image_files", "is_heif"]
+__all__ = ["IMAGE_SUFFIXES", "begins_like_an_image", "expanded", "image_files", "is_heif"]
 
 # Every file with one of these names is tried, so that what cannot be read is named instead of left out: Pillow reads the first
 # four rows (AVIF if it was built so), the extra "heif" the fifth, nothing here the last.
@@ -42,7 +42,7 @@ def image_files(folder: Path) -> list[Path]:
 
     All of them are for :func:`ferkit.load_image`, which says of each why it cannot be read.
     """
-    return sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES or _begins_like_an_image(path))
+    return sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES or begins_like_an_image(path))
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -54,7 +54,8 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from closed
 
 
-def _begins_like_an_image(path: Path) -> bool:
+def begins_like_an_image(path: Path) -> bool:
+    """Return True if a file's first bytes are those of a picture, and for a folder that may not be read."""
     try:
         with path.open("rb") as file:
             start = file.read(16)

@@ -15,6 +15,8 @@ HEAVY = (
     "jax",
     "matplotlib",
     "ray",
+    "pyarrow",
+    "fsspec",
     "fastapi",
     "cv2",
     "numpy",

@@ -10,6 +10,7 @@ import click
 from .. import __version__
 from ..errors import FerkitError, InputError
 from ..text import tolerate
+from .batch import batch
 from .doctor import doctor
 from .ensemble import ensemble
 from .evaluate import evaluate
@@ -53,6 +54,7 @@ def main() -> None:
 
 for command in (
     predict,
+    batch,
     train,
     doctor,
     ensemble,

@@ -1,0 +1,138 @@
+"""What ``ferkit batch`` costs: against one process, on nothing (overhead), in memory, and at planning. CPU seconds, since machines are busy.
+
+python benchmarks/batch.py FOLDER [--images 300] [--plan 2000000]
+
+FOLDER is searched for photos, which are copied, smaller and at 12 megapixels, into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from PIL import Image
+
+import ferkit
+from ferkit.image_files import image_files
+
+
+class Nothing:
+    """A pipeline that answers at once, that there is no face."""
+
+    classifier = SimpleNamespace(labels=("happy", "sad"), name="nothing")
+
+    def __call__(self, data: bytes, keep_pixels: bool = False, max_side: int | None = None) -> ferkit.Result:  # noqa: ARG002
+        return ferkit.Result((), 1, 1)
+
+
+def measured(action: Callable[[], Any]) -> tuple[float, float, float]:
+    """Return an action's wall seconds, its CPU seconds with those of its processes, and the largest worker's peak in MB."""
+    peak, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            peak[0] = max([peak[0], *workers_mb()])
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    wall, before = time.perf_counter(), cpu()
+    action()
+    out = time.perf_counter() - wall, cpu() - before
+    over.set()
+    watcher.join()
+    return *out, peak[0]
+
+
+def cpu() -> float:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def workers_mb() -> Iterator[float]:
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdecimal() and int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                lines = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+                yield int(lines["VmHWM"].split()[0]) / 1000
+        except (OSError, KeyError, ValueError):
+            continue
+
+
+def copies(photos: list[Path], folder: Path, count: int, side: int) -> Path:
+    """Write so many photos whose longer side is ``side``."""
+    folder.mkdir()
+    for number, path in enumerate(islice(cycle(photos), count)):
+        with Image.open(path) as picture:
+            factor = side / max(picture.size)
+            size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+            picture.convert("RGB").resize(size).save(folder / f"{number:06d}.jpg", quality=88)
+    return folder
+
+
+def one_process(folder: Path) -> None:
+    """One process with one thread, as a program without ferkit batch would do it."""
+    code = (
+        "import sys, cv2, ferkit; from ferkit.image_files import image_files; from pathlib import Path; p = ferkit.Pipeline(); cv2.setNumThreads(1);"
+        "print(sum(len(r) for r in p.stream(image_files(Path(sys.argv[1])))))"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder)], check=True, stdout=subprocess.DEVNULL, env=os.environ | {"FERKIT_THREADS": "1"}
+    )
+
+
+def line(what: str, n: int, cost: tuple[float, float, float]) -> None:
+    print(f"| {what} | {n} | {cost[0]:.1f} | {cost[1]:.1f} | {1000 * cost[1] / n:.1f} | {cost[2]:.0f} |", flush=True)
+
+
+def planning(keys: int, folder: Path) -> None:
+    """Plan names that need not be there, in a process of its own, whose peak is the plan's."""
+    code = (
+        "import sys, time, resource; from ferkit.bulk.plan import plan; from ferkit.bulk.listing import Listed; from ferkit.bulk.options import Options\n"
+        "import pyarrow.parquet\n"
+        "n = int(sys.argv[1]); base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; t = time.process_time()\n"
+        "made = plan((Listed('images', f's3://bucket/{i % 997:03d}/{i:09d}.jpg', 20000 + i % 999, 1) for i in range(n)), Options())\n"
+        "t = time.process_time() - t\n"
+        "print(f'| plan of {n:,} names, {made.shards} shards | | | {t:.1f} | | {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1000:.0f} |')"
+    )
+    subprocess.run([sys.executable, "-c", code, str(keys)], check=True, cwd=folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--plan", type=int, default=2_000_000)
+    arguments = parser.parse_args()
+    photos = image_files(arguments.folder)
+    here = Path(__file__).resolve().parent
+    sys.path.insert(0, str(here))  # where the workers find Nothing
+    print("| what | n | wall s | CPU s | CPU ms each | largest worker, MB |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        root, n = Path(name), arguments.images
+        web, large = copies(photos, root / "web", n, 400), copies(photos, root / "large", 40, 4032)
+        line("one process, one thread", n, measured(lambda: one_process(web)))
+        line("batch, one worker", n, measured(lambda: ferkit.batch(web, root / "one", workers=1, shard_images=100)))
+        line("batch, two workers", n, measured(lambda: ferkit.batch(web, root / "two", workers=2, shard_images=100)))
+        line("12 megapixels, one worker", 40, measured(lambda: ferkit.batch(large, root / "l1", workers=1)))
+        line("12 megapixels, --max-side 1280", 40, measured(lambda: ferkit.batch(large, root / "l2", workers=1, max_side=1280)))
+        many = root / "many"
+        many.mkdir()
+        for number in range(3000):
+            (many / f"{number}.jpg").write_bytes(b"nothing")
+        line("nothing at all, two workers", 3000, measured(lambda: ferkit.batch(many, root / "n", workers=2, pipeline="batch:Nothing")))
+        planning(arguments.plan, root)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""What is done and what is missing, told by which files exist; and parts made into the files that people read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import DataError
+from .columns import encoded
+from .job import Job
+from .storage import Place
+
+__all__ = ["MANIFEST", "clean", "compact", "done", "footer_of", "manifest", "missing", "part_name", "redo_name", "totals"]
+
+MANIFEST = "_manifest.json"
+
+
+def _parts(job: Job, group: dict[str, Any]) -> str:
+    return f"_ferkit/parts/{job.groups.index(group):04d}"
+
+
+def part_name(job: Job, shard: int) -> str:
+    """Return the name of a shard's part, which follows from its number alone."""
+    return f"{_parts(job, job.group_of(shard))}/part-{shard:07d}.parquet"
+
+
+def redo_name(job: Job, group: dict[str, Any]) -> str:
+    """Return the name of the list of a finished group's shards that are to be done again."""
+    return f"_ferkit/redo/{job.groups.index(group):04d}.json"
+
+
+def _redo(place: Place, job: Job, group: dict[str, Any], listed: set[str] | None = None) -> set[int]:
+    name = redo_name(job, group)
+    if listed is not None and name.rpartition("/")[2] not in listed:
+        return set()
+    data = place.read(name)
+    return set() if data is None else set(json.loads(data))
+
+
+def done(place: Place, job: Job) -> tuple[set[int], set[int]]:
+    """Return the shards that are done, and the numbers of the groups whose file is whole: two listings, and no picture's name."""
+    files = {found.name for found in place.list()}
+    redone = {found.name for found in place.list("_ferkit/redo")}
+    shards: set[int] = set()
+    groups: set[int] = set()
+    for number, group in enumerate(job.groups):
+        again = _redo(place, job, group, redone)
+        if group["file"] in files:
+            shards.update(set(range(group["first"], group["last"] + 1)) - again)
+            if not again:
+                groups.add(number)
+                continue
+        shards.update(int(found.name[5:12]) for found in place.list(_parts(job, group)) if found.name.startswith("part-"))
+    return shards, groups
+
+
+def missing(job: Job, shards: set[int]) -> list[int]:
+    """Return the shards that are not done."""
+    return [shard for shard in range(job.shards) if shard not in shards]
+
+
+def footer_of(place: Place, name: str) -> dict[str, Any]:
+    """Return what a file's footer says, without reading its rows. Raises DataError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with place.open(name) as file:
+            told: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"ferkit"])
+            return told
+    except (pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
+        raise DataError(f"{place.path(name)} is damaged ({error}); delete it and run the job again.") from error
+
+
+def compact(place: Place, job: Job, number: int) -> None:
+    """Make a group's parts into its file, and let go of them once it is there. The same parts are the same bytes.
+
+    A shard that was done again has a part; the others of its group have their rows in the file that is replaced.
+    """
+    group = job.groups[number]
+    again = _redo(place, job, group)
+    parts = {found.name for found in place.list(_parts(job, group))}
+    shards = range(group["first"], group["last"] + 1)
+    receipts: dict[int, dict[str, Any]] = {}
+    if again:
+        receipts = {one["shard"]: one for one in footer_of(place, group["file"])["shards"]}
+    lacking = [shard for shard in shards if f"part-{shard:07d}.parquet" not in parts and (not again or shard in again)]
+    if lacking:
+        if not again and group["file"] in {found.name for found in place.list()}:
+            return  # another process was quicker
+        raise DataError(f"{place.path(_parts(job, group))} lacks the parts {lacking[:5]}; run the job again.")
+    stages: list[dict[str, Any]] = []
+    for shard in shards:
+        if f"part-{shard:07d}.parquet" in parts:
+            told = footer_of(place, part_name(job, shard))
+            receipts[shard] = {name: told[name] for name in ("shard", "images", "faces", "errors")}
+            stages.append({name: told[name] for name in ("shard", "seconds", "host", "pid")})
+    columns = _columns(place, job, group, parts)
+    data = encoded(_rows(place, job, group, parts, again), columns, job.footer(_summed([receipts[shard] for shard in shards])))
+    place.put(f"_ferkit/receipts/{number:04d}.json", json.dumps(stages).encode())
+    place.put(group["file"], data)
+    if hashlib.sha256(place.read(group["file"]) or b"").digest() != hashlib.sha256(data).digest():
+        raise DataError(f"{place.path(group['file'])} is not what was written; its parts are kept. Check the disk, and run the job again.")
+    place.delete(redo_name(job, group))
+    place.delete_folder(_parts(job, group))
+
+
+def _columns(place: Place, job: Job, group: dict[str, Any], parts: set[str]) -> Any:
+    import pyarrow.parquet as pq
+
+    name = f"{_parts(job, group)}/{min(parts)}" if parts else group["file"]
+    with place.open(name) as file:
+        return pq.read_schema(file).remove_metadata()
+
+
+def _rows(place: Place, job: Job, group: dict[str, Any], parts: set[str], again: set[int]) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    for shard in range(group["first"], group["last"] + 1):
+        name = f"part-{shard:07d}.parquet"
+        if name in parts:
+            with place.open(f"{_parts(job, group)}/{name}") as file:
+                yield pq.read_table(file)
+        elif again:
+            with place.open(group["file"]) as file:
+                yield pq.read_table(file, filters=[("shard", "=", shard)])
+
+
+def _summed(receipts: list[dict[str, Any]]) -> dict[str, Any]:
+    errors: dict[str, int] = {}
+    for receipt in receipts:
+        for kind, count in receipt["errors"].items():
+            errors[kind] = errors.get(kind, 0) + count
+    sums = {name: sum(receipt[name] for receipt in receipts) for name in ("images", "faces")}
+    return {**sums, "errors": dict(sorted(errors.items())), "shards": receipts}
+
+
+def totals(place: Place, job: Job, groups: set[int]) -> dict[str, Any]:
+    """Return how many pictures, faces and errors the files and parts have."""
+    told = [footer_of(place, job.groups[number]["file"]) for number in sorted(groups)]
+    for number, group in enumerate(job.groups):
+        if number not in groups:
+            again = _redo(place, job, group)
+            if again:
+                told += [one for one in footer_of(place, group["file"])["shards"] if one["shard"] not in again]
+            told += [footer_of(place, f"{_parts(job, group)}/{found.name}") for found in place.list(_parts(job, group))]
+    summed = _summed(told)
+    return {name: summed[name] for name in ("images", "faces", "errors")}
+
+
+def manifest(place: Place, job: Job) -> dict[str, Any]:
+    """Write the list of the finished files, whose presence says that the job is done; and return it."""
+    import pyarrow.parquet as pq
+
+    files = []
+    for group in job.groups:
+        data = place.read(group["file"]) or b""
+        with place.open(group["file"]) as file:
+            rows = pq.read_metadata(file).num_rows
+        files.append({"file": group["file"], "rows": rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    told = totals(place, job, set(range(len(job.groups))))
+    out = {"schema": 1, "fingerprint": job.fingerprint, **told, "rows": sum(one["rows"] for one in files), "files": files}
+    place.put(MANIFEST, (json.dumps(out, indent=1) + "\n").encode())
+    return out
+
+
+def clean(place: Place) -> None:
+    """Let go of what only a running job needs: half-written files of processes that died, and notes of deaths."""
+    place.delete_folder("_ferkit/tmp")
+    place.delete_folder("_ferkit/failed")

@@ -1,0 +1,201 @@
+"""What there is to do: every picture, Parquet file, tar and film that some inputs name."""
+
+from __future__ import annotations
+
+import glob
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from ..image_files import IMAGE_SUFFIXES, begins_like_an_image, expanded
+from .storage import is_address, open_input, patiently, remote
+
+__all__ = ["Listed", "kind_of", "listed", "listed_keys"]
+
+_TARS = (".tar", ".tar.gz", ".tgz")
+_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv", ".vob")
+
+
+class Listed(NamedTuple):
+    """Something to read: its kind, its name as rows tell it, its size in bytes (-1: unknown) and when it was changed (ns; 0: unknown)."""
+
+    kind: str
+    key: str
+    size: int
+    changed: int
+
+
+def kind_of(name: str) -> str | None:
+    """Return what a name says of a file: images, parquet, tar or video; None where it says nothing."""
+    lower = name.lower()
+    if lower.endswith(".parquet"):
+        return "parquet"
+    if lower.endswith(_TARS):
+        return "tar"
+    suffix = os.path.splitext(lower)[1]  # noqa: PTH122 - of a key, which is no path of this machine
+    return "images" if suffix in IMAGE_SUFFIXES else "video" if suffix in _VIDEOS else None
+
+
+def listed(inputs: Sequence[str], kind: str, left_out: Counter[str]) -> Iterator[Listed]:
+    """Yield what some inputs name: files, folders (searched through), globs and addresses.
+
+    Args:
+        inputs: As the user gave them; the names of what lies in a folder begin with the folder's.
+        kind: ``"auto"``, or the only kind to yield; then a file that is named itself is of that kind whatever its name.
+        left_out: Counts, by suffix, the files that are nothing of what was asked for.
+
+    Raises:
+        InputError: A folder or a pattern that has nothing, or an address that cannot be listed.
+    """
+    for item in inputs:
+        found = False
+        for one in _addressed(item, kind, left_out) if is_address(item) else _here(item, kind, left_out):
+            if kind in ("auto", one.kind):
+                found = True
+                yield one
+            else:
+                left_out[_suffix(one.key)] += 1
+        if not found:
+            wanted = "pictures, Parquet files, tars or videos" if kind == "auto" else kind
+            raise InputError(
+                f"{item}: no {wanted} there; expected a file, a folder, a pattern in quotes, or an address such as s3://bucket/folder."
+            )
+
+
+def _suffix(name: str) -> str:
+    return posixpath.splitext(name)[1].lower() or "(none)"
+
+
+def _here(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
+    path = str(expanded(item))
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib's raises on names that are too long
+        yield from _folder(path, kind, left_out)
+    elif os.path.lexists(path) or not glob.has_magic(path):
+        yield _file(path, kind)
+    else:
+        matches = sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
+        yield from (_file(match, kind) for match in matches)
+
+
+def _file(path: str, kind: str) -> Listed:
+    """Return a file that was named itself, whatever its name; one that is not there is told of when it is read."""
+    try:
+        about = os.stat(path)  # noqa: PTH116 - a key stays as it was given
+        size, changed = about.st_size, about.st_mtime_ns
+    except OSError:
+        size = changed = -1
+    return Listed((kind_of(path) or "images") if kind == "auto" else kind, path, size, changed)
+
+
+def _folder(folder: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        yield Listed("images", folder, -1, -1)  # which reading will say of why
+        return
+    if not inside and kind_of(folder) == "images":
+        yield Listed("images", folder, -1, -1)
+    for entry in inside:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _folder(entry.path, kind, left_out)
+            continue
+        if entry.is_dir():  # a link to a folder, which may lead back here
+            continue
+        what = kind_of(entry.name)
+        if what is None and kind in ("auto", "images") and begins_like_an_image(Path(entry.path)):
+            what = "images"
+        if what is None:
+            left_out[_suffix(entry.name)] += 1
+            continue
+        try:
+            about = entry.stat()
+            yield Listed(what, entry.path, about.st_size, about.st_mtime_ns)
+        except OSError:
+            yield Listed(what, entry.path, -1, -1)
+
+
+def _addressed(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
+    from pyarrow import fs
+
+    item = _pinned(item)
+    scheme = item.partition("://")[0]
+    file_system, path = remote(item.rstrip("/"))
+    pattern = path if "*" in path else None
+    root = path.partition("*")[0].rpartition("/")[0] if pattern else path
+    try:
+        about = patiently(lambda: file_system.get_file_info(root))
+        if about.type == fs.FileType.File:
+            yield Listed((kind_of(root) or "images") if kind == "auto" else kind, f"{scheme}://{root}", about.size, about.mtime_ns or 0)
+            return
+        selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
+        infos = patiently(lambda: file_system.get_file_info(selector))
+    except OSError as error:
+        raise InputError(f"{item} cannot be listed: {error}. Check the address, the credentials and the network.") from error
+    for info in infos:
+        if info.type != fs.FileType.File or (pattern and not fnmatchcase(info.path, pattern)):
+            continue
+        what = kind_of(info.path)
+        if what is None and kind == "images" and not posixpath.splitext(info.path)[1]:
+            what = "images"  # buckets are full of pictures that are named by their hash
+        if what is None:
+            left_out[_suffix(info.path)] += 1
+        else:
+            yield Listed(what, f"{scheme}://{info.path}", info.size, info.mtime_ns or 0)
+
+
+def _pinned(item: str) -> str:
+    """Return a hub's address at the commit that it means today, so that every worker on every day reads the same."""
+    if not item.startswith("hf://"):
+        return item
+    from huggingface_hub import HfApi, HfFileSystem
+
+    at: Any = HfFileSystem().resolve_path(item)
+    if not hasattr(at, "repo_id"):  # a bucket, which has no commits
+        return item
+    commit = HfApi().repo_info(at.repo_id, repo_type=at.repo_type, revision=at.revision).sha
+    kind = {"dataset": "datasets/", "space": "spaces/"}.get(at.repo_type, "")
+    return f"hf://{kind}{at.repo_id}@{commit}" + (f"/{at.path_in_repo}" if at.path_in_repo else "")
+
+
+def listed_keys(path: str, kind: str) -> Iterator[Listed]:
+    """Yield what a list of names has: a text file with one a line, or Parquet with a column ``key`` or ``image`` (and ``bucket``).
+
+    Nothing is looked up, so that a list of millions costs no request: sizes are read from a column ``size`` where there is one.
+
+    Raises:
+        InputError: The list cannot be read, or has no such column.
+    """
+    try:
+        for key, size in _parquet_keys(path) if path.lower().endswith(".parquet") else _text_keys(path):
+            yield Listed((kind_of(key) or "images") if kind == "auto" else kind, key, size, 0)
+    except OSError as error:
+        raise InputError(f"--keys {path} cannot be read: {error}. Expected a text file with one name a line, or Parquet.") from error
+
+
+def _text_keys(path: str) -> Iterable[tuple[str, int]]:
+    with open_input(path, "") as file:
+        for line in file:
+            if name := line.decode("utf-8", "surrogateescape").strip("\r\n"):
+                yield name, -1
+
+
+def _parquet_keys(path: str) -> Iterable[tuple[str, int]]:
+    import pyarrow.parquet as pq
+
+    with open_input(path, "") as source:
+        file: Any = pq.ParquetFile(source)
+        names = file.schema_arrow.names
+        column = next((name for name in ("key", "image", "path") if name in names), None)
+        if column is None:
+            raise InputError(f"--keys {path} has the columns {', '.join(names)}; expected one named key, image or path.")
+        wanted = [column, *(name for name in ("bucket", "size") if name in names)]
+        for batch in file.iter_batches(columns=wanted):
+            for row in batch.to_pylist():
+                bucket = row.get("bucket")
+                yield (f"s3://{bucket}/{row[column]}" if bucket else row[column]), -1 if row.get("size") is None else int(row["size"])

@@ -1,0 +1,165 @@
+"""The local engine: processes of this machine that are handed shards' numbers, and are replaced when they die."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import FerkitError, InputError
+
+__all__ = ["Answer", "Pool", "Process", "ended", "failed", "stillborn"]
+
+_HELLO = {"do": "hello"}
+_START_S = 120.0  # that a process may take to start, on a machine that is busy
+
+
+@dataclass
+class Answer:
+    """What a process said: how its task ended, or that it is gone (``code``, its exit status).
+
+    Attributes:
+        process: Which.
+        task: What it was at; None if it was at nothing.
+        told: The answer.
+        code: Of a process that is gone.
+        hung: Whether it was ended because it said nothing for too long.
+    """
+
+    process: Process
+    task: dict[str, Any] | None
+    told: dict[str, Any] | None = None
+    code: int | None = None
+    hung: bool = False
+
+
+@dataclass(eq=False)
+class Process:
+    """A worker process, what it is at, and the picture that it spoke of last."""
+
+    pipe: subprocess.Popen[bytes]
+    task: dict[str, Any] | None = None
+    at: int | None = None
+    heard: float = field(default_factory=time.monotonic)
+    hung: bool = False
+    listener: threading.Thread | None = None
+
+    def give(self, task: dict[str, Any]) -> None:
+        """Hand it a task; one that is gone by now is heard of soon."""
+        self.task, self.at, self.heard = task, None, time.monotonic()
+        with contextlib.suppress(OSError):
+            assert self.pipe.stdin is not None
+            self.pipe.stdin.write(json.dumps(task).encode() + b"\n")
+            self.pipe.stdin.flush()
+
+    def end(self) -> int:
+        """Wait until it is gone, let go of its pipes, and return its exit status."""
+        code = self.pipe.wait()
+        if self.listener is not None:
+            self.listener.join()  # it reads to the end, which has come
+        for stream in (self.pipe.stdin, self.pipe.stdout):
+            with contextlib.suppress(OSError):
+                assert stream is not None
+                stream.close()
+        return code
+
+
+class Pool:
+    """Worker processes.
+
+    Args:
+        place: The job's place.
+        options: The job's options that change rows.
+        memory: Bytes that each may have, None without a limit.
+        timeout: Seconds of silence after which one is ended.
+    """
+
+    def __init__(self, place: str, options: dict[str, Any], memory: int | None, timeout: float) -> None:
+        self._start = {"place": place, "options": options, "memory": memory, "driver": os.getpid(), "sys_path": sys.path}
+        self._timeout = timeout
+        self._said: queue.SimpleQueue[tuple[Process, bytes]] = queue.SimpleQueue()
+        self.processes: list[Process] = []
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.pipe.kill()
+        for process in self.processes:
+            process.end()
+
+    def add(self) -> Process:
+        """Start one more, which first says what it would answer with."""
+        environment = os.environ | {"FERKIT_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+        pipe = subprocess.Popen(
+            [sys.executable, "-m", "ferkit.bulk.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        process = Process(pipe)
+        process.give(self._start)
+        process.give(_HELLO)
+        self.processes.append(process)
+        process.listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+        process.listener.start()
+        return process
+
+    def _listen(self, process: Process) -> None:
+        assert process.pipe.stdout is not None
+        for line in process.pipe.stdout:
+            if line[:1].isdigit():
+                process.at, process.heard = int(line), time.monotonic()
+            else:
+                self._said.put((process, line))
+        self._said.put((process, b""))
+
+    def next(self, wait: float) -> Answer | None:
+        """Wait for what comes next, so many seconds at most."""
+        self._end_silent()
+        try:
+            process, line = self._said.get(timeout=wait)
+        except queue.Empty:
+            return None
+        task = process.task
+        if line:
+            process.task, process.heard = None, time.monotonic()
+            return Answer(process, task, json.loads(line))
+        self.processes.remove(process)
+        return Answer(process, task, code=process.end(), hung=process.hung)
+
+    def _end_silent(self) -> None:
+        for process in self.processes:
+            patience = self._timeout if process.task != _HELLO else max(self._timeout, _START_S)
+            if process.task is not None and time.monotonic() - process.heard > patience:
+                process.hung = True
+                process.pipe.kill()
+
+
+def failed(told: dict[str, Any]) -> FerkitError:
+    """Return a worker's sentence as the error that it was."""
+    return InputError(told["failed"]) if told.get("usage") else FerkitError(told["failed"])
+
+
+def ended(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    if code is None or code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"
+
+
+def stillborn(answer: Answer) -> FerkitError:
+    """Return what to say of processes that do not live to their first task."""
+    return FerkitError(f"Worker processes end as soon as they start ({ended(answer.code)}); their own message is above.")

@@ -1,0 +1,97 @@
+"""One run at a time in one place. Two would do no harm, since they write the same bytes, but the same work twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from typing import Any
+
+from ..errors import InputError
+from .storage import Place, StoreError
+
+__all__ = ["Lock", "alive"]
+
+_BEAT_S = 15.0
+_STALE_S = 90.0
+
+
+def alive(place: Place, name: str) -> dict[str, Any] | None:
+    """Return who holds a lock, None if nobody does that still lives."""
+    try:
+        held: dict[str, Any] = json.loads(place.read(name) or b"null")
+    except ValueError:
+        return None
+    if not held:
+        return None
+    if held["host"] == socket.gethostname():
+        return held if _runs(held["pid"]) else None
+    return held if time.time() - held["beat"] < _STALE_S else None
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+class Lock:
+    """Holds a place for as long as it is open. A holder that died is not waited for: on this host at once, elsewhere after 90 s.
+
+    Args:
+        place: The job's place.
+        part: Parts of a job run beside one another, each once.
+        steal: Take it from whoever holds it.
+    """
+
+    def __init__(self, place: Place, part: tuple[int, int] | None = None, steal: bool = False) -> None:
+        self._place, self._part, self._steal = place, part, steal
+        self.name = "_ferkit/lock" + ("" if part is None else f"-{part[0]}-of-{part[1]}")
+        self._end = threading.Event()
+
+    def __enter__(self) -> Lock:
+        if not self._steal:
+            self._refuse_others()
+        elif self._part is None:
+            for name in self._locks():
+                self._place.delete(name)
+        self._place.delete(self.name)
+        if not self._place.put_new(self.name, self._told()):
+            self._refuse_others()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._heart.join()  # else its last beat might come after the lock is gone
+        self._place.delete(self.name)
+
+    def _locks(self) -> list[str]:
+        return [f"_ferkit/{found.name}" for found in self._place.list("_ferkit") if found.name.startswith("lock")]
+
+    def _refuse_others(self) -> None:
+        for name in self._locks():
+            together = self._part is not None and name not in (self.name, "_ferkit/lock")
+            held = None if together else alive(self._place, name)
+            if held is not None:
+                raise InputError(
+                    f"{self._place.address} is being worked on by process {held['pid']} on {held['host']}; wait for it, "
+                    "or take it over with --steal if that process is gone."
+                )
+
+    def _told(self) -> bytes:
+        return json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()}).encode()
+
+    def _beat(self) -> None:
+        while not self._end.wait(_BEAT_S):
+            try:
+                self._place.put(self.name, self._told())
+            except StoreError:  # the next beat may come through; else the lock goes stale, which does no harm
+                continue

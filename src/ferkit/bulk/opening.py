@@ -1,0 +1,136 @@
+"""The pipeline of a job, and the facts that tell whether two runs, or two machines, would answer alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..classifiers.ensemble import open_classifier
+from ..detectors.face_detector import DEFAULT_DETECTOR, FaceDetector
+from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError
+from ..pipeline import Pipeline
+from ..weights.releases import BUNDLED_DETECTOR, DEFAULT_WEIGHTS
+from ..weights.store import verify
+from .columns import ErrorKind
+
+__all__ = ["difference", "facts", "kind_of_error", "open_pipeline"]
+
+
+@lru_cache(maxsize=1)
+def _opened(options: str) -> Any:
+    given: Mapping[str, Any] = json.loads(options)
+    if given["pipeline"] is not None:
+        return _called(given["pipeline"])
+    classifier = open_classifier(
+        given["weights"], labels=given["labels"], runtime=given["runtime"], tta=given["tta"], min_confidence=given["min_confidence"]
+    )
+    return Pipeline(FaceDetector(given["detector"], model=given["detector_model"]), classifier)
+
+
+def open_pipeline(identity: Mapping[str, Any]) -> Any:
+    """Return the pipeline that a job's options name, the same one for every shard of a process. Raises as Pipeline."""
+    return _opened(json.dumps({**identity}, sort_keys=True))
+
+
+def _called(name: str) -> Any:
+    module, _, function = name.partition(":")
+    try:
+        return getattr(import_module(module), function)()
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"--pipeline {name}: {error}. Expected module:function, where Python finds it on every machine.") from error
+
+
+def _source(name: str) -> Path:
+    module = name.partition(":")[0]
+    try:
+        found = find_spec(module)
+    except ImportError:
+        found = None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise InputError(f"--pipeline {name}: no module {module!r}. Expected module:function, where Python finds it on every machine.")
+    return Path(found.origin)
+
+
+def facts(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the rows of a job depend on, beside its inputs: versions, the hashes of weights and detector, options."""
+    out: dict[str, Any] = {f"option {name}": value for name, value in identity.items()}
+    out["ferkit"] = __version__
+    out |= {name: _version(name, "opencv-python-headless", "opencv-python", "opencv-contrib-python") for name in ("opencv",)}
+    if identity["pipeline"] is not None:
+        out["pipeline sha256"] = hashlib.sha256(_source(identity["pipeline"]).read_bytes()).hexdigest()
+        return out
+    if identity["runtime"] != "opencv":
+        out["onnxruntime"] = _version("onnxruntime", "onnxruntime", "onnxruntime-gpu")
+    weights = identity["weights"] or DEFAULT_WEIGHTS
+    out |= {"option weights": weights, "weights sha256": _hash(verify(weights))}
+    detector = identity["detector"] or DEFAULT_DETECTOR
+    model = identity["detector_model"]
+    if model is not None:
+        files = [Path(model)] if Path(model).is_file() else sorted(path for path in Path(model).rglob("*") if path.is_file())
+        out["detector sha256"] = _hash({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+    elif detector == "ferkit":
+        out["detector sha256"] = _hash(verify(BUNDLED_DETECTOR))
+    return out
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=dict).encode()).hexdigest()
+
+
+def _version(_: str, *packages: str) -> str | None:
+    for package in packages:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def difference(planned: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two sets of facts, a phrase each."""
+    names = sorted({*planned, *here})
+    return [
+        f"{name.removeprefix('option ')}: {planned.get(name)!r} then, {here.get(name)!r} now"
+        for name in names
+        if planned.get(name) != here.get(name)
+    ]
+
+
+def kind_of_error(error: BaseException, data: bytes) -> ErrorKind:
+    """Return the kind of error of a picture that could not be read; its bytes are looked at again, since messages are for people."""
+    if isinstance(error, ImageNotFoundError):
+        return "not_found"
+    if not isinstance(error, (FerkitError, OSError)):
+        return "crash"
+    if not data:
+        return "empty"
+    return _looked_at(data) if isinstance(error, ImageError) else "damaged"
+
+
+def _looked_at(data: bytes) -> ErrorKind:
+    import io
+    import warnings
+
+    from PIL import Image, UnidentifiedImageError
+
+    from ..images import MAX_PIXELS
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data)) as picture:
+                return "pixels" if picture.width * picture.height > MAX_PIXELS else "damaged"
+    except UnidentifiedImageError:
+        return "not_image"
+    except Image.DecompressionBombError:
+        return "pixels"
+    except Exception:  # a head that promises a picture, and something else behind it
+        return "damaged"

@@ -1,0 +1,174 @@
+"""Reading a shard's pictures: from files, Parquet columns and tars, a few ahead of the one that is being looked at."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from .columns import ErrorKind
+from .plan import Unit
+from .storage import StoreError, is_address, open_input, read
+from .tars import members
+
+__all__ = ["Item", "cell", "holds_images", "image_column", "items"]
+
+_AHEAD_BYTES = 64_000_000
+_TOO_LARGE = 512_000_000  # bytes of one encoded picture: five for each pixel of the largest that is decoded
+_IN_A_ROW = 10  # pictures that cannot be reached, after which it is the store that cannot
+
+
+class Item(NamedTuple):
+    """A picture: its name and its bytes, or why there are none: the kind of error and a sentence."""
+
+    key: str
+    data: bytes | None
+    kind: ErrorKind | None = None
+    error: str = ""
+
+
+def items(
+    units: Sequence[Unit], base: str, *, column: str | None = None, key_column: str | None = None, ahead: bool = True
+) -> Iterator[Item]:
+    """Yield the pictures of a shard, in its order.
+
+    Args:
+        units: The shard's pieces.
+        base: The folder that relative names are in.
+        column, key_column: Of Parquet input: the pictures' column, and that of their names; None finds the first and numbers the rows.
+        ahead: Read the next pictures while one is being looked at.
+
+    Raises:
+        StoreError: Ten pictures in a row cannot be reached: then it is not the pictures' fault.
+    """
+    kind = units[0].kind
+    if kind == "images":
+        yield from _watched(_files(units, base, ahead), units)
+    elif kind == "parquet":
+        for unit in units:
+            yield from _rows(unit, base, column, key_column)
+    else:
+        for unit in units:
+            yield from _members(unit, base)
+
+
+def _watched(found: Iterator[Item], units: Sequence[Unit]) -> Iterator[Item]:
+    unreachable = 0
+    for item in found:
+        unreachable = unreachable + 1 if item.kind == "io" and is_address(item.key) else 0
+        if unreachable >= min(_IN_A_ROW, len(units)) and unreachable > 1:
+            raise StoreError(f"{item.error} And so were the {unreachable - 1} before it.")
+        yield item
+
+
+def _files(units: Sequence[Unit], base: str, ahead: bool) -> Iterator[Item]:
+    if not ahead:
+        yield from (_file(unit, base) for unit in units)
+        return
+    threads = 8 if is_address(units[0].key) else 2
+    with ThreadPoolExecutor(threads, thread_name_prefix="ferkit-read") as pool:
+        waiting: deque[tuple[Future[Item], int]] = deque()
+        held, rest = 0, deque(units)
+        while rest or waiting:
+            while rest and len(waiting) < 2 * threads and (held < _AHEAD_BYTES or not waiting):
+                unit = rest.popleft()
+                weight = max(unit.size, 1_000_000 if unit.size < 0 else 0)
+                waiting.append((pool.submit(_file, unit, base), weight))
+                held += weight
+            future, weight = waiting.popleft()
+            held -= weight
+            yield future.result()
+
+
+def _file(unit: Unit, base: str) -> Item:
+    key = unit.key
+    if unit.size > _TOO_LARGE:
+        return Item(key, None, "too_large", f"{key}: {unit.size:,} bytes; expected at most {_TOO_LARGE:,} for one picture.")
+    try:
+        data, changed = read(key, base)
+    except OSError as error:
+        return Item(key, None, *_said(key, base, error))
+    other = (unit.size >= 0 and len(data) != unit.size) or (unit.changed > 0 and changed > 0 and changed != unit.changed)
+    if other:
+        return Item(key, None, "changed", f"{key}: changed since it was planned. Run it again with --update.")
+    return Item(key, data)
+
+
+def _said(key: str, base: str, error: OSError) -> tuple[ErrorKind, str]:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return "not_found", f"{key} does not exist; expected an image file."
+    folder = not is_address(key) and os.path.isdir(os.path.join(base, key))  # noqa: PTH112 - pathlib's raises on names that are too long
+    if isinstance(error, IsADirectoryError) or (folder and os.access(os.path.join(base, key), os.R_OK | os.X_OK)):
+        return "not_image", f"{key} is a folder; expected an image file."
+    return "io", f"{key} cannot be read: {error.strerror or error}."
+
+
+def _rows(unit: Unit, base: str, column: str | None, key_column: str | None) -> Iterator[Item]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open_input(unit.key, base) as source:
+            file: Any = pq.ParquetFile(source)
+            image = image_column(unit.key, file.schema_arrow, column)
+            first = sum(file.metadata.row_group(n).num_rows for n in range(max(unit.start, 0)))
+            names = [image, *([key_column] if key_column else [])]
+            table = file.read_row_group(unit.start, columns=names) if unit.start >= 0 else file.read(columns=names)
+    except FileNotFoundError:
+        yield Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected a Parquet file.")
+        return
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
+        yield Item(unit.key, None, kind, f"{unit.key}: not a Parquet file that can be read ({str(error).splitlines()[0]}).")
+        return
+    for number in range(table.num_rows):
+        key = f"{unit.key}#{first + number}" if key_column is None else str(table[key_column][number].as_py())
+        yield cell(key, table[image][number].as_py())
+
+
+def image_column(source: str, columns: Any, wanted: str | None, option: str = "--column") -> str:
+    """Return the name of the column with the pictures. Raises InputError, which names the columns that there are."""
+    if wanted is not None:
+        if wanted not in columns.names:
+            raise InputError(f"{source} has the columns {', '.join(columns.names)}; expected one named {wanted!r}, as {option} says.")
+        return wanted
+    fitting = [field.name for field in columns if holds_images(field.type)]
+    if "image" in fitting or len(fitting) == 1:
+        return "image" if "image" in fitting else fitting[0]
+    raise InputError(f"{source} has the columns {', '.join(columns.names)}; say which one has the pictures with {option}.")
+
+
+def holds_images(kind: Any) -> bool:
+    """Return True for a column of encoded pictures: bytes, lists of uint8, or Hugging Face's struct of ``bytes`` and ``path``."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return bool(kind.get_field_index("bytes") >= 0)
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or (lists and kind.value_type == pa.uint8()))
+
+
+def cell(key: str, value: Any) -> Item:
+    """Return a Parquet cell as a picture."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is None:
+        return Item(key, None, "empty", f"{key}: no bytes in this row; expected an encoded picture.")
+    if isinstance(data, str):
+        return Item(key, None, "not_image", f"{key}: text instead of bytes; give pictures that lie elsewhere by --keys.")
+    return Item(key, bytes(data))
+
+
+def _members(unit: Unit, base: str) -> Iterator[Item]:
+
+    try:
+        yield from (Item(key, data) for key, data in members(unit.key, base, max(unit.start, 0), unit.stop, unit.size))
+    except FileNotFoundError:
+        yield Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected a tar.")
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
+        yield Item(unit.key, None, kind, f"{unit.key}: a damaged or cut tar ({error}); what came before it is in the rows.")

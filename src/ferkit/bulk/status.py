@@ -1,0 +1,89 @@
+"""How a job stands, and whether its files are still what was written: told from what lies there, without the process that runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ..errors import InputError
+from .commit import MANIFEST, done, footer_of, part_name, totals
+from .job import Job
+from .lock import alive
+from .storage import Place
+
+__all__ = ["status", "verify"]
+
+_SLOWEST = 5
+
+
+def _opened(output: str) -> tuple[Place, Job]:
+    place = Place(output)
+    job = Job.read(place)
+    if job is None:
+        raise InputError(f"{output} holds no batch job; expected the OUTPUT of one.")
+    return place, job
+
+
+def status(output: str) -> dict[str, Any]:
+    """Return how a job stands.
+
+    Returns:
+        ``state`` (``"done"``, ``"running"`` or ``"stopped"``), ``shards`` and ``done``, ``images``, ``faces``, ``errors`` by kind,
+        ``image_seconds`` (what one picture took a worker), ``remaining_worker_seconds``, ``slowest`` shards and ``held_by``.
+
+    Raises:
+        InputError: There is no job.
+        DataError: A file is damaged.
+    """
+    place, job = _opened(output)
+    shards, groups = done(place, job)
+    told = totals(place, job, groups)
+    receipts = [
+        one for found in place.list("_ferkit/receipts") for one in json.loads(place.read(f"_ferkit/receipts/{found.name}") or b"[]")
+    ]
+    waiting = [shard for shard in shards if job.groups.index(job.group_of(shard)) not in groups]
+    receipts += [footer_of(place, part_name(job, shard)) for shard in waiting]
+    spent = sum(one["seconds"] for one in receipts)
+    locks = [f"_ferkit/{found.name}" for found in place.list("_ferkit") if found.name.startswith("lock")]
+    held = [holder for holder in (alive(place, name) for name in locks) if holder is not None]
+    finished = place.read(MANIFEST) is not None
+    left = job.shards - len(shards)
+    return {
+        "output": place.address,
+        "state": "done" if finished else "running" if held else "stopped",
+        "shards": job.shards,
+        "done": len(shards),
+        **told,
+        "image_seconds": round(spent / told["images"], 4) if told["images"] else None,
+        "remaining_worker_seconds": round(spent / len(receipts) * left, 1) if receipts else None,
+        "slowest": [
+            {name: one[name] for name in ("shard", "seconds", "host")}
+            for one in sorted(receipts, key=lambda one: -one["seconds"])[:_SLOWEST]
+        ],
+        "held_by": [{name: holder[name] for name in ("host", "pid")} for holder in held],
+    }
+
+
+def verify(output: str) -> list[str]:
+    """Compare a finished job's files with its manifest.
+
+    Returns:
+        What is wrong, a sentence each; empty if nothing is.
+
+    Raises:
+        InputError: There is no job, or it is not finished.
+    """
+    place, _ = _opened(output)
+    manifest = place.read(MANIFEST)
+    if manifest is None:
+        raise InputError(f"{output} is not finished, so that there is no manifest to hold it against; run the job again until it is.")
+    wanted = {one["file"]: one for one in json.loads(manifest)["files"]}
+    there = {found.name for found in place.list()} - {MANIFEST}
+    wrong = [f"{name} is missing; delete {MANIFEST} and run the job again, which makes it anew." for name in sorted(set(wanted) - there)]
+    wrong += [f"{name} is no file of this job; programs that read the folder would read it too." for name in sorted(there - set(wanted))]
+    for name in sorted(there & set(wanted)):
+        found = hashlib.sha256(place.read(name) or b"").hexdigest()
+        if found != wanted[name]["sha256"]:
+            wrong.append(f"{name} has SHA-256 {found}, expected {wanted[name]['sha256']}; delete it and {MANIFEST}, and run the job again.")
+    return wrong

@@ -1,0 +1,227 @@
+"""Where bytes lie: a folder of this machine, a bucket, the hub. What is put appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import random
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+from ..errors import FerkitError, InputError
+from .options import need
+
+__all__ = ["Found", "Place", "StoreError", "is_address", "open_input", "patiently", "read", "remote"]
+
+_T = TypeVar("_T")
+_TRIES = 5
+_NATIVE = ("s3", "gs", "gcs")  # which pyarrow speaks itself, at a quarter of the cost of going through Python
+
+
+class StoreError(FerkitError, OSError):
+    """A store does not answer, or refuses; what was written before stays."""
+
+
+class Found(NamedTuple):
+    """An object: its name below the place, its size in bytes, and when it was changed (ns; 0 where that is not told)."""
+
+    name: str
+    size: int
+    changed: int
+
+
+def is_address(name: str) -> bool:
+    """Return True for an address such as ``s3://bucket/key``."""
+    return "://" in name
+
+
+def patiently(action: Callable[[], _T]) -> _T:
+    """Run something that a store may refuse for the moment: five tries, the waits between them longer and longer and by chance."""
+    for attempt in range(_TRIES):
+        try:
+            return action()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
+            raise
+        except OSError:
+            if attempt == _TRIES - 1:
+                raise
+            time.sleep(random.uniform(0.05, 0.2) * 4**attempt)
+    raise AssertionError("not reached")
+
+
+@lru_cache(maxsize=32)
+def _file_system(scheme: str, authority: str) -> Any:
+    need("pyarrow", f"Reading {scheme}://")
+    from pyarrow import fs
+
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if scheme == "s3" and endpoint:  # which pyarrow itself does not look at: MinIO, Ceph, R2 and their like
+        return fs.S3FileSystem(endpoint_override=endpoint, region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
+    if scheme in _NATIVE:
+        return fs.FileSystem.from_uri(f"{scheme}://{authority}")[0]
+    need("fsspec", f"Reading {scheme}://")
+    import fsspec
+
+    try:
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{scheme}://: {error}. Expected a path, or an address of s3, gs, hf or what fsspec knows.") from error
+
+
+def remote(address: str) -> tuple[Any, str]:
+    """Return an address's file system and its path there: the rest of the address, character by character."""
+    scheme, _, path = address.partition("://")
+    authority = path.partition("/")[0] if scheme in _NATIVE else ""
+    if scheme not in (*_NATIVE, "hf", "memory"):
+        path = address if scheme in ("http", "https") else path
+    return _file_system(scheme, authority), path
+
+
+def open_input(key: str, base: str) -> IO[bytes]:
+    """Open a key for reading at any place: an address, or a path, relative to ``base``. Raises OSError."""
+    if not is_address(key):
+        return open(os.path.join(base, key), "rb")
+    file_system, path = remote(key)
+    source: IO[bytes] = patiently(lambda: file_system.open_input_file(path))
+    return source
+
+
+def read(key: str, base: str) -> tuple[bytes, int]:
+    """Return a key's bytes, and when it was changed (ns; 0 where reading does not tell). Raises OSError, after several tries."""
+    if not is_address(key):
+        with open(os.path.join(base, key), "rb") as file:
+            return file.read(), os.fstat(file.fileno()).st_mtime_ns
+    file_system, path = remote(key)
+
+    def fetch() -> bytes:
+        with file_system.open_input_stream(path) as stream:
+            data: bytes = stream.read()
+            return data
+
+    return patiently(fetch), 0
+
+
+class Place:
+    """A folder, here or in a store.
+
+    Args:
+        address: A path, or an address such as ``s3://bucket/folder``.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/") if is_address(address) else address
+        self.local = None if is_address(address) else Path(address)
+        if self.local is None:
+            self._fs, self._root = remote(self.address)
+
+    def path(self, name: str) -> str:
+        """Return what other programs open."""
+        return f"{self.address}/{name}" if self.local is None else str(self.local / name)
+
+    def read(self, name: str) -> bytes | None:
+        """Return an object's bytes, None where there is none."""
+        try:
+            return read(self.path(name), "")[0]
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open an object for reading at any place."""
+        return open_input(self.path(name), "")
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write an object, over what was there. Raises StoreError."""
+        try:
+            if self.local is None:
+                patiently(lambda: self._send(name, data))
+            else:
+                os.replace(self._written(name, data), self.local / name)
+        except OSError as error:
+            raise StoreError(f"{self.path(name)} cannot be written: {error}. Run it again once that works; nothing is lost.") from error
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Write an object unless there is one already, and return whether it was written.
+
+        In a store two that do so at the same moment may both be told so; on a disk only one is.
+        """
+        if self.local is None:
+            if self.read(name) is not None:
+                return False
+            self.put(name, data)
+            return True
+        temporary = self._written(name, data)
+        try:
+            os.link(temporary, self.local / name)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without links
+            if (self.local / name).exists():
+                return False
+            os.replace(temporary, self.local / name)
+            return True
+        finally:
+            temporary.unlink(missing_ok=True)
+        return True
+
+    def _written(self, name: str, data: bytes) -> Path:
+        assert self.local is not None
+        folder = self.local / "_ferkit" / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        (self.local / name).parent.mkdir(parents=True, exist_ok=True)
+        temporary = folder / uuid.uuid4().hex
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary
+
+    def _send(self, name: str, data: bytes) -> None:
+        # Not as a context: leaving one by an exception would commit the half that was written.
+        stream = self._fs.open_output_stream(posixpath.join(self._root, name))
+        stream.write(data)
+        stream.close()
+
+    def list(self, folder: str = "") -> list[Found]:
+        """Return the objects of one folder, sorted; none where there is no such folder."""
+        return sorted(self._entries(folder))
+
+    def _entries(self, folder: str) -> Iterator[Found]:
+        if self.local is not None:
+            try:
+                with os.scandir(self.local / folder) as entries:
+                    for entry in entries:
+                        if entry.is_file():
+                            about = entry.stat()
+                            yield Found(entry.name, about.st_size, about.st_mtime_ns)
+            except FileNotFoundError:
+                pass
+            return
+        from pyarrow import fs
+
+        selector = fs.FileSelector(posixpath.join(self._root, folder).rstrip("/"), allow_not_found=True)
+        for info in patiently(lambda: self._fs.get_file_info(selector)):
+            if info.type == fs.FileType.File:
+                yield Found(info.base_name, info.size, info.mtime_ns or 0)
+
+    def delete(self, name: str) -> None:
+        """Delete an object; one that is not there is deleted."""
+        try:
+            if self.local is not None:
+                (self.local / name).unlink(missing_ok=True)
+            else:
+                patiently(lambda: self._fs.delete_file(posixpath.join(self._root, name)))
+        except FileNotFoundError:
+            pass
+
+    def delete_folder(self, folder: str) -> None:
+        """Delete a folder and what lies in it."""
+        for found in self.list(folder):
+            self.delete(f"{folder}/{found.name}")
+        if self.local is not None:
+            with contextlib.suppress(OSError):  # another run of the same job is writing there
+                (self.local / folder).rmdir()

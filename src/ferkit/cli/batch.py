@@ -1,0 +1,136 @@
+"""``ferkit batch``: a thin caller of ferkit.bulk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..bulk.reports import BatchReport
+
+__all__ = ["batch"]
+
+_STOPPED = 130
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT... OUTPUT")
+@click.option("--kind", type=click.Choice(["auto", "images", "parquet", "tar", "video"]), default="auto", show_default=True)
+@click.option("--column", help="Of Parquet input: the column with the encoded pictures.  [default: image, or the only one that fits]")
+@click.option("--key-column", help="Of Parquet input: the column with their names.  [default: FILE#ROW]")
+@click.option("--keys", help="A list of names instead of INPUT: text, one a line, or Parquet with a column key.")
+@click.option("--weights", help="A name, hf://org/repo@revision, or a folder.  [default: bundled]")
+@click.option("--labels", help="Which of the weights' label sets to answer in.")
+@click.option("--tta", help="Test-time augmentation: flip, ten-crop, a number of views, or random:N.")
+@click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime.")
+@click.option("--detector", help="ferkit, yunet, haar, or none (each picture is a face).  [default: ferkit]")
+@click.option("--detector-model", help="The detector's own file or folder, instead of the default one.")
+@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Abstain (label null) below this probability.")
+@click.option("--pipeline", metavar="MODULE:FUNCTION", help="A function that returns a Pipeline of your own.")
+@click.option("--max-side", type=click.IntRange(1), help="Read pictures at a scale of at most so many pixels a side; 1280 is fast.")
+@click.option("--landmarks/--no-landmarks", default=True, help="Write the five landmarks of each face.  [default: yes]")
+@click.option("--hash-keys", is_flag=True, help="Write the SHA-256 of names instead of the names.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Of videos: frames to read per second.  [default: all]")
+@click.option("--every", type=click.FloatRange(0, min_open=True), help="Of videos: seconds between the frames to read.")
+@click.option("--shard-images", type=click.IntRange(1), default=2000, show_default=True, help="Pictures a shard: what one death costs.")
+@click.option("--shard-mb", type=click.FloatRange(0, min_open=True), default=512, show_default=True, help="Megabytes a shard.")
+@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each CPU that is granted]")
+@click.option("--part", metavar="I/N", help="Do the I-th of N parts, on machines that share OUTPUT and nothing else.")
+@click.option("--max-error-rate", type=click.FloatRange(0, 1), help="Stop above this share.  [default: 0.05, after 1,000 pictures]")
+@click.option("--memory", type=click.FloatRange(0, min_open=True), help="Gigabytes a worker.  [default: this machine's, divided]")
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=300, show_default=True, help="Seconds for one picture.")
+@click.option("--update", is_flag=True, help="Look at INPUT again, and do what is new or changed.")
+@click.option("--retry-errors", is_flag=True, help="Do again what could not be found or reached, or hung.")
+@click.option("--steal", is_flag=True, help="Take OUTPUT from a run that holds it.")
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
+@click.option("--status", "ask_status", is_flag=True, help="Only say how the job in OUTPUT stands.")
+@click.option("--verify", "ask_verify", is_flag=True, help="Only hold the files in OUTPUT against its manifest.")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json: a line a shard.")
+@click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), help="Write Prometheus' text format here (.prom).")
+def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: str, metrics_file: Path | None, **options: Any) -> None:
+    """Read the expressions in any number of pictures or videos, into Parquet files in OUTPUT.
+
+    INPUT is a file, a folder, a quoted pattern, or an address (s3://, gs://, hf://), of pictures, Parquet files, tars or videos.
+    Stopped, killed or crashed: type the same again, and it goes on.
+
+    \b
+    Exit codes: 0 all could be read; 1 some have error rows; 2 usage; 3 more errors than allowed; 130 stopped by Ctrl-C.
+    """
+    if ask_status or ask_verify:
+        if len(inputs) != 1:
+            raise click.UsageError(f"--{'status' if ask_status else 'verify'} takes OUTPUT alone, not {len(inputs)} paths.")
+        _ask(inputs[0], ask_status, format_)
+        return
+    if len(inputs) == 1 and not (options["keys"] or options["retry_errors"] or options["update"]):
+        raise click.UsageError(f"{inputs[0]}: INPUT or OUTPUT is missing; type: ferkit batch INPUT... OUTPUT")
+    report = _run(inputs[:-1], inputs[-1], format_, metrics_file, options)
+    if format_ == "json":
+        click.echo(json.dumps(report.to_dict()))
+    else:
+        _tell(report)
+    sys.exit(report.exit_code)
+
+
+def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | None, options: dict[str, Any]) -> BatchReport:
+    from ..bulk.options import Options, part_of
+    from ..bulk.progress import Progress
+    from ..bulk.running import Request, run
+
+    how = {name: options.pop(name) for name in ("keys", "update", "retry_errors", "dry_run", "steal")}
+    if options["part"] is not None:
+        options["part"] = part_of(options["part"])
+    progress = Progress(sys.stdout if format_ == "json" else None, metrics)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return run(Request(inputs, output, Options(**options), **how), progress)
+    except KeyboardInterrupt:
+        progress.close()
+        click.echo("ferkit: stopped; what is done stays. Type the same command to go on.", err=True)
+        sys.exit(_STOPPED)
+    finally:
+        progress.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the system's signature
+    """A scheduler takes the machine away: the same as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _tell(report: BatchReport) -> None:
+    errors = ", ".join(f"{count} {kind}" for kind, count in report.errors.items()) or "none"
+    click.echo(f"{report.output}: {report.state}; {report.images} pictures, {report.faces} faces, errors: {errors}")
+    if report.missing and report.state != "planned":
+        click.echo(f"{report.missing} of {report.shards} shards are missing; type the same command to go on.", err=True)
+    if report.left_out:
+        told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(report.left_out.items(), key=lambda one: -one[1])[:10])
+        click.echo(f"ferkit: left out, by their names no input of this job: {told}", err=True)
+
+
+def _ask(output: str, ask_status: bool, format_: str) -> None:
+    from ..bulk.status import status, verify
+
+    if ask_status:
+        told = status(output)
+        click.echo(json.dumps(told) if format_ == "json" else "\n".join(f"{name}: {_plain(value)}" for name, value in told.items()))
+        return
+    wrong = verify(output)
+    for line in wrong:
+        click.echo(f"ferkit: {line}", err=True)
+    if wrong:
+        sys.exit(1)
+    click.echo(f"{output}: every file is what was written.")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {count}" for name, count in value.items()) or "none"
+    if isinstance(value, list):
+        return "; ".join(_plain(one) for one in value) or "none"
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,125 @@
+"""What stores do to requests: refuse them for a while, lack an object, die half way; and what a lock makes of its holders."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ferkit import InputError
+from ferkit.bulk import storage
+from ferkit.bulk.lock import Lock
+from ferkit.bulk.plan import Unit
+from ferkit.bulk.reading import items
+from ferkit.bulk.storage import Place, StoreError, patiently
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits between tries, which cost nothing here."""
+    slept: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", slept.append)
+    return slept
+
+
+def refusing(times: int, error: OSError, calls: list[int]) -> Any:
+    def action() -> str:
+        calls.append(1)
+        if len(calls) <= times:
+            raise error
+        return "answer"
+
+    return action
+
+
+@pytest.mark.parametrize(("refusals", "answered"), [(0, True), (4, True), (5, False)])
+def test_a_request_is_made_five_times(refusals: int, answered: bool, waits: list[float]) -> None:
+    calls: list[int] = []
+    action = refusing(refusals, OSError("AWS Error SLOW_DOWN"), calls)
+    if answered:
+        assert patiently(action) == "answer"
+        assert waits == sorted(waits)
+    else:
+        with pytest.raises(OSError, match="SLOW_DOWN"):
+            patiently(action)
+    assert len(calls) == min(refusals + 1, 5)
+
+
+def test_what_is_not_there_is_not_asked_for_again(waits: list[float]) -> None:
+    calls: list[int] = []
+    with pytest.raises(FileNotFoundError):
+        patiently(refusing(9, FileNotFoundError("no key"), calls))
+    assert (len(calls), waits) == (1, [])
+
+
+def test_a_put_that_dies_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(str(tmp_path))
+    place.put("a/b", b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storage.os, "fsync", full)
+    with pytest.raises(StoreError, match=r"a/b cannot be written: .*No space left"):
+        place.put("a/b", b"new and longer")
+    assert place.read("a/b") == b"old"
+
+
+def test_only_one_of_two_puts_a_new_object(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    assert [place.put_new("x", data) for data in (b"first", b"second")] == [True, False]
+    assert place.read("x") == b"first"
+    assert place.list("_ferkit/tmp") == []
+
+
+def test_ten_unreachable_pictures_in_a_row_are_the_stores_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(key: str, base: str) -> tuple[bytes, int]:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr("ferkit.bulk.reading.read", down)
+    units = [Unit("images", f"s3://bucket/{n}.jpg", 10, 0, -1, -1) for n in range(20)]
+    with pytest.raises(StoreError, match="And so were the 9 before it"):
+        list(items(units, "", ahead=False))
+
+
+def test_one_unreachable_picture_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flaky(key: str, base: str) -> tuple[bytes, int]:
+        if key.endswith("3.jpg"):
+            raise OSError("AWS Error INTERNAL_FAILURE")
+        return b"0123456789", 0
+
+    monkeypatch.setattr("ferkit.bulk.reading.read", flaky)
+    units = [Unit("images", f"s3://bucket/{n}.jpg", 10, 0, -1, -1) for n in range(20)]
+    assert [item.kind for item in items(units, "")] == [None] * 3 + ["io"] + [None] * 9 + ["io"] + [None] * 6
+
+
+def hold(place: Place, host: str, pid: int, age: float) -> None:
+    place.put("_ferkit/lock", json.dumps({"host": host, "pid": pid, "beat": time.time() - age}).encode())
+
+
+def test_a_lock_is_held_by_the_living(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    for host, pid, age in ((socket.gethostname(), os.getpid(), 1e6), ("elsewhere", 1, 30)):
+        hold(place, host, pid, age)
+        with pytest.raises(InputError, match=f"worked on by process {pid} on {host}"), Lock(place):
+            pass
+        with Lock(place, steal=True):
+            pass
+    for host, pid, age in ((socket.gethostname(), 2**22 + 1, 0), ("elsewhere", 1, 100)):
+        hold(place, host, pid, age)
+        with Lock(place):
+            assert place.read("_ferkit/lock")
+        assert place.read("_ferkit/lock") is None
+
+
+def test_parts_run_beside_one_another_each_once(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    with Lock(place, (1, 3)), Lock(place, (2, 3)):
+        for part in ((1, 3), None):
+            with pytest.raises(InputError, match="worked on"), Lock(place, part):
+                pass
