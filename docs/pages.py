@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "docs"))
 from hatch_build import addresses, publish_links, to_repository  # noqa: E402
 
 ADDRESSES = addresses(ROOT)

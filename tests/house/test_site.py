@@ -25,7 +25,7 @@ TEXT = """A [page](docs/video.md#rows) and ![a picture](docs/images/a.png), [els
 def hatch_build(pytestconfig: pytest.Config) -> object:
     pytest.importorskip("hatchling", reason='needs the extra docs: pip install "ferkit[docs]"')
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT))
+        patch.syspath_prepend(str(ROOT / "docs"))
         return importlib.import_module("hatch_build")
 
 
