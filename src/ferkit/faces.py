@@ -102,8 +102,8 @@ class Face:
             mouth corner.
         expression: None until a classifier has looked.
         track_id: In video, the number of the person; else None.
-        turn: Degrees by which the face is turned clockwise: 0, 90, 180 or 270 where ``rotations`` were asked for; 180 also where
-            an upside-down face was found without; else None.
+        turn: Degrees by which the face is turned clockwise: 0, 90, 180 or 270 where ``rotations`` were asked for; also where a
+            turned face was found without; else None.
     """
 
     box: tuple[float, float, float, float]

@@ -47,7 +47,7 @@ class Pipeline(ByArguments):
             the bundled default.
         classifier: A classifier or an ensemble (anything that :class:`ferkit.protocols.Classifier` describes), or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
             a folder, of one network or of an ensemble. None is the bundled default.
-        rotations: As in FaceDetector, for a detector that is given by name. Without it an upside-down face is unsure: it has no label.
+        rotations: As in FaceDetector, for a detector that is given by name. A face that is turned otherwise is unsure: it has no label.
 
     Example:
         >>> Pipeline("none", "fer2013-n-v5").classifier.name

@@ -17,7 +17,7 @@ from .geometry import area, intersection
 
 __all__ = ["checked_rotations", "judged", "parsed_rotations", "surest", "turn_back", "turn_upright", "upright"]
 
-_UPSIDE_DOWN = "the face looks upside down and turned faces were not asked for; rotations=(0, 180), or --rotations, reads it"
+_TURNED = "the face looks {how} and such faces were not asked for; rotations=(0, {turn}), or --rotations 0,{turn}, reads it"
 _ONE_FACE = 0.5  # share of the smaller box that lies in the other, above which two sides' answers are one face
 
 
@@ -50,18 +50,23 @@ def upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
 
 
 def judged(face: Face, expression: Expression, rotations: Sequence[int]) -> Face:
-    """Return a face with its expression: without a label where it is upside down and nobody asked for ``rotations``."""
-    if face.turn == 180 and not rotations:
-        expression = replace(expression, label=None, reason=_UPSIDE_DOWN)
+    """Return a face with its expression: without a label where it is turned in a way that ``rotations`` does not have."""
+    if face.turn and face.turn not in rotations:
+        how = "upside down" if face.turn == 180 else f"turned by {face.turn} degrees"
+        expression = replace(expression, label=None, reason=_TURNED.format(how=how, turn=face.turn))
     return face.with_expression(expression)
 
 
 def turn_back(face: Face, turn: int, width: int, height: int) -> Face:
-    """Carry a face that was found in :func:`upright` pixels over to the picture of ``width`` x ``height`` pixels."""
+    """Carry a face that was found in :func:`upright` pixels over to the picture of ``width`` x ``height`` pixels.
+
+    Its own turn there, if it has one, is added.
+    """
+    total = (turn + (face.turn or 0)) % 360
     if turn == 0:
-        return replace(face, turn=turn)
+        return replace(face, turn=total)
     seen = (height, width) if turn != 180 else (width, height)
-    return replace(_carried(face, 360 - turn, *seen), turn=turn)
+    return replace(_carried(face, 360 - turn, *seen), turn=total)
 
 
 def turn_upright(face: Face, turn: int, width: int, height: int) -> Face:

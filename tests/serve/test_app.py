@@ -139,6 +139,20 @@ def test_weights_and_labels_are_chosen_by_name(whole: TestClient) -> None:
     assert code(whole.post("/v1/predict?labels=moods", content=noise())) == "unknown_labels"
 
 
+def test_turned_faces_are_unsure_unless_they_are_asked_for(astronaut: np.ndarray) -> None:
+    picture = encoded(Image.fromarray(astronaut[::-1, ::-1]))
+    answers = []
+    for rotations in ((), (0, 180)):
+        with running(rotations=rotations) as served:
+            faces = served.post("/v1/predict", content=picture).json()["images"][0]["faces"]
+            answers.append(max(faces, key=lambda face: face["score"]))
+    unsure, read = answers
+    assert (unsure["label"], unsure["turn"], read["turn"]) == (None, 180, 180)
+    assert "--rotations 0,180" in unsure["reason"]
+    assert read["label"] is not None
+    assert "reason" not in read
+
+
 def test_an_ensemble_is_served(tmp_path: Path) -> None:
     names = [DEFAULT_WEIGHTS, "fer2013-n-v5"]
     both = Ensemble.from_pretrained(names)
@@ -468,7 +482,7 @@ def test_a_stream_closes_when_idle() -> None:
 
 
 def test_settings_travel_through_the_environment() -> None:
-    settings = Settings(labels="ferplus", cors=("https://a.example",), api_key=KEY)
+    settings = Settings(labels="ferplus", rotations=(0, 180), cors=("https://a.example",), api_key=KEY)
     assert Settings.from_env(settings.to_env()) == settings
     assert Settings.from_env({}) == Settings()
     assert KEY not in repr(settings)
@@ -485,6 +499,7 @@ def test_settings_travel_through_the_environment() -> None:
         {"root_path": "x/"},
         {"body_gap_seconds": 0},
         {"max_bytes": 10**12},
+        {"rotations": (45,)},
     ],
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:

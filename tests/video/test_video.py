@@ -286,6 +286,18 @@ def test_pipeline_video(film: Path) -> None:
     assert "track_id" not in Face((0, 0, 1, 1)).to_dict()
 
 
+@pytest.mark.parametrize("height", [450, 650])
+def test_a_large_face_is_one_person(astronaut: np.ndarray, tmp_path: Path, height: int) -> None:
+    """The middle of a face that fills the picture looked like a second one, whom the video then followed too."""
+    side = round(512 * height / 128)
+    large = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.LANCZOS))
+    left, top = round(0.43 * side) - 640, round(0.12 * side) - (720 - height) // 2
+    path = tmp_path / "man.mp4"
+    films.write(path, [large[max(0, top) :, max(0, left) + step :][:720, :1280] for step in range(0, 60, 4)])
+    people = [[face.track_id for face in result.faces] for _, result in Pipeline().video(path, detect_every=1)]
+    assert people == [[1]] * 15
+
+
 def test_pipeline_video_arguments(film: Path) -> None:
     pipeline = Pipeline(FaceDetector("none"))
     with pytest.raises(InputError, match="smooth=-1"):

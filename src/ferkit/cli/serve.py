@@ -27,6 +27,7 @@ __all__ = ["serve"]
 @click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime.")
 @click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
 @click.option("--detector-model", default=None, type=click.Path(), help="The detector's own file or folder, instead of the default one.")
+@click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all.")
 @click.option("--max-megabytes", type=click.FloatRange(0.001), default=20, show_default=True, help="Largest request, in megabytes.")
 @click.option(
     "--max-pending-megabytes", type=click.FloatRange(0.001), default=256, show_default=True, help="Of all requests that a worker holds."
@@ -83,9 +84,11 @@ def serve(
     """Serve the web page and the HTTP interface."""
     from ..serve.run import serve as run
     from ..serve.settings import Settings, cpu_count, default_batch, default_lanes
+    from ..turning import parsed_rotations
 
     options["lanes"] = options["lanes"] or default_lanes(workers)
     options["batch"] = options["batch"] or default_batch(options["detector"])
+    options["rotations"] = parsed_rotations(options["rotations"]) or ()
     settings = Settings(
         **options,
         threads=max(1, cpu_count() // (workers * options["lanes"])),

@@ -49,7 +49,7 @@ class FaceDetector(ByArguments):
         min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.
         min_size: Faces whose longer side is below this many pixels are dropped.
         rotations: Turns of faces to look for too, degrees clockwise: some of 0, 90, 180 and 270. The picture is searched once for each,
-            and every face tells its ``turn``. None: upright faces only; ``"ferkit"`` then marks upside-down ones (``turn=180``).
+            and every face tells its ``turn``. None: upright faces only; ``"ferkit"`` then marks turned ones that it comes upon.
 
     Raises:
         InputError: Unknown name or an argument out of range.
@@ -115,10 +115,10 @@ class FaceDetector(ByArguments):
         return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
 
     def _around(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        """Search the picture from every side; a face that is upside down there is rather another side's."""
+        """Search the picture from every side; a face that is turned there too is rather another side's."""
         height, width = pixels.shape[:2]
         found = [(turn, face) for turn in self.rotations for face in self._backend.detect(upright(pixels, turn))]
-        found.sort(key=lambda pair: (pair[1].turn == 180, -pair[1].score))
+        found.sort(key=lambda pair: (bool(pair[1].turn), -pair[1].score))
         return surest(turn_back(face, turn, width, height) for turn, face in found)
 
 

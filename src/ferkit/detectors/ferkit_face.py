@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..faces import Face
 from ..geometry import area, intersection, iou, nms
+from ..turning import turn_upright, upright
 from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import SPEC_FILE, DetectorSpec
 from ..weights.store import read_verified, resolve_detector
@@ -41,8 +42,10 @@ _OVERLAP = 0.5  # IoU above which two boxes are one face
 _NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
 _MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
 _WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
-_CLEAR = 24  # px of a face in the second look, from which that look says whether it is upside down
-_ONE = 0.5  # share of the smaller box that lies in the other, above which the two are one face the other way up
+_CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
+_DOUBTFUL = -0.5  # and from which the other sides are looked at: four in five upright faces are plainly upright
+_CLEAR = 24  # px of a face in the second look, from which that look says how it is turned
+_ONE = 0.5  # share of the smaller box that lies in the other, above which the two are one face from two sides
 _MOST = 2000  # candidates of one look that go into NMS
 
 
@@ -88,31 +91,40 @@ class FerkitFace:
         rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
         rows = rows[~_parts(rows)]
         points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
-        turned = self._upside_down(image, rows)
         return [
-            Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=180 if over else None)
-            for row, five, over in zip(rows, points, turned, strict=True)
+            Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=int(turn) or None)
+            for row, five, turn in zip(rows, points, self._turns(image, rows), strict=True)
         ]
 
-    def _upside_down(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which faces are: turned over, their landmarks are clearer, or a second look at the whole picture is surer of them."""
+    def _turns(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the degrees by which each face is turned clockwise, 0 where nothing says that it is turned.
+
+        Where a face might be, the whole picture is looked at from the other sides, and one of them may be surer of it. A face too
+        small for that look is upside down if its landmarks are clearer once it is turned over.
+        """
+        turns, (height, width) = np.zeros(len(rows), np.int64), image.shape[:2]
         if not len(rows) or self._points is None:
-            return np.zeros(len(rows), bool)
-        over = np.zeros(len(rows), bool)
-        for number, box in enumerate(rows[:, 1:5]):
-            _, view = face_view(image, box)
-            both = self._maps([view, view[:, ::-1], view[::-1, ::-1], view[::-1]])
-            blur = _entropy(both)
-            over[number] = blur[2:].mean() < blur[:2].mean()
-        height, width = image.shape[:2]
+            return turns
+        clearer = np.array([self._clearer_turned_over(image, box) for box in rows[:, 1:5]])
+        turns[clearer > _CLEARER] = 180
         scale = _SMALL_SIDE / max(height, width)
-        if (_sizes(rows) * scale > _CLEAR).any():
-            other = self._at(self._second, np.ascontiguousarray(image[::-1, ::-1]), scale)
-            boxes = np.array([width, height, width, height]) - other[:, [3, 4, 1, 2]]
-            least = np.maximum(np.minimum(area(rows[:, 1:5])[:, None], area(boxes)[None]), 1e-9)
-            same = intersection(rows[:, 1:5], boxes) / least > _ONE
-            over |= (same & (other[None, :, 0] > rows[:, None, 0])).any(axis=1)
-        return over
+        doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > _CLEAR)
+        best = rows[:, 0]
+        for turn in (90, 180, 270) if doubtful.any() else ():
+            seen = self._at(self._second, upright(image, turn), scale)
+            boxes = [turn_upright(Face(tuple(row[1:5])), turn, width, height).box for row in rows]
+            least = np.maximum(np.minimum(area(boxes)[:, None], area(seen[:, 1:5])[None]), 1e-9)
+            same = intersection(boxes, seen[:, 1:5]) / least > _ONE
+            scores = (same * seen[None, :, 0]).max(axis=1, initial=0.0)
+            turns[doubtful & (scores > best)] = turn
+            best = np.maximum(best, scores)
+        return turns
+
+    def _clearer_turned_over(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> float:
+        """Return by how much a face's landmarks, and those of its mirror image, are clearer once it is turned over, nats."""
+        _, view = face_view(image, box)
+        blur = _entropy(self._maps([view, view[:, ::-1], view[::-1, ::-1], view[::-1]]))
+        return float(blur[:2].mean() - blur[2:].mean())
 
     def _maps(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
         """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``."""

@@ -81,4 +81,5 @@ class Catalogue:
 
     def detector(self) -> FaceDetector:
         """Open a detector. Detectors hold a lock while they look, so every lane has its own."""
-        return FaceDetector(self._settings.detector, model=self._settings.detector_model)
+        settings = self._settings
+        return FaceDetector(settings.detector, model=settings.detector_model, rotations=settings.rotations or None)

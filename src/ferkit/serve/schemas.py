@@ -61,6 +61,9 @@ class FaceOut(_Wire):
     label: str | None = Field(description="The most probable expression")
     confidence: Probability
     probabilities: dict[str, Probability] = Field(description="Class name to calibrated probability; they sum to 1")
+    reason: str | None = Field(
+        default=None, exclude_if=lambda value: value is None, description="Why there is no label, where there is none; else left out"
+    )
     disagreement: float | None = Field(
         default=None,
         exclude_if=lambda value: value is None,  # as ferkit predict prints it

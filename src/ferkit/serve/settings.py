@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from ..engines.threads import thread_count
 from ..errors import InputError
+from ..turning import checked_rotations
 
 __all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]
 
@@ -46,6 +47,7 @@ class Settings:
         weights: Names, ``hf://`` addresses or folders that requests may choose from; empty is the bundled default.
         labels: The label set to answer in when a request names none; None is the weights' own default.
         detector, detector_model, runtime: As FaceDetector and ExpressionClassifier take them.
+        rotations: Turns of faces to look for too, as FaceDetector takes them; empty is upright faces only.
         lanes: Threads that decode, detect and classify in each worker process.
         threads: OpenCV's own threads in each worker process; lanes that each start several fight over the same CPUs.
         batch: Images that one lane classifies together, when that many are waiting; 1 is no batching.
@@ -82,6 +84,7 @@ class Settings:
     labels: str | None = None
     detector: str | None = None
     detector_model: str | None = None
+    rotations: tuple[int, ...] = ()
     runtime: str = "opencv"
     lanes: int = 1
     threads: int = 1
@@ -111,8 +114,9 @@ class Settings:
     blur_faces: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("weights", "cors", "hosts"):
+        for name in ("weights", "rotations", "cors", "hosts"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        checked_rotations(self.rotations)
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; expected at least 1.")
