@@ -1,39 +1,69 @@
-"""Face detectors side by side: average precision, recall, landmarks, latency.
+"""Face detectors side by side: average precision, recall, landmarks, latency, and sets of pictures that are drawn by rule.
 
 The pictures are the human-labelled development part. Landmarks are compared on YuNet's easy faces, there and in the portraits: with YuNet's
 own, with YuNet's steadied over six views (its own differ from those of the mirrored picture by a tenth of the eye distance), and with
-the detector's own in the mirrored picture.
-Latency is the median of ``--repeat`` calls on one photo scaled to 4:3 pictures of each width.
+the detector's own in the mirrored picture. The sets are portraits set into larger pictures, one face before another, portraits cut off
+and turned (``_portraits.py``), and pictures without faces (``_detection_sets.py``).
+Latency is the median of ``--repeat`` calls on one photo scaled to 4:3 pictures of each width; processor time is that of all threads.
 
-    python benchmarks/detection.py --faces FACES --photos PHOTOS --yunet face_detection_yunet_2026may.onnx --out benchmarks/results/detection.json
+    python benchmarks/detection.py --faces FACES --photos PHOTOS --yunet face_detection_yunet_2026may.onnx \\
+        --model weights/ferkit-face-v3 weights/superseded/ferkit-face-v2 --out benchmarks/results/detection.json
 
-MTCNN joins in where the package ``mtcnn`` (1.0, TensorFlow) is installed.
+Beside the detectors named stands the one of commit d37bcb9, read from git. MTCNN joins in where the package ``mtcnn`` (1.0, TensorFlow) is
+installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from _detection_sets import Detect, all_sets
+from _earlier import BEFORE_ISSUE_19, earlier
 from _record import record
 
 from ferkit import Face, FaceDetector, FerkitError, load_image
 from ferkit.detectors.ferkit_face_format import mirrored_points
-from ferkit.evaluation.detection import read_annotated, score_detections
+from ferkit.evaluation.detection import AnnotatedPhoto, read_annotated, score_detections
 from ferkit.geometry import iou
 from ferkit.train.detector.landmark_crops import steady_landmarks
 
 SIZES = ((16, np.inf), (16, 32), (32, 96), (96, np.inf))
 WIDTHS = (320, 640, 1280)
 EASY = 0.8  # YuNet's score from which a face is easy
+LEAST = 0.02  # scores below this would only lengthen the tail of the precision-recall curve
 
-Detect = Callable[[np.ndarray], list[Face]]
+
+class Contestant(NamedTuple):
+    """A detector for the precision-recall curve, as users run it, and asked for turned faces, where it can be."""
+
+    name: str
+    every: Detect
+    usual: Detect
+    turning: FaceDetector | None = None
+
+
+def contestants(args: argparse.Namespace, folder: Path) -> Iterator[Contestant]:
+    """Yield the detectors; ``folder`` is for the source of the earlier one."""
+    backends = [(Path(model).name, "ferkit", model) for model in args.model] or [("ferkit", "ferkit", None)]
+    for name, backend, model in [*backends, ("yunet", "yunet", args.yunet), ("haar", "haar", None)]:
+        try:
+            every = FaceDetector(backend, model=model, min_score=0.0 if backend == "haar" else LEAST)
+            turning = None if backend == "haar" else FaceDetector(backend, model=model, rotations=(0, 90, 180, 270))
+            yield Contestant(name, every.detect_rgb, FaceDetector(backend, model=model).detect_rgb, turning)
+        except FerkitError as error:
+            print(f"{name} is left out: {error}")
+    yield Contestant(f"ferkit at {BEFORE_ISSUE_19}", earlier(folder, LEAST), earlier(folder))
+    if find_spec("mtcnn"):
+        detect = mtcnn()
+        yield Contestant("mtcnn", detect, detect)
 
 
 def mtcnn() -> Detect:
@@ -98,74 +128,85 @@ def mirrored(image: np.ndarray, detect: Detect) -> list[Face]:
     ]
 
 
-def milliseconds(detect: Detect, photo: np.ndarray, repeat: int) -> dict[str, float]:
+def milliseconds(detect: Detect, photo: np.ndarray, repeat: int) -> dict[str, dict[str, float]]:
+    """Return medians at each width: of the time that passed, and of the processor time of all threads."""
     result = {}
     for width in WIDTHS:
         picture = cv2.resize(photo, (width, width * 3 // 4), interpolation=cv2.INTER_AREA)
         detect(picture)
         times = []
         for _ in range(repeat):
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             detect(picture)
-            times.append(time.perf_counter() - start)
-        result[f"{width}x{width * 3 // 4}"] = round(1e3 * float(np.median(times)), 2)
+            times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        passed, spent = 1e3 * np.median(times, axis=0)
+        result[f"{width}x{width * 3 // 4}"] = {"passed": round(float(passed), 2), "processor": round(float(spent), 2)}
     return result
+
+
+class Pictures(NamedTuple):
+    """The development part and the portraits, with YuNet's landmarks."""
+
+    dev: list[AnnotatedPhoto]
+    images: dict[str, list[np.ndarray]]
+    teacher: dict[str, list[list[Face]]]
+    steady: dict[str, list[list[Face]]]
+
+
+def read_pictures(args: argparse.Namespace) -> Pictures:
+    dev = read_annotated(args.faces / "dev")
+    portraits = [load_image(path) for path in sorted((args.photos / "images").iterdir())] if args.photos else []
+    images = {"dev": [photo.pixels for photo in dev], "portraits": portraits}
+    sure, patient = (FaceDetector("yunet", model=args.yunet, min_score=score).detect_rgb for score in (None, 0.5))
+    teacher = {part: [sure(image) for image in some] for part, some in images.items()}
+    return Pictures(dev, images, teacher, {part: steadied(some, teacher[part], patient) for part, some in images.items()})
+
+
+def measured(one: Contestant, pictures: Pictures, args: argparse.Namespace) -> dict[str, Any]:
+    dev, images = pictures.dev, pictures.images
+    found = [one.every(photo.pixels) for photo in dev]
+    row: dict[str, Any] = {"detector": one.name, "opencv": cv2.__version__}
+    for smallest, largest in SIZES:
+        scores = score_detections(found, dev, smallest=smallest, largest=largest)
+        key = f"{smallest}+" if np.isinf(largest) else f"{smallest}-{largest}"
+        row[key] = {"faces": scores.faces, "ap50": round(scores.ap50, 4), "recall_at_1_fppi": round(scores.recall, 4)}
+    for source in sorted({photo.source for photo in dev}):
+        pairs = [(f, p) for f, p in zip(found, dev, strict=True) if p.source == source]
+        row[source] = round(score_detections([f for f, _ in pairs], [p for _, p in pairs]).ap50, 4)
+    answers = {part: [one.usual(image) for image in some] for part, some in images.items()}
+    if one.name != "haar":
+        for part, some in images.items():
+            row[f"landmarks_{part}"] = {
+                "against_yunet": landmark_error(answers[part], pictures.teacher[part]),
+                "against_yunet_steadied": landmark_error(answers[part], pictures.steady[part]),
+                "against_own_mirrored": landmark_error([mirrored(image, one.usual) for image in some], answers[part]),
+            }
+    if args.photos:
+        row["portraits_found"] = round(sum(map(bool, answers["portraits"])) / len(images["portraits"]), 4)
+        row["portraits"] = len(images["portraits"])
+        if one.name not in ("haar", "mtcnn"):
+            row["sets"] = all_sets(one.usual, one.turning, args.photos, dev, args.faces / "negatives", images["portraits"])
+    row["milliseconds"] = milliseconds(one.usual, max(images["dev"], key=lambda pixels: pixels.size), args.repeat)
+    return row
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", required=True, type=Path, help="folder with dev/")
-    parser.add_argument("--photos", type=Path, help="folder with images/: in how many a face is found")
-    parser.add_argument("--model", type=Path, help="another ferkit detector than the bundled one")
+    parser.add_argument("--faces", required=True, type=Path, help="folder with dev/ and, if it is there, negatives/")
+    parser.add_argument("--photos", type=Path, help="folder with images/: in how many a face is found, and the sets")
+    parser.add_argument("--model", nargs="+", default=[], help="folders of ferkit detectors, instead of the bundled one")
     parser.add_argument("--yunet", required=True)
     parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--out")
     args = parser.parse_args()
 
-    low: dict[str, Detect] = {}  # for the precision-recall curve: every detection that there is
-    usual: dict[str, Detect] = {}  # as users run it
-    for name, model in (("ferkit", args.model), ("yunet", args.yunet), ("haar", None)):
-        try:
-            low[name] = FaceDetector(name, model=model, min_score=0.0 if name == "haar" else 0.02).detect_rgb
-            usual[name] = FaceDetector(name, model=model).detect_rgb
-        except FerkitError as error:
-            print(f"{name} is left out: {error}")
-    if find_spec("mtcnn"):
-        low["mtcnn"] = usual["mtcnn"] = mtcnn()
-
-    dev = read_annotated(args.faces / "dev")
-    portraits = [load_image(path) for path in sorted((args.photos / "images").iterdir())] if args.photos else []
-    sample = max((photo.pixels for photo in dev), key=lambda pixels: pixels.size)
-    images = {"dev": [photo.pixels for photo in dev], "portraits": portraits}
-    teacher = {part: [usual["yunet"](image) for image in some] for part, some in images.items()}
-    patient = FaceDetector("yunet", model=args.yunet, min_score=0.5).detect_rgb
-    steady = {part: steadied(some, teacher[part], patient) for part, some in images.items()}
+    pictures = read_pictures(args)
     table = []
-    for name, every in low.items():
-        found = [every(photo.pixels) for photo in dev]
-        row: dict[str, Any] = {"detector": name, "opencv": cv2.__version__}
-        for smallest, largest in SIZES:
-            scores = score_detections(found, dev, smallest=smallest, largest=largest)
-            key = f"{smallest}+" if np.isinf(largest) else f"{smallest}-{largest}"
-            row[key] = {"faces": scores.faces, "ap50": round(scores.ap50, 4), "recall_at_1_fppi": round(scores.recall, 4)}
-        for source in sorted({photo.source for photo in dev}):
-            pairs = [(f, p) for f, p in zip(found, dev, strict=True) if p.source == source]
-            row[source] = round(score_detections([f for f, _ in pairs], [p for _, p in pairs]).ap50, 4)
-        answers = {part: [usual[name](image) for image in some] for part, some in images.items()}
-        if name != "haar":
-            for part, some in images.items():
-                row[f"landmarks_{part}"] = {
-                    "against_yunet": landmark_error(answers[part], teacher[part]),
-                    "against_yunet_steadied": landmark_error(answers[part], steady[part]),
-                    "against_own_mirrored": landmark_error([mirrored(image, usual[name]) for image in some], answers[part]),
-                }
-        if portraits:
-            row["portraits_found"] = round(sum(map(bool, answers["portraits"])) / len(portraits), 4)
-            row["portraits"] = len(portraits)
-        row["milliseconds"] = milliseconds(usual[name], sample, args.repeat)
-        print(row)
-        table.append(row)
-    record(args.out, {"pictures": len(dev), "table": table})
+    with tempfile.TemporaryDirectory() as folder:
+        for one in contestants(args, Path(folder)):
+            table.append(measured(one, pictures, args))
+            print(table[-1], flush=True)
+    record(args.out, {"pictures": len(pictures.dev), "table": table})
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""What a detector makes of the pictures of ``_portraits.py``, and of pictures without faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from _portraits import CUT as CUT_COUNT
+from _portraits import CUTS, SIZES, TURNED, all_in_front, all_set_into, cut, portraits, turned
+
+from ferkit import Face, FaceDetector, Pipeline, load_image
+from ferkit.evaluation.detection import AnnotatedPhoto
+from ferkit.geometry import area, intersection, iou
+
+Detect = Callable[[np.ndarray], list[Face]]
+
+TURNS = (0, 90, 180, 270)
+WITHOUT_FACES = (  # scikit-image's public pictures that show nobody
+    "brick.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png", "color.png", "grass.png", "gravel.png", "horse.png",
+    "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg", "text.png",
+)  # fmt: skip
+_CELLS = 32  # a side of the grid in which face-free regions are looked for
+_LEAST = 96  # px of a region's shorter side
+
+
+def _matched(faces: list[Face], boxes: np.ndarray) -> tuple[np.ndarray, list[Face]]:
+    """Return which boxes ``(n, 4)`` were found, and the faces that are nobody's best answer."""
+    if not faces:
+        return np.zeros(len(boxes), bool), []
+    overlaps = iou(boxes, [face.box for face in faces])
+    found = overlaps.max(axis=1) >= 0.5
+    best = set(overlaps.argmax(axis=1)[found].tolist())
+    return found, [face for number, face in enumerate(faces) if number not in best]
+
+
+def _inside(faces: list[Face], boxes: np.ndarray) -> bool:
+    """Tell whether more than half of one of the faces lies in one of the boxes."""
+    mine = np.array([face.box for face in faces]).reshape(-1, 4)
+    return bool((intersection(mine, boxes) > 0.5 * area(mine)[:, None]).any())
+
+
+def nested(detect: Detect, photos: Path) -> dict[str, Any]:
+    """Portraits set into larger pictures: in how many the one face has a second box in it, and in how many it is not found."""
+    rows = {str(width): {"pictures": 0, "second_box": 0, "not_found": 0} for width, *_ in SIZES}
+    for width, portrait in all_set_into(photos):
+        found, others = _matched(detect(portrait.pixels), portrait.box[None])
+        row = rows[str(width)]
+        row["pictures"] += 1
+        row["second_box"] += _inside(others, portrait.box[None])
+        row["not_found"] += int(not found[0])
+    return rows
+
+
+def in_front(detect: Detect, photos: Path) -> dict[str, int]:
+    """One face before another, larger one: how many of both are found, and in how many pictures there is a box too many in them."""
+    row = {"pictures": 0, "behind": 0, "front": 0, "box_too_many": 0}
+    for pixels, boxes in all_in_front(photos):
+        found, others = _matched(detect(pixels), boxes)
+        row["pictures"] += 1
+        row["behind"] += int(found[0])
+        row["front"] += int(found[1])
+        row["box_too_many"] += _inside(others, boxes)
+    return row
+
+
+def cut_off(detect: Detect, photos: Path) -> dict[str, Any]:
+    """Portraits that the frame cuts: in how many a box is answered, and in how many it is that of what can be seen of the face."""
+    some = portraits(photos, 0, CUT_COUNT)
+    result: dict[str, Any] = {"pictures": len(some)}
+    for name, stays in CUTS.items():
+        answers = [detect(cut(portrait, stays)) for portrait in some]
+        seen = [_cut_box(portrait.box, portrait.pixels.shape, stays) for portrait in some]
+        right = sum(bool(_matched(faces, box[None])[0][0]) for faces, box in zip(answers, seen, strict=True))
+        result[name] = {"found": sum(map(bool, answers)), "box_right": right}
+    return result
+
+
+def _cut_box(box: np.ndarray, shape: tuple[int, ...], stays: tuple[float, float, float, float]) -> np.ndarray:
+    frame = np.round(np.array(stays) * np.tile([shape[1], shape[0]], 2))
+    return np.concatenate([np.maximum(box[:2], frame[:2]), np.minimum(box[2:], frame[2:])]) - np.tile(frame[:2], 2)
+
+
+def _surest(pipeline: Pipeline, pixels: np.ndarray) -> Face | None:
+    return max(pipeline(pixels).faces, key=lambda face: face.score, default=None)
+
+
+def turned_around(detector: Any, photos: Path, *, upright: Detect) -> dict[str, Any]:
+    """Portraits turned by quarters, through the default classifier: faces found, and what became of the label of the surest.
+
+    Args:
+        detector: Anything that :class:`ferkit.protocols.Detector` describes.
+        photos: The folder.
+        upright: The detector whose labels of the upright pictures are the ones to get.
+    """
+    pipeline, plain = Pipeline(detector), Pipeline(SimpleNamespace(detect_rgb=upright))
+    some = portraits(photos, 0, TURNED)
+    labels = [face.expression.label if (face := _surest(plain, portrait.pixels)) else None for portrait in some]
+    result: dict[str, Any] = {"pictures": len(some)}
+    for turn in TURNS:
+        faces = [_surest(pipeline, turned(portrait, turn)) for portrait in some]
+        same = sum(face is not None and face.expression.label == label is not None for face, label in zip(faces, labels, strict=True))
+        found = [face for face in faces if face]
+        unsure = sum(face.expression.label is None for face in found)
+        result[str(turn)] = {"found": len(found), "label_as_upright": same, "unsure": unsure, "another_label": len(found) - same - unsure}
+    return result
+
+
+def marked_turned(detect: Detect, images: list[np.ndarray]) -> dict[str, int]:
+    """Upright portraits: how many of the faces lose their label because they are taken for turned ones."""
+    pipeline = Pipeline(SimpleNamespace(detect_rgb=detect))
+    faces = [face for image in images for face in pipeline(image).faces]
+    return {"faces": len(faces), "marked_turned": sum(face.expression.reason is not None for face in faces)}
+
+
+def free_region(photo: AnnotatedPhoto) -> np.ndarray | None:
+    """Return the largest part of a picture that keeps half a face's size away from every marked face; None if it is small."""
+    height, width = photo.pixels.shape[:2]
+    taken = np.zeros((_CELLS, _CELLS), bool)
+    for box in photo.boxes:
+        margin = np.tile((box[2:] - box[:2]) / 2, 2) * [-1, -1, 1, 1]
+        x1, y1, x2, y2 = (box + margin) / [width, height, width, height] * _CELLS
+        taken[max(0, int(y1)) : max(0, int(np.ceil(y2))), max(0, int(x1)) : max(0, int(np.ceil(x2)))] = True
+    best = max(_free(taken), key=lambda cells: (cells[2] - cells[0]) * (cells[3] - cells[1]), default=(0, 0, 0, 0))
+    x1, y1, x2, y2 = np.round(np.array(best) * np.tile([width, height], 2) / _CELLS).astype(int)
+    return np.ascontiguousarray(photo.pixels[y1:y2, x1:x2]) if min(x2 - x1, y2 - y1) >= _LEAST else None
+
+
+def _free(taken: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the free rectangles that cannot be made wider, xyxy in cells."""
+    for top in range(_CELLS):
+        for bottom in range(top + 1, _CELLS + 1):
+            walls = np.concatenate([[-1], np.flatnonzero(taken[top:bottom].any(axis=0)), [_CELLS]])
+            gap = int(np.diff(walls).argmax())
+            if walls[gap + 1] - walls[gap] > 1:
+                yield int(walls[gap]) + 1, top, int(walls[gap + 1]), bottom
+
+
+def without_faces(detect: Detect, dev: list[AnnotatedPhoto], negatives: Path) -> dict[str, Any]:
+    """False boxes on pictures without faces: parts of the development pictures, scikit-image's, and those that ferkit's were trained on."""
+    parts: dict[str, list[Any]] = {
+        "parts_of_dev": [region for photo in dev if (region := free_region(photo)) is not None],
+        "scikit_image": [str(files("skimage") / "data" / name) for name in WITHOUT_FACES],
+        "trained_on": sorted(negatives.iterdir()) if negatives.is_dir() else [],
+    }
+    result = {}
+    for part, pictures in parts.items():
+        boxes = [len(detect(load_image(picture))) for picture in pictures]
+        result[part] = {"pictures": len(boxes), "boxes": sum(boxes), "pictures_with_boxes": sum(map(bool, boxes))}
+    return result
+
+
+def all_sets(
+    usual: Detect, turning: FaceDetector | None, photos: Path, dev: list[AnnotatedPhoto], negatives: Path, images: list[np.ndarray]
+) -> dict[str, Any]:
+    """Measure one detector, as users run it, on every set; ``turning`` is the same with ``rotations``, where it has them."""
+    rows = {
+        "nested": nested(usual, photos),
+        "in_front": in_front(usual, photos),
+        "cut": cut_off(usual, photos),
+        "turned": turned_around(SimpleNamespace(detect_rgb=usual), photos, upright=usual),
+        "upright": marked_turned(usual, images),
+        "without_faces": without_faces(usual, dev, negatives),
+    }
+    if turning:
+        rows["turned_with_rotations"] = turned_around(turning, photos, upright=usual)
+    return rows
