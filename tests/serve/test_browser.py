@@ -249,6 +249,8 @@ def test_the_keyboard_alone_does_everything(page: Any, tmp_path: Path) -> None:
     page.keyboard.press("ArrowRight")
     assert page.evaluate("() => document.activeElement.getAttribute('aria-selected')") == "true"
     playwright.expect(page.locator("#photos")).to_be_hidden()
+    page.keyboard.press("End")
+    playwright.expect(page.locator("#webcam")).to_be_visible()
 
 
 def watch(page: Any, seconds: float = 4) -> None:
@@ -426,7 +428,7 @@ def test_at_320_pixels_and_with_text_twice_as_large(page: Any, tmp_path: Path) -
     upload(page, astronaut(), crowd(tmp_path))
     for size in ("100%", "200%"):
         page.evaluate("(size) => { document.documentElement.style.fontSize = size; }", size)
-        for tab in ("webcam", "photos"):
+        for tab in ("webcam", "video", "photos"):
             page.click(f"#tab-{tab}")
             assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{tab} scrolls sideways at {size}"
         shoot(page, f"narrow-{size[:-1]}")
@@ -440,8 +442,9 @@ def test_axe_finds_nothing(page: Any, tmp_path: Path) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert faults(page) == []
-    page.click("#tab-webcam")
-    assert faults(page) == []
+    for tab in ("video", "webcam"):
+        page.click(f"#tab-{tab}")
+        assert faults(page) == []
 
 
 def test_forced_colors(page: Any, tmp_path: Path) -> None:

@@ -59,6 +59,11 @@ __all__ = ["serve"]
     "--max-frame-megabytes", type=click.FloatRange(0.001), default=2, show_default=True, help="Largest webcam frame, in megabytes."
 )
 @click.option("--idle-seconds", default=60.0, show_default=True, help="How long a webcam stream may send no frame.")
+@click.option("--max-jobs", type=click.IntRange(1), default=8, show_default=True, help="Films that each worker holds, read ones too.")
+@click.option("--max-video-megabytes", type=click.FloatRange(0.001), default=200, show_default=True, help="Largest film, in megabytes.")
+@click.option("--max-video-seconds", default=600.0, show_default=True, help="Longer films are read up to here.")
+@click.option("--job-seconds", default=1800.0, show_default=True, help="How long reading one film may take.")
+@click.option("--keep-job-seconds", default=3600.0, show_default=True, help="How long the results of a film are kept.")
 @click.option("--api-key", envvar="FERKIT_API_KEY", default=None, help="Key that requests must carry; better set FERKIT_API_KEY.")
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="Let this origin's pages call the service; may be repeated.")
 @click.option(
@@ -79,6 +84,7 @@ def serve(
     max_megapixels: float,
     max_decoding_megapixels: float,
     max_frame_megabytes: float,
+    max_video_megabytes: float,
     **options: Any,
 ) -> None:
     """Serve the web page and the HTTP interface."""
@@ -96,6 +102,7 @@ def serve(
         max_pending_bytes=round(max(max_pending_megabytes, max_megabytes) * 1e6),
         max_pixels=round(max_megapixels * 1e6),
         max_decoding_pixels=round(max_decoding_megapixels * 1e6),
+        max_video_bytes=round(max_video_megabytes * 1e6),
         max_frame_bytes=round(max_frame_megabytes * 1e6),
     )
     run(settings, host=host, port=port, workers=workers)

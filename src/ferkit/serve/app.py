@@ -26,7 +26,9 @@ from .admission import Admission, StreamPlaces, Ticket
 from .catalogue import Catalogue
 from .connections import raise_descriptor_limit
 from .engine import Answer, Engine
+from .films import READS_FILMS, add_films
 from .interface import EXAMPLE, describe, errors, upload
+from .jobs import Jobs
 from .logs import log, log_everything
 from .metrics import Metrics
 from .middleware import Doorman, Watch
@@ -87,8 +89,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             return catalogue, engine
 
         app.state.catalogue, app.state.engine = await run_in_threadpool(start)
+        app.state.jobs = Jobs(settings)
+        app.state.jobs.start()
         log.info("ready", extra={"fields": {"weights": list(app.state.catalogue.specs), "lanes": settings.lanes, "version": __version__}})
         yield
+        await app.state.jobs.stop()
         await run_in_threadpool(app.state.engine.stop)
 
     app = FastAPI(
@@ -106,15 +111,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_errors(app)
     _add_probes(app)
     _add_v1(app, settings)
+    add_films(app, settings, [Depends(_key), Depends(_known_parameters)])
     _add_stream(app, settings, metrics)
     add_page(app)
     describe(app, key=settings.api_key is not None)
-    routes = ["/", "/docs", "/openapi.json", "/v1/predict", "/v1/weights", "/v1/stream", "/healthz", "/readyz", "/metrics"]
+    routes = ["/", "/docs", "/openapi.json", "/v1/predict", "/v1/weights", "/v1/stream", "/v1/video", "/healthz", "/readyz", "/metrics"]
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "X-API-Key", "Content-Type"],
             expose_headers=["Retry-After", "X-Request-Id"],
         )
@@ -307,9 +313,17 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
             for set_name, labels in catalogue.label_sets(name).items()
         ]
         offered.append(WeightsOut(name=name, default=name == catalogue.default[0], licence=spec.licence, labels=sets))
-    limits = {key: getattr(settings, key) for key in ("max_bytes", "max_images", "max_pixels", "max_side", "max_frame_bytes")}
+    limits = {
+        key: getattr(settings, key) for key in ("max_bytes", "max_images", "max_pixels", "max_side", "max_frame_bytes", "max_video_bytes")
+    }
+    limits["max_video_seconds"] = round(settings.max_video_seconds)
     return WeightsResponse(
-        ferkit=__version__, detector=settings.detector or DEFAULT_DETECTOR, limits=limits, weights=offered, tracks_people=TRACKS_PEOPLE
+        ferkit=__version__,
+        detector=settings.detector or DEFAULT_DETECTOR,
+        limits=limits,
+        weights=offered,
+        tracks_people=TRACKS_PEOPLE,
+        reads_films=READS_FILMS,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from ..classifiers.ensemble import Ensemble, open_classifier
 from ..classifiers.expression_classifier import ExpressionClassifier
@@ -70,14 +71,14 @@ class Catalogue:
         """Return the classifier for a choice, opening it at its first use. Safe to call from several threads."""
         with self._lock:
             if choice not in self._open:
-                weights, labels = choice
-                outputs = {output.name for output in self.specs[weights].outputs}
-                self._open[choice] = open_classifier(
-                    self._where[weights],
-                    labels=labels if labels in outputs else self.label_sets(weights)[labels],
-                    runtime=self._settings.runtime,
-                )
+                self._open[choice] = open_classifier(**self.recipe(choice), runtime=self._settings.runtime)
             return self._open[choice]
+
+    def recipe(self, choice: Choice) -> dict[str, Any]:
+        """Return what a classifier for a choice is opened with, ``weights`` and ``labels``, as plain values."""
+        weights, labels = choice
+        outputs = {output.name for output in self.specs[weights].outputs}
+        return {"weights": self._where[weights], "labels": labels if labels in outputs else self.label_sets(weights)[labels].classes}
 
     def detector(self) -> FaceDetector:
         """Open a detector. Detectors hold a lock while they look, so every lane has its own."""

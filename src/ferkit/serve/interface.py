@@ -41,8 +41,9 @@ _REASONS = {
     400: ("damaged", "Not a picture that can be decoded, or a malformed body"),
     401: ("unauthorized", "The API key is missing or wrong"),
     403: ("foreign_page", "Another site's page asks, and its origin is not on the list"),
-    404: ("not_found", "No such route"),
+    404: ("not_found", "No such route or job"),
     405: ("method_not_allowed", "The route has no such method"),
+    409: ("not_ready", "The film is not read yet"),
     408: ("too_slow", "The request arrived too slowly"),
     413: ("too_large", "Too many bytes, pixels, parts or pictures"),
     415: ("unsupported_type", "Not a format that the service reads"),
@@ -50,6 +51,7 @@ _REASONS = {
     422: ("unknown_weights", "An unknown name or parameter, or an argument of the wrong kind"),
     429: ("too_many_connections", "This address has too many connections at work"),
     500: ("internal", "A fault of the service, which is in its log"),
+    501: ("no_video", "The service reads no films"),
     503: ("busy", "The queue is full; Retry-After says how many seconds to wait"),
 }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from .processes import is_running
+
 __all__ = ["Metrics"]
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -44,15 +46,5 @@ def _bury_the_dead(folder: Path) -> None:
     """Drop the gauges of workers that were killed; their counters stay, for they did happen."""
     for path in folder.glob("gauge_live*.db"):
         match = re.search(r"_(\d+)\.db$", path.name)
-        if match and not _runs(int(match[1])):
+        if match and not is_running(int(match[1])):
             mark_process_dead(int(match[1]), str(folder))  # type: ignore[no-untyped-call]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -43,8 +43,9 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_BELOW = ("/static", "/v1/jobs")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-_METHODS = _SAFE | {"POST"}
+_METHODS = _SAFE | {"POST", "DELETE"}
 
 
 class Watch:
@@ -60,7 +61,8 @@ class Watch:
         request_id = secrets.token_hex(6)
         # What fills labels and logs comes from fixed lists, so that no client can make them grow.
         route = scope["path"].removeprefix(scope.get("root_path", "")) or "/"
-        route = route if route in self._routes else "/static" if route.startswith("/static/") else "other"
+        below = next((prefix for prefix in _BELOW if route.startswith(f"{prefix}/")), "other")
+        route = route if route in self._routes else below
         method = scope.get("method", "GET")
         method = method if method in _METHODS else "OTHER"
         scope.setdefault("state", {})["fields"] = fields = {"id": request_id, "method": method, "route": route}

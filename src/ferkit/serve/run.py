@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, MissingExtraError
+from .jobs import job_folders, remove_stale_folders
 from .logs import LOGGING, log, log_everything
 from .settings import Settings
 
@@ -39,7 +40,9 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
         raise InputError(f"workers={workers}; expected at least 1.")
     if not settings.hosts and _is_loopback(host):
         settings = replace(settings, hosts=(*_LOOPBACK_NAMES, host))
-    with tempfile.TemporaryDirectory(prefix="ferkit-metrics-") as folder:
+    remove_stale_folders()
+    with tempfile.TemporaryDirectory(prefix="ferkit-metrics-") as folder, job_folders() as films:
+        settings = replace(settings, jobs_folder=settings.jobs_folder or films)
         environment = settings.to_env()
         if workers > 1:
             # The workers add their counters up through files here. It must be set before prometheus_client is imported.

@@ -16,7 +16,9 @@ __all__ = [
     "FaceOut",
     "HealthResponse",
     "ImageOut",
+    "JobResponse",
     "LabelsOut",
+    "PersonOut",
     "PredictResponse",
     "StreamFace",
     "StreamResponse",
@@ -127,10 +129,39 @@ class WeightsResponse(_Versioned):
     ferkit: str = Field(description="ferkit's version")
     detector: str
     limits: dict[str, int] = Field(
-        description="max_bytes and max_images of a request, max_pixels of a picture, max_side that is looked at, max_frame_bytes of a webcam frame"
+        description="max_bytes and max_images of a request, max_pixels of a picture, max_side that is looked at, max_frame_bytes of a webcam frame, max_video_bytes and max_video_seconds of a film"
     )
     weights: list[WeightsOut]
+    reads_films: bool = Field(default=False, description="POST /v1/video answers")
     tracks_people: bool = Field(default=False, description="The webcam stream tells people apart: faces carry track_id")
+
+
+class PersonOut(_Wire):
+    """The sums of one person in a film."""
+
+    track_id: int
+    start_s: float
+    end_s: float
+    frames: int
+    share: dict[str, float] = Field(description="Share of the person's time per label, and per unsure")
+    changes: int
+
+
+class JobResponse(_Versioned):
+    """A film: waiting, running, done or failed."""
+
+    id: str
+    state: str = Field(description="waiting, running, done or failed")
+    weights: str
+    labels: str
+    progress: float | None = Field(default=None, description="0-1; null where the film does not say how long it is")
+    frames: int = Field(default=0, description="Frames that have been read")
+    time_s: float = Field(default=0.0, description="The time of the last of them, seconds")
+    people: list[PersonOut] = Field(default_factory=list)
+    results: list[str] = Field(default_factory=list, description="What /v1/jobs/ID/RESULT has: rows, events, copy")
+    cut: bool = Field(default=False, description="The film is longer than what was read")
+    warning: str | None = Field(default=None, description="The film broke off; what came before is complete")
+    error: ErrorBody | None = None
 
 
 class HealthResponse(_Versioned):

@@ -19,9 +19,10 @@ ENV_NAME = "FERKIT_SERVE_SETTINGS"
 
 _COUNTS = (
     "lanes", "threads", "batch", "queue", "max_bytes", "max_images", "max_pixels", "max_side", "max_decoding_pixels",
-    "max_connections", "body_rate", "max_streams", "max_frame_bytes",
+    "max_connections", "body_rate", "max_streams", "max_frame_bytes", "max_jobs", "max_video_bytes", "max_video_pixels",
 )  # fmt: skip
-_SECONDS = ("queue_seconds", "header_seconds", "keep_alive_seconds", "body_gap_seconds", "send_seconds", "idle_seconds")
+_SECONDS = ("queue_seconds", "header_seconds", "keep_alive_seconds", "body_gap_seconds", "send_seconds", "idle_seconds", "max_video_seconds",
+            "job_seconds", "keep_job_seconds")  # fmt: skip
 
 
 def cpu_count() -> int:
@@ -70,6 +71,13 @@ class Settings:
         max_streams: Open webcam streams in each worker process.
         max_frame_bytes: Largest webcam frame, bytes.
         idle_seconds: A webcam stream without a frame for this long is closed, whatever else it sends.
+        max_jobs: Films of each worker process that are held: waiting, being read, or read. The oldest that is read makes room.
+        max_video_bytes: Largest film, bytes.
+        max_video_seconds: Longer films are read up to here, and the answer says so.
+        max_video_pixels: Largest picture of a film, in pixels.
+        job_seconds: Time that reading one film may take.
+        keep_job_seconds: Time for which the results of a film are kept, unless they are removed before.
+        jobs_folder: Where films and their results lie, for all workers of a service; None is a temporary folder.
         api_key: What ``/v1`` and ``/metrics`` ask for; None asks for nothing.
         cors: Origins whose pages may call the service, for example ``https://example.org``.
         hosts: Names in a request's ``Host`` that are answered; empty is every name.
@@ -107,6 +115,13 @@ class Settings:
     max_streams: int = 8
     max_frame_bytes: int = 2_000_000
     idle_seconds: float = 60.0
+    max_jobs: int = 8
+    max_video_bytes: int = 200_000_000
+    max_video_seconds: float = 600.0
+    max_video_pixels: int = 9_000_000
+    job_seconds: float = 1800.0
+    keep_job_seconds: float = 3600.0
+    jobs_folder: str | None = None
     api_key: str | None = field(default=None, repr=False)
     cors: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from .admission import PixelBudget
 from .problems import Problem
 from .settings import Settings
 
-__all__ = ["FORMATS", "Pace", "Upload", "decode", "parse_multipart", "read_body", "scans_of_jpeg", "sniff"]
+__all__ = ["FORMATS", "Pace", "Upload", "chunks_of_body", "decode", "parse_multipart", "read_body", "scans_of_jpeg", "sniff"]
 
 FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC with the extra heif"
 _MAX_PARTS = 100  # of a multipart body, files and plain fields together
@@ -47,42 +47,53 @@ class Pace:
         return max(0.0, min(self.gap, self.gap + arrived / self.rate - seconds))
 
 
-async def read_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, pace: Pace, take: Callable[[int], None]) -> bytes:
-    """Read a request's body.
+async def chunks_of_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, pace: Pace) -> AsyncIterator[bytes]:
+    """Pass on a request's body as it arrives, within its limits.
 
     Args:
         chunks: The body as it arrives.
         announced: The Content-Length header, or None.
         max_bytes: Longer bodies are refused, before they are read where their length was announced.
         pace: How slowly it may arrive.
-        take: Called with the size of every chunk before it is kept; raises Problem to refuse it.
 
     Raises:
-        Problem: 413 too large, 408 too slow, or what ``take`` raises.
+        Problem: 413 too large, 408 too slow, 400 for a connection that closed.
     """
-    too_large = Problem(413, "too_large", f"The request is larger than {max_bytes:,} bytes; send fewer or smaller pictures.")
+    too_large = Problem(413, "too_large", f"The request is larger than {max_bytes:,} bytes; send fewer or smaller files.")
     if announced is not None and announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
-    body = bytearray()
+    size = 0
     begun = time.monotonic()
-    try:
-        while True:
-            async with asyncio.timeout(pace.left(len(body), time.monotonic() - begun)):
+    while True:
+        try:
+            async with asyncio.timeout(pace.left(size, time.monotonic() - begun)):
                 chunk = await anext(chunks, None)
-            if chunk is None:
-                return bytes(body)
-            if len(body) + len(chunk) > max_bytes:
-                raise too_large
-            take(len(chunk))
-            body += chunk
-    except ClientDisconnect:  # nobody will read this; it spares the log a traceback
-        raise Problem(400, "incomplete", "The connection closed before the body was complete.") from None
-    except TimeoutError:
-        raise Problem(
-            408,
-            "too_slow",
-            f"The request's body arrived too slowly: nothing for {pace.gap:g} s, or less than {pace.rate:g} bytes a second.",
-        ) from None
+        except ClientDisconnect:  # nobody will read this; it spares the log a traceback
+            raise Problem(400, "incomplete", "The connection closed before the body was complete.") from None
+        except TimeoutError:
+            raise Problem(
+                408,
+                "too_slow",
+                f"The request's body arrived too slowly: nothing for {pace.gap:g} s, or less than {pace.rate:g} bytes a second.",
+            ) from None
+        if chunk is None:
+            return
+        size += len(chunk)
+        if size > max_bytes:
+            raise too_large
+        yield chunk
+
+
+async def read_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, pace: Pace, take: Callable[[int], None]) -> bytes:
+    """Read a request's body into memory; arguments and errors as in :func:`chunks_of_body`.
+
+    ``take`` is called with the size of every chunk before it is kept, and raises Problem to refuse it.
+    """
+    body = bytearray()
+    async for chunk in chunks_of_body(chunks, announced, max_bytes, pace):
+        take(len(chunk))
+        body += chunk
+    return bytes(body)
 
 
 def parse_multipart(body: bytes, content_type: str, max_files: int) -> list[Upload]:

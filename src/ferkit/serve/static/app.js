@@ -5,13 +5,15 @@ import { $, megabytes, say } from "./dom.js";
 import { wireExamples } from "./examples.js";
 import { addFiles, askAgain, goOn, showAgain, wirePhotos } from "./photos.js";
 import { call, service } from "./service.js";
+import { showFilmAgain, showVideoOffer, takeFilm, wireVideo } from "./video.js";
 import { camera, wireWebcam } from "./webcam.js";
 
-const TABS = ["photos", "webcam"];
+const TABS = ["photos", "video", "webcam"];
+const PANELS = { photos: "photos", video: "video-panel", webcam: "webcam" };
 
 function show(name) {
   for (const tab of TABS) {
-    $(tab).hidden = tab !== name;
+    $(PANELS[tab]).hidden = tab !== name;
     $(`tab-${tab}`).setAttribute("aria-selected", String(tab === name));
     $(`tab-${tab}`).tabIndex = tab === name ? 0 : -1;
   }
@@ -34,18 +36,21 @@ function wireTabs() {
 }
 
 function take(files) {
+  const film = [...files].find((file) => file.type.startsWith("video/"));
   if (files.length === 0) return;
-  show("photos");
-  addFiles(files);
+  show(film ? "video" : "photos");
+  if (film) takeFilm(film);
+  else addFiles(files);
 }
 
 function wireDropAndPaste() {
-  const drop = $("drop");
+  const drops = document.querySelectorAll(".drop");
+  const over = (on) => drops.forEach((drop) => drop.classList.toggle("over", on));
   for (const name of ["dragover", "drop"]) document.addEventListener(name, (event) => event.preventDefault()); // a miss must not leave the page
-  document.addEventListener("dragover", () => drop.classList.add("over"));
-  document.addEventListener("dragleave", (event) => event.relatedTarget ?? drop.classList.remove("over"));
+  document.addEventListener("dragover", () => over(true));
+  document.addEventListener("dragleave", (event) => event.relatedTarget ?? over(false));
   document.addEventListener("drop", (event) => {
-    drop.classList.remove("over");
+    over(false);
     take(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => take(event.clipboardData.files));
@@ -88,8 +93,9 @@ function showOffer(found) {
   const { max_bytes: bytes, max_pixels: pixels } = found.limits;
   $("limits").textContent = `JPEG, PNG, WebP, GIF or BMP, up to ${Math.round(pixels / 1e6)} megapixels and ${megabytes(bytes)} each; larger photos are made smaller here first.`;
   $("version").textContent = `Version ${found.ferkit}, detector ${found.detector}.`;
+  showVideoOffer(found);
   const where = here() ? "ferkit on this computer" : location.host;
-  $("privacy").textContent = `Privacy: photos and webcam pictures go to ${where}, are looked at in memory and are not kept. Results stay in this page until you close it.`;
+  $("privacy").textContent = `Privacy: photos and webcam pictures go to ${where}, are looked at in memory and are not kept; a film lies in a temporary folder there while it is read, its results until you remove them or leave, at most an hour. Results stay in this page until you close it.`;
 }
 
 async function load() {
@@ -109,9 +115,14 @@ wireChoices({
     askAgain();
     camera.configure();
   },
-  shown: showAgain, // the webcam's next frame shows it by itself
+  shown: () => {
+    showAgain();
+    showFilmAgain();
+    camera.showAgain();
+  },
 });
 wirePhotos();
 wireExamples(take);
+wireVideo();
 wireWebcam();
 load();

@@ -149,7 +149,7 @@ export class Timeline {
 // A table of everybody: how long in sight, and what their time was shared among.
 export function peopleTable(people, classes) {
   const table = element("table", { className: "people" });
-  const head = element("tr", {}, ...["Person", "In sight", "Shares of the time", ""].map((text) => element("th", { scope: "col" }, text)));
+  const head = element("tr", {}, ...["Person", "In sight", "Shares of the time"].map((text) => element("th", { scope: "col" }, text)));
   table.append(element("caption", { className: "only-heard" }, "Summary per person"), element("thead", {}, head));
   const rows = element("tbody");
   for (const person of people) {
@@ -162,7 +162,7 @@ export function peopleTable(people, classes) {
       bar.append(part);
     }
     const words = summed.shares.filter(([, share]) => share >= 0.01).map(([name, share]) => `${name ?? "unsure"} ${percent(share)}`);
-    const cells = [clock(summed.seconds, true), words.join(", "), bar].map((content) => element("td", {}, content));
+    const cells = [element("td", {}, clock(summed.seconds, true)), element("td", {}, words.join(", "), bar)];
     rows.append(element("tr", {}, element("th", { scope: "row" }, `person ${person.id}`), ...cells));
   }
   table.append(rows);

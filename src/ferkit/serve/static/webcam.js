@@ -204,6 +204,11 @@ export const camera = {
     say(reason, Boolean(reason));
   },
 
+  // With another threshold; while the camera runs, the next frame shows it by itself.
+  showAgain() {
+    if (this.record && !this.running) this.redraw(true);
+  },
+
   forget() {
     if (this.running) this.begin();
     else {

@@ -1,0 +1,125 @@
+"""Reading one film, in a process of its own: what a damaged or hostile file can do stays in there, and its memory goes with it.
+
+``python -m ferkit.serve.film FOLDER`` reads ``request.json`` and the film in the folder, writes ``rows.csv``, ``events.json`` and
+``copy.mp4`` beside them, and tells in ``state.json`` how far it is. It ends when the worker that started it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .._threads import limit_opencv
+from ..detect import FaceDetector
+from ..ensemble import open_classifier
+from ..errors import FerkitError
+from ..pipeline import Pipeline
+from ..video.annotate import AnnotatedVideo
+from ..video.decode import estimate
+from ..video.events import Events
+from ..video.frame import Span
+from ..video.sources import Opened
+from ..video.tables import open_table
+
+__all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "write_state"]
+
+REQUEST, FILM, STATE = "request.json", "film", "state.json"
+ROWS, EVENTS, COPY = "rows.csv", "events.json", "copy.mp4"
+_TELL_S = 0.25  # between two notes of how far it is
+
+# The first bytes of files that are films and nothing else. Playlists, which could name other files and addresses, are none.
+_SIGNS = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (4, b"free"), (4, b"skip"),  # MP4, MOV
+    (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
+    (8, b"AVI "), (0, b"OggS"), (0, b"FLV\x01"), (0, b"0&\xb2u\x8ef\xcf\x11"), (0, b"\x00\x00\x01\xba"),
+)  # fmt: skip
+
+
+def containers(head: bytes) -> bool:
+    """Return whether a file that begins with these 400 bytes may be a film: by its bytes, whatever it is called."""
+    if any(head[at : at + len(sign)] == sign for at, sign in _SIGNS):
+        return True
+    # Transport streams: packets of 188 bytes, or of 192 with a clock before each.
+    return any(len(head) > at + size and head[at] == head[at + size] == 0x47 for at, size in ((0, 188), (4, 192)))
+
+
+def write_state(folder: Path, **state: Any) -> None:
+    """Replace the state of a job, whole or not at all."""
+    partial = folder / f"{STATE}.partial"
+    partial.write_text(json.dumps(state), encoding="utf-8")
+    partial.replace(folder / STATE)
+
+
+def main(folder: Path) -> None:
+    """Read the film of a job's folder."""
+    request: dict[str, Any] = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    _limit(request)
+    try:
+        _read(folder, request)
+    except FerkitError as error:
+        # The path in front is the service's own, which means nothing to a client.
+        message = str(error).replace(f"{folder / FILM}:", "The film:").replace(str(folder / FILM), "The film")
+        write_state(folder, state="failed", error={"code": "damaged", "message": message})
+
+
+def _limit(request: dict[str, Any]) -> None:
+    limit_opencv(request["threads"])
+    try:
+        import resource
+    except ImportError:  # Windows has no such limits
+        return
+    os.nice(5)  # photos are answered first
+    resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_bytes"], request["max_bytes"]))
+
+
+def _read(folder: Path, request: dict[str, Any]) -> None:
+    film, parent = folder / FILM, os.getppid()
+    with Opened(str(film)) as (_, stream):
+        width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > request["max_pixels"]:
+        message = f"Pictures of {width}x{height}; expected at most {request['max_pixels']:,} pixels."
+        write_state(folder, state="failed", error={"code": "too_many_pixels", "message": message})
+        return
+    span = Span.of(end=request["max_seconds"])
+    whole, total = estimate(str(film), Span()), estimate(str(film), span)
+    classifier = open_classifier(request["weights"], labels=request["labels"], runtime=request["runtime"], min_confidence=request["unsure"])
+    pipeline = Pipeline(FaceDetector(request["detector"], model=request["detector_model"]), classifier)
+    events = Events()
+    sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels))]
+    if request["copy"]:
+        sinks.append(AnnotatedVideo(folder / COPY, blur=request["blur"]))
+    told, count, at, failure = 0.0, 0, 0.0, None
+    results = pipeline.video(str(film), end=request["max_seconds"])
+    try:
+        for frame, result in results:
+            for sink in (*sinks, events):
+                sink.add(frame, result)
+            count, at = count + 1, frame.time_s
+            if time.monotonic() - told > _TELL_S:
+                told = time.monotonic()
+                if os.getppid() != parent:
+                    return  # the worker is gone, and nobody will ask
+                share = None if not total else min(0.99, count / total)
+                write_state(folder, state="running", progress=share, frames=count, time_s=round(at, 3))
+    except FerkitError as error:
+        if not count:
+            raise
+        failure = str(error).replace(str(film), "The film")  # what came before is complete
+    finally:
+        results.close()  # type: ignore[attr-defined]
+        events.close()
+        for sink in sinks:
+            sink.close()
+    summary = events.to_dict("film", classifier.name)
+    (folder / EVENTS).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    cut = total is not None and whole is not None and whole > total + 1
+    done = {"progress": 1.0, "frames": count, "time_s": round(at, 3), "people": summary["people"], "cut": cut}
+    write_state(folder, state="done", **done, warning=failure)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

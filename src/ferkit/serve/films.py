@@ -1,0 +1,162 @@
+"""The routes of films: upload, state, results, removal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import FileResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from .film import FILM, containers
+from .interface import errors
+from .jobs import Jobs
+from .problems import Problem
+from .schemas import JobResponse
+from .settings import Settings
+from .uploads import Pace, chunks_of_body
+
+__all__ = ["READS_FILMS", "add_films"]
+
+READS_FILMS = all(find_spec(name) is not None for name in ("av", "pyarrow", "scipy"))  # the extra video
+_HEAD = 400  # bytes that tell what a file is
+_BLOCK = 1 << 20  # bytes that are written at once
+
+_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "The film as the raw body: MP4, MOV, MKV, WebM, AVI, MPEG, Ogg, FLV or WMV.",
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("application/octet-stream", "video/*")
+        },
+    }
+}  # fmt: skip
+
+
+def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
+    """Add the routes. ``needed``: what every route of them depends on."""
+    common: dict[str, Any] = {"tags": ["v1"], "dependencies": needed}
+
+    @app.post(
+        "/v1/video",
+        summary="Read a film",
+        description="Answers at once with a job, whose state and results have routes of their own.",
+        response_description="The job",
+        operation_id="video",
+        status_code=202,
+        openapi_extra=_BODY,
+        responses=errors(400, 401, 413, 415, 422, 501),
+        **common,
+    )
+    async def video(
+        request: Request,
+        response: Response,
+        weights: Annotated[str | None, Query(description="A name from /v1/weights", max_length=200)] = None,
+        labels: Annotated[str | None, Query(description="A label set of those weights", max_length=200)] = None,
+        copy: Annotated[bool, Query(description="Also make a copy of the film with boxes and labels")] = True,
+        blur: Annotated[bool, Query(description="Cover the heads in the copy; no face can be brought back")] = False,
+        unsure: Annotated[float, Query(description="Below this probability a face has no label", ge=0, le=1)] = 0.5,
+    ) -> JobResponse:
+        if not READS_FILMS:
+            raise Problem(501, "no_video", "This service reads no films; whoever runs it types: pip install 'ferkit[video]'")
+        catalogue, jobs = app.state.catalogue, app.state.jobs
+        choice = catalogue.choose(weights, labels)
+        name, folder = jobs.place()
+        try:
+            request.state.fields["bytes"] = await _save(request, settings, folder / FILM)
+        except BaseException:
+            jobs.give_up(name)
+            raise
+        wanted = {"copy": copy, "blur": blur or settings.blur_faces, "unsure": unsure, "weights_name": choice[0], "labels_name": choice[1]}
+        jobs.submit(name, {**wanted, **catalogue.recipe(choice), **_limits(settings)})
+        response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
+        return JobResponse(**jobs.state(name))
+
+    @app.get(
+        "/v1/jobs/{job}",
+        summary="How far a film is",
+        response_description="Its state",
+        operation_id="job",
+        responses=errors(401, 404, 422),
+        **common,
+    )
+    async def job(job: str) -> JobResponse:
+        return JobResponse(**await run_in_threadpool(_jobs(app).state, job))
+
+    @app.delete(
+        "/v1/jobs/{job}",
+        summary="Stop a film and remove all that belongs to it",
+        response_description="Nothing is left of it",
+        operation_id="remove_job",
+        status_code=204,
+        response_class=Response,
+        responses=errors(401, 404, 422),
+        **common,
+    )
+    async def remove(job: str) -> Response:
+        await run_in_threadpool(_jobs(app).remove, job)
+        return Response(status_code=204)
+
+    @app.get(
+        "/v1/jobs/{job}/{result}",
+        summary="A result of a film: rows, events or copy",
+        response_description="Rows as CSV, events as JSON, the annotated copy as MP4",
+        operation_id="result",
+        response_class=Response,
+        responses={200: {"content": {"text/csv": {}, "application/json": {}, "video/mp4": {}}}, **errors(401, 404, 409, 422)},
+        **common,
+    )
+    async def result(job: str, result: str) -> Response:
+        path, media_type = await run_in_threadpool(_jobs(app).result, job, result)
+        return FileResponse(path, media_type=media_type, filename=path.name)
+
+
+def _jobs(app: FastAPI) -> Jobs:
+    jobs: Jobs = app.state.jobs
+    return jobs
+
+
+def _limits(settings: Settings) -> dict[str, Any]:
+    return {
+        "threads": settings.threads,
+        "runtime": settings.runtime,
+        "detector": settings.detector,
+        "detector_model": settings.detector_model,
+        "max_bytes": 2 * settings.max_video_bytes,
+        "max_seconds": settings.max_video_seconds,
+        "max_pixels": settings.max_video_pixels,
+    }
+
+
+async def _save(request: Request, settings: Settings, path: Path) -> int:
+    """Write a request's body to a file and return its size. Raises Problem."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        raise Problem(415, "unsupported_type", "Send the film as the raw body: curl --data-binary @film.mp4 ADDRESS/v1/video")
+    pace = Pace(settings.body_gap_seconds, settings.body_rate)
+    chunks = chunks_of_body(request.stream(), request.headers.get("content-length"), settings.max_video_bytes, pace)
+    size = 0
+    with path.open("wb") as file:
+        async for block in _blocks(chunks):
+            if size == 0 and not containers(block[:_HEAD]):
+                raise Problem(
+                    415, "unsupported_type", "Not an MP4, MOV, MKV, WebM, AVI, MPEG, Ogg, FLV or WMV file, whatever its name says."
+                )
+            await run_in_threadpool(file.write, block)
+            size += len(block)
+    if not size:
+        raise Problem(400, "empty", "The body is empty. Try: curl --data-binary @film.mp4 ADDRESS/v1/video")
+    return size
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    held = bytearray()
+    async for chunk in chunks:
+        held += chunk
+        if len(held) >= _BLOCK:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)

@@ -1,0 +1,222 @@
+"""Films: jobs that take longer than a request, one after the other, each in a process of its own.
+
+A job is a folder below one that all workers share. The worker that took the upload runs it; the others answer for it from
+``state.json`` and the results in the folder. Its owner is told to stop by a file. A worker that dies loses its own jobs only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, write_state
+from .logs import log
+from .problems import Problem, busy
+from .processes import is_running
+from .settings import Settings
+
+__all__ = ["RESULTS", "Jobs", "job_folders", "remove_stale_folders"]
+
+RESULTS = {"rows": (ROWS, "text/csv; charset=utf-8"), "events": (EVENTS, "application/json"), "copy": (COPY, "video/mp4")}
+_PREFIX = "ferkit-jobs-"
+_STOP = "stop"  # a file that says: end this job, and remove it
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_LOOK_S, _SWEEP_S = 0.2, 20.0
+_FINAL = ("done", "failed")
+
+
+@dataclass
+class _Mine:
+    """What this worker knows of a job of its own."""
+
+    folder: Path
+    started: float = field(default_factory=time.monotonic)
+    finished: bool = False
+
+
+class Jobs:
+    """The films of one worker, and a view of everybody's."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._own = settings.jobs_folder is None
+        self._root = Path(settings.jobs_folder or tempfile.mkdtemp(prefix=_PREFIX))
+        self._mine: dict[str, _Mine] = {}
+        self._turn = asyncio.Semaphore(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to remove what has expired."""
+        self._keep(self._sweep())
+
+    async def stop(self) -> None:
+        """End the jobs of this worker and remove them."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for job in self._mine.values():
+            _remove(job.folder)
+        if self._own:
+            _remove(self._root)
+
+    def place(self) -> tuple[str, Path]:
+        """Make room for a film and return its id and its folder. Raises Problem 503 where as many as may are at work."""
+        if len(self._mine) >= self._settings.max_jobs:
+            done = [name for name, job in self._mine.items() if job.finished]
+            if not done:
+                raise busy(f"{len(self._mine)} films are waiting or being read.", 30)
+            oldest = min(done, key=lambda name: self._mine[name].started)
+            _remove(self._mine.pop(oldest).folder)
+        name = secrets.token_urlsafe(16)
+        folder = self._root / name
+        folder.mkdir(mode=0o700)
+        self._mine[name] = _Mine(folder)
+        return name, folder
+
+    def give_up(self, name: str) -> None:
+        """Forget a place whose upload did not arrive."""
+        _remove(self._mine.pop(name).folder)
+
+    def submit(self, name: str, request: dict[str, Any]) -> None:
+        """Queue a film that has arrived as ``film`` in its folder."""
+        folder = self._mine[name].folder
+        (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
+        write_state(folder, state="waiting")
+        self._keep(self._run(name))
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Return what is known of a job of any worker. Raises Problem 404."""
+        folder = self._folder(name)
+        try:
+            request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+            state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise _unknown() from None
+        if state["state"] not in _FINAL and not is_running(request["worker"]):
+            lost = "The worker process that read this film has stopped; send the film again."
+            state = {"state": "failed", "error": {"code": "worker_lost", "message": lost}}
+        files = [kind for kind, (file, _) in RESULTS.items() if (folder / file).is_file()] if state["state"] == "done" else []
+        return {**state, "id": name, "weights": request["weights_name"], "labels": request["labels_name"], "results": files}
+
+    def result(self, name: str, kind: str) -> tuple[Path, str]:
+        """Return the file of a result and its media type. Raises Problem 404, or 409 while there is none."""
+        state = self.state(name)
+        if kind not in state["results"]:
+            if state["state"] == "done":
+                raise Problem(404, "no_such_result", f"This film was read without {kind}; send it again with copy=1.")
+            raise Problem(409, "not_ready", f"The film is {state['state']}; ask again when its state is done.")
+        file, media_type = RESULTS[kind]
+        return self._folder(name) / file, media_type
+
+    def remove(self, name: str) -> None:
+        """Stop a job of any worker, and remove all that belongs to it. Raises Problem 404."""
+        final = self.state(name)["state"] in _FINAL
+        folder = self._folder(name)
+        (folder / _STOP).touch()
+        if final:
+            self._mine.pop(name, None)
+            _remove(folder)
+
+    def _folder(self, name: str) -> Path:
+        folder = self._root / name
+        if not _ID.fullmatch(name) or not folder.is_dir() or (folder / _STOP).exists():
+            raise _unknown()
+        return folder
+
+    def _keep(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, name: str) -> None:
+        """Read one film when its turn comes, and see to it that the folder says how it ended."""
+        folder = self._mine[name].folder
+        try:
+            async with self._turn:
+                if not (folder / _STOP).exists():
+                    await self._read(folder)
+            (folder / FILM).unlink(missing_ok=True)
+        except OSError:
+            log.exception("a film could not be read")
+        if (folder / _STOP).exists():
+            self._mine.pop(name, None)
+            _remove(folder)
+        elif name in self._mine:
+            self._mine[name].finished = True
+
+    async def _read(self, folder: Path) -> None:
+        with (folder / "log").open("wb") as said:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "ferkit.serve.film", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
+            )
+        until = time.monotonic() + self._settings.job_seconds
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _LOOK_S)
+                    break
+                if (folder / _STOP).exists() or time.monotonic() > until:
+                    break
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if (folder / _STOP).exists() or json.loads((folder / STATE).read_text(encoding="utf-8"))["state"] in _FINAL:
+            return
+        if time.monotonic() > until:
+            code, why = "too_long", f"Reading took longer than {self._settings.job_seconds:g} s; send a shorter film."
+        else:
+            code, why = "internal", "ferkit failed on this film; the service's log says why."
+            log.error("a film failed: %s", (folder / "log").read_text("utf-8", "replace")[-2000:])
+        write_state(folder, state="failed", error={"code": code, "message": why})
+
+    async def _sweep(self) -> None:
+        """Remove what is older than it may be, of this worker and of those that died."""
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for folder in await asyncio.to_thread(self._expired):
+                self._mine.pop(folder.name, None)
+                await asyncio.to_thread(_remove, folder)
+
+    def _expired(self) -> list[Path]:
+        oldest = time.time() - self._settings.keep_job_seconds
+        found = []
+        for folder in self._root.iterdir():
+            with suppress(Problem, OSError):
+                if self.state(folder.name)["state"] in _FINAL and (folder / STATE).stat().st_mtime < oldest:
+                    found.append(folder)
+        return found
+
+
+def job_folders() -> tempfile.TemporaryDirectory[str]:
+    """Make the folder that the workers of this service share; it goes when the service ends."""
+    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
+
+
+def remove_stale_folders() -> None:
+    """Remove the jobs of services that were killed: folders of ours whose process is gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
+        if pid.isdecimal() and mine and not is_running(int(pid)):
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unknown() -> Problem:
+    what = "No such job: it was removed, its time is over, or the service was started anew. Send the film again."
+    return Problem(404, "no_such_job", what)

@@ -1,0 +1,75 @@
+"""Films on the page, in a real browser: from drop to timeline, rows and the annotated copy; progress and cancelling."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.film_of_three import film_of_three
+from tests.test_browser import browser, faults, page, playwright, pytestmark, reachable, service, shoot
+
+for module in ("av", "scipy", "pyarrow"):
+    pytest.importorskip(module, reason="needs ferkit[video]")
+
+__all__ = ["browser", "page", "pytestmark", "service"]  # fixtures and marks, shared with the other tests of the page
+
+
+def drop(page: Any, path: Path) -> None:
+    page.click("#tab-video")
+    page.set_input_files("#film-file", str(path))
+
+
+def test_a_film_of_a_minute_from_drop_to_timeline_and_rows(page: Any, tmp_path: Path) -> None:
+    drop(page, film_of_three(tmp_path / "three.mp4", 60))
+    playwright.expect(page.locator("#film .progress p")).to_contain_text("Reading", timeout=60_000)
+    assert float(page.locator("#film progress").get_attribute("value") or 0) < 1
+    playwright.expect(page.locator("#film .strip")).to_have_count(3, timeout=240_000)
+    playwright.expect(page.locator("#film-people tbody tr")).to_have_count(3)
+    playwright.expect(page.locator("#announcer")).to_have_text("three.mp4 is read: 3 people in 0:59.")
+    page.wait_for_function("() => document.querySelector('#film video')?.readyState >= 2")
+    with page.expect_download() as waiting:
+        page.click("#film [data-do=rows]")
+    with Path(waiting.value.path()).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["track_id"] for row in rows} == {"1", "2", "3"}
+    assert float(rows[-1]["time_s"]) > 59
+    time = page.locator("#film .timeline")
+    time.focus()
+    page.keyboard.press("Home")
+    for _ in range(6):
+        page.keyboard.press("PageUp")
+    assert float(time.get_attribute("aria-valuenow")) == pytest.approx(30, abs=1)
+    page.wait_for_function("() => Math.abs(document.querySelector('#film video').currentTime - 30) < 1")
+    playwright.expect(page.locator("#film .readout")).to_contain_text("person 3")
+    wanted, came = reachable(page)
+    assert wanted <= came
+    shoot(page, "video-timeline")
+    page.emulate_media(color_scheme="dark")
+    shoot(page, "video-timeline-dark")
+    assert faults(page) == []
+
+
+def test_a_film_can_be_cancelled_and_sent_again(page: Any, tmp_path: Path) -> None:
+    drop(page, film_of_three(tmp_path / "three.mp4", 60))
+    playwright.expect(page.locator("#film .progress p")).to_contain_text("Reading", timeout=60_000)
+    with page.expect_response(lambda r: "v1/jobs" in r.url and r.request.method == "DELETE") as waiting:
+        page.locator("#film .cancel").focus()
+        page.keyboard.press("Enter")
+    assert waiting.value.status == 204
+    playwright.expect(page.locator("#film .error")).to_have_text("Cancelled.")
+    assert page.evaluate("() => document.activeElement !== document.body"), "the focus was lost"
+    shoot(page, "video-cancelled")
+    page.click("#film .again")
+    playwright.expect(page.locator("#film .progress")).to_be_visible()
+
+
+def test_what_is_not_a_film_is_told(page: Any, tmp_path: Path) -> None:
+    page.complaints_allowed = True
+    path = tmp_path / "not.mp4"
+    path.write_bytes(b"no film" * 100)
+    drop(page, path)
+    playwright.expect(page.locator("#film .error")).to_contain_text("Not an MP4")
+    shoot(page, "video-error")

@@ -1,0 +1,183 @@
+"""Films in the service: jobs, their limits, their results, and what becomes of them when a worker dies."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"):
+    pytest.importorskip(module, reason="needs ferkit[serve]")
+for module in ("av", "scipy", "pyarrow"):
+    pytest.importorskip(module, reason="needs ferkit[video]")
+
+from ferkit.serve.film import containers  # noqa: E402
+from tests.film_of_three import film_of_three  # noqa: E402
+from tests.serving import Service, rss  # noqa: E402
+from tests.waiting import until  # noqa: E402
+
+
+def ask(url: str, method: str = "GET", body: bytes | None = None, kind: str = "video/mp4") -> tuple[int, Any, dict[str, str]]:
+    """Return status, body (JSON as values) and headers."""
+    request = urllib.request.Request(url, body, {"Content-Type": kind} if body is not None else {}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            status, data, headers = answer.status, answer.read(), dict(answer.headers)
+    except urllib.error.HTTPError as error:
+        status, data, headers = error.code, error.read(), dict(error.headers)
+    return status, json.loads(data) if "json" in headers.get("Content-Type", headers.get("content-type", "")) else data, headers
+
+
+def finished(url: str) -> Any:
+    until(lambda: ask(url)[1]["state"] in ("done", "failed"), f"the end of {url}", 240)
+    return ask(url)[1]
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return film_of_three(tmp_path_factory.mktemp("films") / "short.mp4", 2).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("jobs"), "--max-jobs", "3", "--max-video-megabytes", "2", "--max-video-seconds", "30") as running:
+        yield running
+
+
+@pytest.mark.slow
+def test_a_film_becomes_rows_events_and_a_copy(service: Service, short: bytes) -> None:
+    status, job, headers = ask(f"{service.url}/v1/video?labels=fer2013", "POST", short)
+    assert (status, job["state"], job["labels"]) == (202, "waiting", "fer2013")
+    url = f"{service.url}{headers.get('location') or headers['Location']}"
+    assert url.endswith(job["id"])
+    done = finished(url)
+    assert (done["state"], done["error"], done["cut"], done["warning"]) == ("done", None, False, None)
+    assert done["results"] == ["rows", "events", "copy"]
+    assert {round(person["end_s"]) for person in done["people"]} == {2}
+    rows = list(csv.DictReader(io.StringIO(ask(f"{url}/rows")[1].decode())))
+    assert {row["track_id"] for row in rows} == {str(person["track_id"]) for person in done["people"]} == {"1", "2", "3"}
+    assert ask(f"{url}/events")[1]["people"] == done["people"]
+    request = urllib.request.Request(f"{url}/copy", headers={"Range": "bytes=4-7"})
+    with urllib.request.urlopen(request, timeout=30) as answer:  # players ask for parts
+        assert (answer.status, answer.read()) == (206, b"ftyp")
+    assert ask(url, "DELETE")[0] == 204
+    status, body, _ = ask(url)
+    assert (status, body["error"]["code"]) == (404, "no_such_job")
+
+
+@pytest.mark.slow
+def test_films_beyond_the_limits(service: Service, short: bytes) -> None:
+    for body, kind, expected in (
+        (b"", "video/mp4", (400, "empty")),
+        (b"#EXTM3U\nfile:///etc/passwd\n", "video/mp4", (415, "unsupported_type")),
+        (short, "multipart/form-data; boundary=x", (415, "unsupported_type")),
+        (short + bytes(2_000_001), "video/mp4", (413, "too_large")),
+    ):
+        status, answer, _ = ask(f"{service.url}/v1/video", "POST", body, kind)
+        assert (status, answer["error"]["code"]) == expected
+    status, answer, _ = ask(f"{service.url}/v1/jobs/{'../' * 7}x", "DELETE")
+    assert status == 404
+    job = ask(f"{service.url}/v1/video", "POST", short[:64] + bytes(2000))[1]
+    failed = finished(f"{service.url}/v1/jobs/{job['id']}")
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "damaged")
+    assert "/" not in failed["error"]["message"].split("Run:")[0].replace("and/or", ""), "the message names a path of the service"
+    status, answer, _ = ask(f"{service.url}/v1/jobs/{job['id']}/rows")
+    assert (status, answer["error"]["code"]) == (409, "not_ready")
+
+
+@pytest.mark.slow
+def test_a_film_can_be_stopped_and_makes_room(service: Service, tmp_path: Path) -> None:
+    long = film_of_three(tmp_path / "long.mp4", 40).read_bytes()
+    jobs = []
+    until(lambda: ask(f"{service.url}/healthz")[0] == 200, "the service")
+    for _ in range(3):
+        status, job, _ = ask(f"{service.url}/v1/video", "POST", long)
+        assert status == 202
+        jobs.append(f"{service.url}/v1/jobs/{job['id']}")
+    status, answer, _ = ask(f"{service.url}/v1/video", "POST", long)
+    assert (status, answer["error"]["code"]) == (503, "busy")
+    until(lambda: ask(jobs[0])[1]["frames"] > 0, "the first frames", 120)
+    assert 0 < ask(jobs[0])[1]["progress"] < 1
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text
+    for job in jobs:
+        assert ask(job, "DELETE")[0] == 204
+        assert ask(job)[0] == 404
+    until(lambda: not children().split(), "the end of the process that read the film")
+    until(lambda: ask(f"{service.url}/v1/video", "POST", long)[0] == 202, "room for another film")
+
+
+@pytest.mark.slow
+def test_a_longer_film_is_read_up_to_the_limit(tmp_path: Path) -> None:
+    film = film_of_three(tmp_path / "film.mp4", 5).read_bytes()
+    with Service(tmp_path, "--max-video-seconds", "2") as service:
+        job = ask(f"{service.url}/v1/video?copy=0", "POST", film)[1]
+        done = finished(f"{service.url}/v1/jobs/{job['id']}")
+    assert done["cut"]
+    assert done["time_s"] < 2
+    assert done["results"] == ["rows", "events"]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_its_own_films_only(tmp_path: Path) -> None:
+    film = film_of_three(tmp_path / "film.mp4", 30).read_bytes()
+    with Service(tmp_path, "--workers", "2", "--max-jobs", "8") as service:
+        jobs = []
+        owners: dict[str, int] = {}
+        folder = next(Path(path) for path in _temporary(service))
+        while len(set(owners.values())) < 2 and len(jobs) < 12:
+            job = ask(f"{service.url}/v1/video?copy=0", "POST", film)[1]["id"]
+            jobs.append(job)
+            owners[job] = json.loads((folder / job / "request.json").read_text())["worker"]
+            time.sleep(0.2)
+        assert len(set(owners.values())) == 2, "one worker took all uploads"
+        killed = owners[jobs[-1]]
+        os.kill(killed, signal.SIGKILL)
+        mine = [job for job in jobs if owners[job] == killed]
+        for job in mine:
+            until(lambda job=job: ask(f"{service.url}/v1/jobs/{job}")[1].get("state") == "failed", "the loss to be told", 60)
+            assert ask(f"{service.url}/v1/jobs/{job}")[1]["error"]["code"] == "worker_lost"
+        other = next(job for job in jobs if owners[job] != killed)
+        assert finished(f"{service.url}/v1/jobs/{other}")["state"] == "done"
+    assert not folder.exists(), "films are left behind"
+
+
+def _temporary(service: Service) -> list[str]:
+    import tempfile
+
+    return [str(path) for path in Path(tempfile.gettempdir()).glob(f"ferkit-jobs-{service.process.pid}-*")]
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_many_films(tmp_path: Path, short: bytes) -> None:
+    with Service(tmp_path) as service:
+        seen = []
+        for _ in range(6):
+            job = ask(f"{service.url}/v1/video", "POST", short)[1]
+            assert finished(f"{service.url}/v1/jobs/{job['id']}")["state"] == "done"
+            seen.append(rss(service.process.pid))
+    assert seen[-1] - seen[1] < 8, f"MB after each film: {seen}"
+
+
+def test_what_a_film_is_is_told_by_its_bytes() -> None:
+    assert containers(b"\x00\x00\x00\x20ftypisom")
+    assert containers(b"\x1aE\xdf\xa3rest")
+    assert containers(b"G" + bytes(187) + b"G" + bytes(200))
+    for other in (
+        b"",
+        b"#EXTM3U\n",
+        b"ffconcat version 1.0\nfile x",
+        b"\xff\xd8\xff\xe0",
+        b"GIF89a" + bytes(400),
+        b"<?xml version='1.0'?><MPD/>",
+    ):
+        assert not containers(other)
