@@ -102,6 +102,8 @@ export class Timeline {
     for (let t = Math.ceil(from / step - 1e-6) * step; t <= to + 1e-6; t += step) {
       const mark = element("span", {}, clock(t, step < 1));
       mark.style.left = `${(100 * (t - from)) / (to - from)}%`;
+      mark.classList.toggle("first", (t - from) / (to - from) < 0.03);
+      mark.classList.toggle("last", (t - from) / (to - from) > 0.97);
       marks.push(mark);
     }
     this.axis.replaceChildren(...marks);
