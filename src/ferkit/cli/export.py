@@ -10,13 +10,26 @@ __all__ = ["export"]
 
 
 @click.command()
-@click.argument("weights")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
+@click.argument("weights", required=False)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
 @click.option("--format", "format_", type=click.Choice(["onnx", "litert", "all"]), default="all", show_default=True)
 @click.option("--labels", default=None, help="Which of the weights' label sets to answer in.")
 @click.option("--check", "checked", is_flag=True, help="Run every file on its golden pictures and compare with ferkit's own answers.")
-def export(weights: str, out: Path, format_: str, labels: str | None, checked: bool) -> None:
+@click.option(
+    "--web",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the page into this folder instead, for any web server: everything happens in the visitor's browser.",
+)
+@click.option("--onnxruntime-web", type=click.Path(), help="For --web: folder of this npm package.")
+def export(
+    weights: str | None, out: Path | None, format_: str, labels: str | None, checked: bool, web: Path | None, onnxruntime_web: str | None
+) -> None:
     """Write WEIGHTS as single files for other runtimes: uint8 pictures of faces in, probabilities out."""
+    if web is not None:
+        _web(web, onnxruntime_web, weights)
+        return
+    if weights is None or out is None:
+        raise click.UsageError("Missing WEIGHTS or --out; type: ferkit export WEIGHTS --out FOLDER, or ferkit export --web FOLDER")
     from ..train.release.single_files import FORMATS, check
     from ..train.release.single_files import export as run
 
@@ -27,3 +40,16 @@ def export(weights: str, out: Path, format_: str, labels: str | None, checked: b
         for name, worst in check(files).items():
             differs = f"differs by at most {worst:.2e}" if worst is not None else "not checked: this engine lacks some of its operations"
             click.echo(f"{name}: {differs}")
+
+
+def _web(out: Path, onnxruntime_web: str | None, weights: str | None) -> None:
+    from ..serve.static_export import export_web
+
+    if onnxruntime_web is None:
+        raise click.UsageError(
+            "--web needs --onnxruntime-web FOLDER. Run: npm install onnxruntime-web, and name node_modules/onnxruntime-web"
+        )
+    files = export_web(out, onnxruntime_web, () if weights is None else (weights,))
+    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    click.echo(f"{out / 'index.html'}")
+    click.echo(f"ferkit: {len(files)} files, {megabytes:.1f} MB; serve the folder, for example: python -m http.server -d {out}", err=True)

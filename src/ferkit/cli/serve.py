@@ -64,6 +64,7 @@ __all__ = ["serve"]
 @click.option("--max-video-seconds", default=600.0, show_default=True, help="Longer films are read up to here.")
 @click.option("--job-seconds", default=1800.0, show_default=True, help="How long reading one film may take.")
 @click.option("--keep-job-seconds", default=3600.0, show_default=True, help="How long the results of a film are kept.")
+@click.option("--onnxruntime-web", type=click.Path(), help="Folder of this npm package: the page can then answer without sending pictures.")
 @click.option("--api-key", envvar="FERKIT_API_KEY", default=None, help="Key that requests must carry; better set FERKIT_API_KEY.")
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="Let this origin's pages call the service; may be repeated.")
 @click.option(

@@ -32,12 +32,13 @@ from .jobs import Jobs
 from .logs import log, log_everything
 from .metrics import Metrics
 from .middleware import Doorman, Watch
-from .page import add_page
+from .page import add_page, tabled
 from .people import TRACKS_PEOPLE
 from .problems import Problem, busy
 from .schemas import ClassOut, HealthResponse, LabelsOut, PredictResponse, WeightsOut, WeightsResponse
 from .security import key_of, require_key
 from .settings import Settings
+from .static_export import browser_files
 from .stream import Stream
 from .uploads import FORMATS, Pace, Upload, parse_multipart, read_body
 from .wire import error_json, image_out
@@ -86,6 +87,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             catalogue = Catalogue(settings)
             engine = Engine(settings, catalogue, metrics, lambda error: log.error("a picture failed", exc_info=error))
             engine.start()
+            if settings.onnxruntime_web is not None:
+                app.state.browser = tabled(browser_files(catalogue, settings.onnxruntime_web))
             return catalogue, engine
 
         app.state.catalogue, app.state.engine = await run_in_threadpool(start)
@@ -107,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings, app.state.metrics = settings, metrics
+    app.state.browser = {}
     app.state.admission, app.state.places = Admission(settings), StreamPlaces(settings.max_streams)
     _add_errors(app)
     _add_probes(app)
@@ -125,7 +129,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["Retry-After", "X-Request-Id"],
         )
     app.add_middleware(Doorman, settings=settings)
-    app.add_middleware(Watch, metrics=metrics, routes=routes)
+    app.add_middleware(Watch, metrics=metrics, routes=routes, wasm=settings.onnxruntime_web is not None)
     return app
 
 
@@ -324,6 +328,7 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
         weights=offered,
         tracks_people=TRACKS_PEOPLE,
         reads_films=READS_FILMS,
+        answers_in_browser=settings.onnxruntime_web is not None,
     )
 
 

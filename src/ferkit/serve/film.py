@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .._threads import limit_opencv
-from ..detect import FaceDetector
-from ..ensemble import open_classifier
+from ..classifiers.ensemble import open_classifier
+from ..detectors.face_detector import FaceDetector
+from ..engines.threads import limit_opencv
 from ..errors import FerkitError
 from ..pipeline import Pipeline
 from ..video.annotate import AnnotatedVideo

@@ -62,9 +62,10 @@ class Jobs:
 
     async def stop(self) -> None:
         """End the jobs of this worker and remove them."""
-        for task in self._tasks:
+        mine = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        for task in mine:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*mine, return_exceptions=True)
         for job in self._mine.values():
             _remove(job.folder)
         if self._own:

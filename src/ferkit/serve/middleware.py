@@ -18,24 +18,32 @@ from .security import is_known_host, is_ours
 from .settings import Settings
 from .wire import error_json
 
-__all__ = ["Doorman", "Watch"]
+__all__ = ["Doorman", "Watch", "policy"]
 
-# No inline script or style, nothing from elsewhere; blob: is a chosen photo or a picture to download.
-_POLICY = "; ".join(
-    (
+
+def policy(*, wasm: bool = False, framed: bool = True) -> str:
+    """Return the page's Content-Security-Policy: no inline script or style, nothing from elsewhere; blob: is a chosen photo or a picture to save.
+
+    Args:
+        wasm: The page may run WebAssembly, for networks in the browser.
+        framed: Also forbid other pages to frame it, which only a header can.
+    """
+    rules = [
         "default-src 'none'",
-        "script-src 'self'",
+        f"script-src 'self'{' ' + repr('wasm-unsafe-eval') if wasm else ''}",
         "style-src 'self'",
         "img-src 'self' blob:",
         "media-src 'self' blob:",
         "connect-src 'self'",
+        "worker-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+    ]
+    return "; ".join([*rules, *(["frame-ancestors 'none'"] if framed else [])])
+
+
 SECURITY_HEADERS = {
-    "Content-Security-Policy": _POLICY,
+    "Content-Security-Policy": policy(),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
@@ -43,7 +51,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_BELOW = ("/static", "/v1/jobs")
+_BELOW = ("/static", "/local", "/v1/jobs")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _METHODS = _SAFE | {"POST", "DELETE"}
 
@@ -51,7 +59,8 @@ _METHODS = _SAFE | {"POST", "DELETE"}
 class Watch:
     """ASGI middleware, the outermost. A HEAD request is answered as the GET of the same route, without a body."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, routes: Collection[str], *, wasm: bool = False) -> None:
+        self._headers = {**SECURITY_HEADERS, "Content-Security-Policy": policy(wasm=wasm)}
         self._app, self._metrics, self._routes = app, metrics, frozenset(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,7 +88,7 @@ class Watch:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in self._headers.items():
                     headers[name] = value
                 headers["X-Request-Id"] = request_id
                 headers.setdefault("Cache-Control", "no-store")

@@ -117,6 +117,10 @@ def _open_early(settings: Settings) -> None:
     catalogue = Catalogue(settings)
     catalogue.classifier(catalogue.default)
     catalogue.detector()
+    if settings.onnxruntime_web is not None:
+        from .static_export import browser_files
+
+        browser_files(catalogue, settings.onnxruntime_web)
 
 
 def _is_loopback(host: str) -> bool:

@@ -132,6 +132,7 @@ class WeightsResponse(_Versioned):
         description="max_bytes and max_images of a request, max_pixels of a picture, max_side that is looked at, max_frame_bytes of a webcam frame, max_video_bytes and max_video_seconds of a film"
     )
     weights: list[WeightsOut]
+    answers_in_browser: bool = Field(default=False, description="The page can answer without sending pictures")
     reads_films: bool = Field(default=False, description="POST /v1/video answers")
     tracks_people: bool = Field(default=False, description="The webcam stream tells people apart: faces carry track_id")
 

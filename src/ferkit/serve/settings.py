@@ -78,6 +78,7 @@ class Settings:
         job_seconds: Time that reading one film may take.
         keep_job_seconds: Time for which the results of a film are kept, unless they are removed before.
         jobs_folder: Where films and their results lie, for all workers of a service; None is a temporary folder.
+        onnxruntime_web: Folder of the npm package onnxruntime-web, with which the page can answer without sending pictures; None: it cannot.
         api_key: What ``/v1`` and ``/metrics`` ask for; None asks for nothing.
         cors: Origins whose pages may call the service, for example ``https://example.org``.
         hosts: Names in a request's ``Host`` that are answered; empty is every name.
@@ -122,6 +123,7 @@ class Settings:
     job_seconds: float = 1800.0
     keep_job_seconds: float = 3600.0
     jobs_folder: str | None = None
+    onnxruntime_web: str | None = None
     api_key: str | None = field(default=None, repr=False)
     cors: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()

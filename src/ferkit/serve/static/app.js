@@ -1,14 +1,15 @@
 // The page of `ferkit serve`: plain modules, no build step. This one puts them together.
 
-import { offer, wireChoices } from "./choices.js";
+import { choices, offer, wireChoices } from "./choices.js";
 import { $, megabytes, say } from "./dom.js";
 import { wireExamples } from "./examples.js";
+import { load as loadLocal } from "./local.js";
 import { addFiles, askAgain, goOn, showAgain, wirePhotos } from "./photos.js";
 import { call, service } from "./service.js";
 import { showFilmAgain, showVideoOffer, takeFilm, wireVideo } from "./video.js";
 import { camera, wireWebcam } from "./webcam.js";
 
-const TABS = ["photos", "video", "webcam"];
+const TABS = ["photos", "video", "webcam"].filter((tab) => tab !== "video" || !document.documentElement.hasAttribute("data-alone"));
 const PANELS = { photos: "photos", video: "video-panel", webcam: "webcam" };
 
 function show(name) {
@@ -87,29 +88,72 @@ function wireKey() {
 }
 
 const here = () => ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+const alone = document.documentElement.hasAttribute("data-alone"); // a folder of files, without a service behind it
+let served = null;
+
+function privacy() {
+  if (choices.local) return "Privacy: nothing is sent. Detector and networks run in this browser, and results stay in this page until you close it.";
+  const where = here() ? "ferkit on this computer" : location.host;
+  return `Privacy: photos and webcam pictures go to ${where}, are looked at in memory and are not kept; a film lies in a temporary folder there while it is read, its results until you remove them or leave, at most an hour. Results stay in this page until you close it.`;
+}
 
 function showOffer(found) {
   offer(found);
   const { max_bytes: bytes, max_pixels: pixels } = found.limits;
-  $("limits").textContent = `JPEG, PNG, WebP, GIF or BMP, up to ${Math.round(pixels / 1e6)} megapixels and ${megabytes(bytes)} each; larger photos are made smaller here first.`;
+  const sizes = `up to ${Math.round(pixels / 1e6)} megapixels`;
+  $("limits").textContent = choices.local
+    ? `Whatever pictures this browser opens, ${sizes}.`
+    : `JPEG, PNG, WebP, GIF or BMP, ${sizes} and ${megabytes(bytes)} each; larger photos are made smaller here first.`;
   $("version").textContent = `Version ${found.ferkit}, detector ${found.detector}.`;
-  showVideoOffer(found);
-  const where = here() ? "ferkit on this computer" : location.host;
-  $("privacy").textContent = `Privacy: photos and webcam pictures go to ${where}, are looked at in memory and are not kept; a film lies in a temporary folder there while it is read, its results until you remove them or leave, at most an hour. Results stay in this page until you close it.`;
+  $("privacy").textContent = privacy();
+  $("local-choice").hidden = !found.answers_in_browser && !choices.local;
+  $("blur").parentElement.hidden = choices.local;
+  $("tab-video").hidden = alone;
+  if (!choices.local) showVideoOffer(found);
+}
+
+async function goLocal() {
+  say("Loading the networks into this browser…");
+  const found = await loadLocal();
+  choices.local = true;
+  showOffer(found);
+  say("Pictures stay in this browser now; the network may be unplugged.");
 }
 
 async function load() {
   try {
-    showOffer(await call("v1/weights"));
+    if (alone) await goLocal();
+    else showOffer((served = await call("v1/weights")));
     goOn();
   } catch (error) {
     say(error.message, true);
   }
 }
 
+function wireLocal() {
+  $("local").checked = alone;
+  $("local").disabled = alone;
+  $("local").addEventListener("change", async () => {
+    if (camera.running) camera.stop();
+    try {
+      if ($("local").checked) await goLocal();
+      else {
+        choices.local = false;
+        showOffer(served);
+        say("");
+      }
+      askAgain();
+    } catch (error) {
+      $("local").checked = false;
+      say(error.message, true);
+    }
+  });
+}
+
 wireTabs();
 wireDropAndPaste();
 wireKey();
+wireLocal();
 wireChoices({
   asked: () => {
     askAgain();

@@ -10,7 +10,8 @@ const OUTPUTS = {
 };
 const SIZES = { n: "Small and quick", s: "Balanced", b: "Larger, slower" };
 
-export const choices = { offer: null, onChange: () => {} };
+// `local`: pictures stay in this browser.
+export const choices = { offer: null, local: false };
 
 function wordsOfWeights(name) {
   const size = SIZES[name.match(/-([a-z])-v\d+$/)?.[1]];

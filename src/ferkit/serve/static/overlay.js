@@ -74,3 +74,16 @@ export function overlay(width, height, faces, classes, shown, mirrored = false) 
   }
   return svg;
 }
+
+// A picture with its boxes and tags, as PNG.
+export async function drawnOver(picture, drawing) {
+  const canvas = element("canvas", { width: picture.width, height: picture.height });
+  const pen = canvas.getContext("2d");
+  pen.drawImage(picture, 0, 0);
+  const address = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(drawing)], { type: "image/svg+xml" }));
+  const drawn = element("img", { src: address });
+  await drawn.decode();
+  pen.drawImage(drawn, 0, 0, canvas.width, canvas.height);
+  URL.revokeObjectURL(address);
+  return new Promise((done) => canvas.toBlob(done));
+}

@@ -3,7 +3,8 @@
 import { choices, classTable, labels, weights } from "./choices.js";
 import { $, announce, button, calm, element, keepingFocus, save, say, several } from "./dom.js";
 import { facePanel, inWords, link, summaryBar } from "./faces.js";
-import { overlay } from "./overlay.js";
+import { predict } from "./local.js";
+import { drawnOver, overlay } from "./overlay.js";
 import { call, cancelled } from "./service.js";
 import { shrunk, unshrunk } from "./shrink.js";
 
@@ -69,24 +70,35 @@ function work() {
   }
 }
 
+// In the browser alone: nothing leaves it.
+function read(photo) {
+  showProgress(photo, "Looking for faces, in this browser…");
+  return predict(photo.file, { weights: weights().name, labels: labels().name });
+}
+
+async function send(photo, stale) {
+  const form = await body(photo);
+  if (stale()) throw new DOMException("Cancelled.", "AbortError");
+  showProgress(photo, "Sending…");
+  return call(question(), {
+    method: "POST",
+    body: form,
+    signal: photo.abort.signal,
+    onProgress: (share) => !stale() && showProgress(photo, share < 1 ? `Sending, ${Math.floor(100 * share)} %` : "Looking for faces…", share),
+    onWait: (seconds) => !stale() && showProgress(photo, `The service is busy; next try in ${seconds} s…`),
+  });
+}
+
 async function answer(photo, turn) {
   const stale = () => photo.turn !== turn || photo.state === "gone";
   photo.abort = new AbortController();
   try {
     showProgress(photo, "Getting ready…");
     const classes = classTable();
-    const form = await body(photo);
+    const local = choices.local;
+    const response = local ? await read(photo) : await send(photo, stale);
     if (stale()) return;
-    showProgress(photo, "Sending…");
-    const response = await call(question(), {
-      method: "POST",
-      body: form,
-      signal: photo.abort.signal,
-      onProgress: (share) => !stale() && showProgress(photo, share < 1 ? `Sending, ${Math.floor(100 * share)} %` : "Looking for faces…", share),
-      onWait: (seconds) => !stale() && showProgress(photo, `The service is busy; next try in ${seconds} s…`),
-    });
-    if (stale()) return;
-    const { width, height, faces } = unshrunk(response.images[0], photo.small);
+    const { width, height, faces } = unshrunk(response.images[0], local ? { scale: 1 } : photo.small);
     photo.result = { schema: response.schema, image: photo.name, width, height, weights: response.weights, labels: response.labels, faces };
     photo.classes = classes;
     photo.state = "done";
@@ -181,17 +193,27 @@ function showResult(photo) {
   link(panels, drawing);
 }
 
+const drawnName = (photo) => `${photo.name.replace(/\.[^.]*$/, "")}-ferkit.png`;
+
 async function savePicture(photo, pressed) {
   pressed.setAttribute("aria-disabled", "true");
   say("Drawing the picture…");
   try {
+    if (choices.local) {
+      const { width, height, faces } = photo.result;
+      const drawing = overlay(width, height, faces, photo.classes, 900);
+      save(await drawnOver(await createImageBitmap(photo.file, { imageOrientation: "from-image" }), drawing), drawnName(photo));
+      say("");
+      return;
+    }
     const drawn = await call(question(true), { method: "POST", body: await body(photo), responseType: "blob" });
-    save(drawn, `${photo.name.replace(/\.[^.]*$/, "")}-ferkit.png`);
+    save(drawn, drawnName(photo));
     say("");
   } catch (error) {
     say(error.message, true);
+  } finally {
+    pressed.removeAttribute("aria-disabled");
   }
-  pressed.removeAttribute("aria-disabled");
 }
 
 function remove(photo) {

@@ -16,6 +16,7 @@ const address = (rest = "") => `v1/jobs/${film.job}${rest}`;
 
 export function takeFilm(file) {
   const { max_video_bytes: most } = choices.offer?.limits ?? {};
+  if (choices.local) return say("Films are read by the service. To send this one, clear “Do not send my picture” first.", true);
   if (choices.offer && !choices.offer.reads_films) return say("This service reads no films: it was installed without the extra video.", true);
   if (most && file.size > most) return say(`${file.name} has ${megabytes(file.size)}; films have at most ${megabytes(most)} here. Cut it, or make it smaller.`, true);
   forget();

@@ -4,7 +4,8 @@
 import { choices, classTable, labels, nameOf, weights } from "./choices.js";
 import { $, announce, csvOf, element, save, say } from "./dom.js";
 import { facePanel, updatePanel } from "./faces.js";
-import { overlay } from "./overlay.js";
+import { predict } from "./local.js";
+import { drawnOver, overlay } from "./overlay.js";
 import { Numbers, Record, Smoother } from "./people.js";
 import { service } from "./service.js";
 import { Timeline, peopleTable } from "./timeline.js";
@@ -63,6 +64,8 @@ export const camera = {
   },
 
   connect(turn) {
+    this.socket = null;
+    if (choices.local) return this.send();
     const address = new URL("v1/stream", location.href);
     address.protocol = address.protocol.replace("http", "ws");
     this.socket = new WebSocket(address);
@@ -75,12 +78,12 @@ export const camera = {
       if (turn === this.turn && this.running) this.stop(event.reason || "The connection to the service ended. Press Start to go on.");
       if (event.code === 1008) service.onKeyWanted();
     });
+    return undefined;
   },
 
   configure() {
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
-    this.socket.send(JSON.stringify({ weights: weights().name, labels: labels().name, key: service.key }));
-    if (this.record && String([...classTable().keys()]) !== String(this.record.labels)) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ weights: weights().name, labels: labels().name, key: service.key }));
+    if (this.running && this.record && String([...classTable().keys()]) !== String(this.record.labels)) {
       say("A new record begins: the labels have changed.");
       this.begin();
     }
@@ -88,7 +91,7 @@ export const camera = {
 
   // The next frame goes out when the last one is answered: the service sets the pace.
   send() {
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (!this.running || (!choices.local && this.socket?.readyState !== WebSocket.OPEN)) return;
     const video = $("video");
     if (document.hidden || !video.videoWidth) {
       setTimeout(() => this.send(), 200);
@@ -100,6 +103,13 @@ export const camera = {
     this.sent.height = Math.round(video.videoHeight * scale);
     this.sent.getContext("2d").drawImage(video, 0, 0, this.sent.width, this.sent.height);
     this.sentAt = performance.now();
+    if (choices.local) {
+      const turn = this.turn;
+      predict(this.sent, { weights: weights().name, labels: labels().name })
+        .then((answer) => turn === this.turn && this.receive({ ...answer.images[0], frame: this.frames }))
+        .catch((error) => turn === this.turn && this.stop(error.message));
+      return;
+    }
     this.sent.toBlob((blob) => this.socket?.readyState === WebSocket.OPEN && this.socket.send(blob), "image/jpeg", 0.85);
   },
 
@@ -223,15 +233,7 @@ export const camera = {
   async snapshot() {
     const picture = $("live-picture");
     if (picture.hidden || !this.drawing) return say("There is no picture yet; start the webcam first.", true);
-    const copy = element("canvas", { width: picture.width, height: picture.height });
-    const pen = copy.getContext("2d");
-    pen.drawImage(picture, 0, 0);
-    const address = URL.createObjectURL(new Blob([new XMLSerializer().serializeToString(this.drawing)], { type: "image/svg+xml" }));
-    const drawn = element("img", { src: address });
-    await drawn.decode();
-    pen.drawImage(drawn, 0, 0, copy.width, copy.height);
-    URL.revokeObjectURL(address);
-    copy.toBlob((blob) => save(blob, `webcam-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`));
+    save(await drawnOver(picture, this.drawing), `webcam-${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.png`);
     return undefined;
   },
 };

@@ -22,9 +22,9 @@ for module in ("av", "scipy", "pyarrow"):
     pytest.importorskip(module, reason="needs ferkit[video]")
 
 from ferkit.serve.film import containers  # noqa: E402
-from tests.film_of_three import film_of_three  # noqa: E402
-from tests.serving import Service, rss  # noqa: E402
-from tests.waiting import until  # noqa: E402
+from tests.helpers.film_of_three import film_of_three  # noqa: E402
+from tests.helpers.serving import Service, rss  # noqa: E402
+from tests.helpers.waiting import until  # noqa: E402
 
 
 def ask(url: str, method: str = "GET", body: bytes | None = None, kind: str = "video/mp4") -> tuple[int, Any, dict[str, str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from tests.serving import astronaut
+from tests.helpers.serving import astronaut
 
 
 def film_of_three(path: Path, seconds: float = 60.0, rate: int = 10, size: tuple[int, int] = (640, 360)) -> Path:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.film_of_three import film_of_three
-from tests.test_browser import browser, faults, page, playwright, pytestmark, reachable, service, shoot
+from tests.helpers.film_of_three import film_of_three
+from tests.serve.test_browser import browser, faults, page, playwright, pytestmark, reachable, service, shoot
 
 for module in ("av", "scipy", "pyarrow"):
     pytest.importorskip(module, reason="needs ferkit[video]")

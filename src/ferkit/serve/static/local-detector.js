@@ -1,0 +1,157 @@
+// The package's own face detector, looked through in the browser. Follows the module that holds it in the package, number
+// by number; a test compares their answers.
+
+import { clamp, cut, mirrored, picture, resize, rint, tensor, upsideDown } from "./local-pixels.js";
+
+const STRIDES = [8, 16, 32];
+const [MULTIPLE, MAX_SIDE, LEAST_SIDE, ENLARGED, SMALL_SIDE, LARGE] = [32, 1280, 640, 2, 256, 160];
+const [OVERLAP, NESTED, LARGER, MUCH, WITHIN, GROWN, SAME, MOST] = [0.5, 0.85, 3, 0.5, 0.8, 1.3, 0.6, 2000];
+const [CLEAR, ONE] = [24, 0.5];
+const [POINTS_SIZE, POINTS_ROOM] = [48, 1.25];
+const MIRRORED = [1, 0, 2, 4, 3];
+const normalised = (value) => (value - 127.5) * (1 / 128);
+
+const area = (b) => Math.max(b[2] - b[0], 0) * Math.max(b[3] - b[1], 0);
+const size = ({ box: b }) => Math.sqrt((b[2] - b[0]) * (b[3] - b[1]));
+const logit = (p) => Math.log(clamp(p, 1e-9, 1 - 1e-9) / (1 - clamp(p, 1e-9, 1 - 1e-9)));
+
+function intersection(a, b) {
+  return Math.max(Math.min(a[2], b[2]) - Math.max(a[0], b[0]), 0) * Math.max(Math.min(a[3], b[3]) - Math.max(a[1], b[1]), 0);
+}
+
+function iou(a, b) {
+  const shared = intersection(a, b);
+  const union = area(a) + area(b) - shared;
+  return union > 0 ? shared / union : 0;
+}
+
+function filled(image) {
+  const padded = (side) => Math.max(2 * MULTIPLE, Math.ceil(side / MULTIPLE) * MULTIPLE);
+  const [width, height] = [padded(image.width), padded(image.height)];
+  if (width === image.width && height === image.height) return image;
+  const out = picture(width, height, 3);
+  out.data.fill(114);
+  for (let y = 0; y < image.height; y += 1) out.data.set(image.data.subarray(y * image.width * 3, (y + 1) * image.width * 3), y * width * 3);
+  return out;
+}
+
+function decode({ data, dims: [, , height, width] }, stride, least) {
+  const found = [];
+  const plane = height * width;
+  for (let cell = 0; cell < plane; cell += 1) {
+    if (data[cell] < least) continue;
+    const [cx, cy] = [(cell % width) + 0.5, Math.floor(cell / width) + 0.5];
+    const [l, t, r, b] = [1, 2, 3, 4].map((k) => Math.exp(clamp(data[k * plane + cell], -4, 4.5)));
+    const points = [0, 1, 2, 3, 4].map((k) => [(data[(5 + 2 * k) * plane + cell] + cx) * stride, (data[(6 + 2 * k) * plane + cell] + cy) * stride]);
+    found.push({ score: 1 / (1 + Math.exp(-data[cell])), box: [(cx - l) * stride, (cy - t) * stride, (cx + r) * stride, (cy + b) * stride], points });
+  }
+  return found;
+}
+
+function suppressed(faces) {
+  const kept = [];
+  for (const face of [...faces].sort((a, b) => b.score - a.score)) if (kept.every((other) => iou(other.box, face.box) <= OVERLAP)) kept.push(face);
+  return kept;
+}
+
+// The middles of faces that were too large for the first look: the second one is surer of a larger box around them.
+function outvoted(face, second, large) {
+  if (size(face) <= large || second.some((other) => iou(face.box, other.box) >= SAME)) return false;
+  const around = (other) => intersection(face.box, other.box) > WITHIN * area(face.box) && area(other.box) > GROWN * area(face.box);
+  return second.some((other) => around(other) && other.score > face.score);
+}
+
+// Eyes and mouths of others: close-ups look like faces in faces.
+function isPart(face, faces) {
+  const holds = (other) => intersection(face.box, other.box) > NESTED * area(face.box) && area(other.box) > LARGER * area(face.box);
+  return faces.some((other) => holds(other) && logit(other.score) > logit(face.score) + MUCH);
+}
+
+function view(image, box) {
+  const side = Math.max(2, rint(POINTS_ROOM * Math.max(box[2] - box[0], box[3] - box[1])));
+  const [left, top] = [rint((box[0] + box[2] - side + 1) / 2), rint((box[1] + box[3] - side + 1) / 2)];
+  return { left, top, side, pixels: resize(cut(image, left, top, side, side), POINTS_SIZE, POINTS_SIZE, side > POINTS_SIZE) };
+}
+
+// Of each heat map its softmax's mean, from the centre in units of the side, and its entropy.
+function readMaps({ data, dims: [count, kinds, side] }) {
+  const plane = side * side;
+  return Array.from({ length: count }, (_, n) => {
+    const points = [];
+    let entropy = 0;
+    for (let k = 0; k < kinds; k += 1) {
+      const map = data.subarray((n * kinds + k) * plane, (n * kinds + k + 1) * plane);
+      const most = map.reduce((a, b) => Math.max(a, b), -Infinity);
+      let [total, x, y, weighted] = [0, 0, 0, 0];
+      for (const [p, value] of map.entries()) {
+        const share = Math.exp(value - most);
+        total += share;
+        weighted += share * (value - most);
+        x += share * (((p % side) + 0.5) / side - 0.5);
+        y += share * ((Math.floor(p / side) + 0.5) / side - 0.5);
+      }
+      points.push([x / total, y / total]);
+      entropy += (Math.log(total) - weighted / total) / kinds;
+    }
+    return { points, entropy };
+  });
+}
+
+export class Detector {
+  // `run`: (which network, values, dimensions) to its outputs by name.
+  constructor(run, minScore) {
+    this.run = run;
+    this.least = Math.log(clamp(minScore, 1e-6, 1 - 1e-6) / (1 - clamp(minScore, 1e-6, 1 - 1e-6)));
+  }
+
+  async #at(image, scale) {
+    const [w, h] = [Math.max(1, rint(image.width * scale)), Math.max(1, rint(image.height * scale))];
+    const outputs = await this.run("detector", ...tensor([filled(resize(image, w, h, scale < 1))], normalised));
+    let faces = STRIDES.flatMap((stride) => decode(outputs[`stride${stride}`], stride, this.least));
+    if (faces.length > MOST) faces = faces.sort((a, b) => b.score - a.score).slice(0, MOST);
+    const [sx, sy] = [image.width / w, image.height / h];
+    return faces.map(({ score, box, points }) => ({ score, box: box.map((v, k) => v * (k % 2 ? sy : sx)), points: points.map(([x, y]) => [x * sx, y * sy]) }));
+  }
+
+  // Faces of an RGB picture, the largest first: box xyxy, score, five points, and whether it is upside down.
+  async detect(image) {
+    const long = Math.max(image.width, image.height);
+    const first = long < LEAST_SIDE ? Math.min(ENLARGED, LEAST_SIDE / long) : Math.min(1, MAX_SIDE / long);
+    let faces = await this.#at(image, first);
+    if (long * first > 1.5 * SMALL_SIDE) {
+      const [second, large] = [await this.#at(image, SMALL_SIDE / long), LARGE / first];
+      faces = [...faces.filter((face) => !outvoted(face, second, large)), ...second.filter((face) => size(face) > large)];
+    }
+    faces = suppressed(faces);
+    faces = faces.filter((face) => !isPart(face, faces));
+    for (const face of faces) await this.#landmarks(image, face);
+    await this.#lookAround(image, faces);
+    return faces.sort((a, b) => area(b.box) - area(a.box));
+  }
+
+  // The mean of a face's answer and its mirror image's; turned over, a face that is upside down is the clearer one.
+  async #landmarks(image, face) {
+    const { left, top, side, pixels } = view(image, face.box);
+    const over = upsideDown(pixels);
+    const outputs = await this.run("points", ...tensor([pixels, mirrored(pixels), over, mirrored(over)], normalised));
+    const [plain, mirror, ...turned] = readMaps(outputs.points);
+    face.points = plain.points.map(([x, y], k) => {
+      const [mx, my] = mirror.points[MIRRORED[k]];
+      return [left + ((x - mx) / 2 + 0.5) * side - 0.5, top + ((y + my) / 2 + 0.5) * side - 0.5];
+    });
+    face.turned = turned[0].entropy + turned[1].entropy < plain.entropy + mirror.entropy;
+  }
+
+  async #lookAround(image, faces) {
+    const { width, height } = image;
+    const scale = SMALL_SIDE / Math.max(width, height);
+    if (!faces.some((face) => size(face) * scale > CLEAR)) return;
+    for (const { score, box } of await this.#at(upsideDown(image), scale)) {
+      const here = [width - box[2], height - box[3], width - box[0], height - box[1]];
+      for (const face of faces) {
+        const shared = intersection(face.box, here) / Math.max(Math.min(area(face.box), area(here)), 1e-9);
+        if (shared > ONE && score > face.score) face.turned = true;
+      }
+    }
+  }
+}
