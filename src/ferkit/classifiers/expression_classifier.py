@@ -114,12 +114,6 @@ class ExpressionClassifier(ByArguments):
         return (self,) if self._committee is None else self._committee.members
 
     @property
-    def mixing(self) -> NDArray[np.float64]:
-        """The matrix ``(columns, k)`` from a network's raw outputs to the labels' logits. Raises WeightsError for an ensemble."""
-        assert self.spec  # one network
-        return self._mix
-
-    @property
     def crop(self) -> CropGeometry:
         """How these weights want a detected face to be cropped."""
         return self.spec.crop if self._committee is None else self._committee.crop

@@ -70,7 +70,7 @@ def _described(catalogue: Catalogue, name: str, classifier: ExpressionClassifier
                 "default": labels_name == default,
                 # As /v1/weights has them; the worker takes the names alone.
                 "classes": [{"name": c, "colour": color} for c, color in zip(labels.classes, colors, strict=True)],
-                "mixing": opened.mixing.tolist(),
+                "mixing": opened.mix.tolist(),
             }
         )
     first = name == next(iter(catalogue.specs))
