@@ -17,10 +17,12 @@ from PIL import Image
 
 from ferkit import Pipeline
 from ferkit.cli import main
+from tests.helpers.browsing import MARKS, browser, faults, playwright, shoot
 from tests.helpers.serving import SHARED, Service, astronaut, photo
-from tests.serve.test_browser import FLAGS, browser, faults, playwright, pytestmark, shoot
 
-__all__ = ["FLAGS", "browser", "pytestmark"]
+__all__ = ["browser"]  # a fixture
+
+pytestmark = MARKS
 
 RUNTIME = Path(os.environ.get("FERKIT_ORT_WEB") or "node_modules/onnxruntime-web")
 NAMES = SHARED / "photos" / "images"

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.browsing import MARKS, browser, faults, page, playwright, reachable, service, shoot
 from tests.helpers.film_of_three import film_of_three
-from tests.serve.test_browser import browser, faults, page, playwright, pytestmark, reachable, service, shoot
 
 for module in ("av", "scipy", "pyarrow"):
     pytest.importorskip(module, reason="needs ferkit[video]")
 
-__all__ = ["browser", "page", "pytestmark", "service"]  # fixtures and marks, shared with the other tests of the page
+__all__ = ["browser", "page", "service"]  # fixtures
+
+pytestmark = MARKS
 
 
 def drop(page: Any, path: Path) -> None:
