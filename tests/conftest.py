@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from ferkit import (
@@ -16,6 +17,10 @@ from ferkit import (
 )
 from tests.helpers.faces import patterns, write_fer_csv
 from tests.helpers.paths import SHARED
+
+# How long an example takes to draw depends on what else the machine does; no test is timed.
+settings.register_profile("ferkit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ferkit")
 
 
 @pytest.fixture(autouse=True)
