@@ -185,7 +185,7 @@ function showResult(photo) {
   keepingFocus(photo.card, () => {
     photo.card.className = faces.length > 2 ? "card many" : "card";
     photo.card.replaceChildren(cardTitle(photo, download, removeButton(photo)), stage);
-    if (faces.length > 1) photo.card.append(summaryBar(faces, photo.classes));
+    if (faces.length > 2) photo.card.append(summaryBar(faces, photo.classes));
     photo.card.append(list);
   });
   const drawing = overlay(width, height, faces, photo.classes, stage.clientWidth);
