@@ -212,6 +212,7 @@ def test_boxes_belong_to_the_picture_that_is_shown(page: Any) -> None:
 
 
 def test_the_first_result_is_scrolled_to_and_announced(phone: Any) -> None:
+    playwright.expect(phone.locator("label", has_text="Take a photo")).to_be_visible()
     upload(phone, astronaut())
     playwright.expect(phone.locator("#announcer")).to_have_text("astronaut.jpg: 1 face: happy.")
     phone.wait_for_function("() => document.querySelector('#results .stage').getBoundingClientRect().top < innerHeight / 2")
