@@ -30,7 +30,7 @@ class Job:
         labels: Class names, in the order of the columns.
         video: Whether the rows are of films.
         groups: ``{"plan": file, "first": shard, "last": shard}``, with ``"file"``, what its rows are called.
-        pictures: Of each generation of the plan, how many entries it has, and the sha256 of it.
+        pictures: Of each generation of the plan, how many entries and shards it has.
     """
 
     inputs: list[str]
@@ -51,7 +51,7 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Tells this job's rows from those of another one."""
-        told = {"facts": self.facts, "inputs": self.inputs, "plan": [one["sha256"] for one in self.generations]}
+        told = {"facts": self.facts, "inputs": self.inputs, "plan": [group["plan"] for group in self.groups]}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def group_of(self, shard: int) -> dict[str, Any]:

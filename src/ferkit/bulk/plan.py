@@ -10,7 +10,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import DataError, InputError
 from .listing import Listed
@@ -20,7 +19,7 @@ from .storage import Place, open_input
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GROUP", "Plan", "Unit", "plan", "units"]
+__all__ = ["GROUP", "Plan", "Unit", "encoded_plan", "plan", "units", "write"]
 
 GROUP = 500  # shards whose parts become one file: about a million rows
 _CHUNK = 65_536
@@ -39,32 +38,26 @@ class Unit(NamedTuple):
 
 @dataclass
 class Plan:
-    """One generation's shards, as tables of one group each."""
+    """One generation's shards. Their tables are made a group at a time, since all of them are as large as the list itself."""
 
-    tables: list[Any]
+    cut: list[Any]
     first: int
-    shards: int
     pictures: int
     bytes: int
     kinds: dict[str, int] = field(default_factory=dict)
 
     @property
-    def sha256(self) -> str:
-        """Of everything in it."""
-        digest = hashlib.sha256()
-        for table in self.tables:
-            for column in table.columns:
-                digest.update("\n".join(map(str, column.to_pylist())).encode() if column.type == "string" else _bytes_of(column))
-        return digest.hexdigest()
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self.cut)
 
+    def tables(self) -> Iterator[Any]:
+        """Yield a table for each group of shards."""
+        import pyarrow as pa
 
-def _bytes_of(column: Any) -> bytes:
-    import pyarrow as pa
-
-    if pa.types.is_binary(column.type):
-        return b"\n".join(column.to_pylist())
-    values: NDArray[Any] = column.to_numpy()
-    return values.tobytes()
+        for start in range(0, len(self.cut), GROUP):
+            shards = enumerate(self.cut[start : start + GROUP], self.first + start)
+            yield pa.concat_tables([_numbered(shard, number) for number, shard in shards]).combine_chunks()
 
 
 def plan(found: Iterable[Listed], options: Options, first: int = 0) -> Plan:
@@ -82,12 +75,14 @@ def plan(found: Iterable[Listed], options: Options, first: int = 0) -> Plan:
     if "video" in kinds and len(kinds) > 1:
         counts = ", ".join(f"{number} of kind {kind}" for kind, number in sorted(kinds.items()))
         raise InputError(f"{counts}: videos have a table of their own. Choose: --kind images or --kind video, each with its own OUTPUT.")
-    shards: list[list[Unit] | Any] = []
+    shards: list[Any] = []
     for kind in ("images", "parquet", "tar", "video"):
         if kind in kinds:
-            part = table.filter(_equals(table["kind"], kind))
+            part = table if len(kinds) == 1 else table.filter(_equals(table["kind"], kind))
             shards += _image_shards(part, options) if kind == "images" else list(_CUTS[kind](_as_units(part), options))
-    return _tabled(shards, first, kinds)
+    entries = sum(map(len, shards))
+    size = int(np.maximum(table["size"].to_numpy(), 0).sum())
+    return Plan(shards, first, entries, size, kinds)
 
 
 def _equals(column: Any, value: str) -> Any:
@@ -115,10 +110,12 @@ def _sorted(found: Iterable[Listed]) -> tuple[dict[str, int], pa.Table]:
         ]
         chunks.append(pa.record_batch(arrays, schema=columns))
     table = pa.Table.from_batches(chunks, columns).unify_dictionaries()
-    table = table.take(pc.sort_indices(table, sort_keys=[("key", "ascending")])).combine_chunks()
+    chunks.clear()
+    table = table.take(pc.sort_indices(table, sort_keys=[("key", "ascending")]))
     if table.num_rows > 1:
-        keys = table["key"].combine_chunks()
-        table = table.filter(pa.concat_arrays([pa.array([True]), pc.not_equal(keys[1:], keys[:-1])]))
+        fresh = pc.not_equal(table["key"].slice(1), table["key"].slice(0, table.num_rows - 1)).combine_chunks()
+        if not pc.all(fresh).as_py():
+            table = table.filter(pa.concat_arrays([pa.array([True]), fresh]))
     counted = Counter({row["values"]: row["counts"] for row in pc.value_counts(table["kind"].cast(pa.string())).to_pylist()})
     return dict(counted), table
 
@@ -183,22 +180,6 @@ def _video_shards(files: list[Unit], options: Options) -> Iterator[list[Unit]]: 
 _CUTS = {"parquet": _parquet_shards, "tar": _tar_shards, "video": _video_shards}
 
 
-def _tabled(shards: list[Any], first: int, kinds: dict[str, int]) -> Plan:
-    import pyarrow as pa
-
-    tables, pictures, size = [], 0, 0
-    for start in range(0, len(shards), GROUP):
-        tables.append(
-            pa.concat_tables(
-                [_numbered(shard, first + start + n) for n, shard in enumerate(shards[start : start + GROUP])]
-            ).combine_chunks()
-        )
-    for table in tables:
-        pictures += table.num_rows
-        size += int(np.maximum(table["size"].to_numpy(), 0).sum())
-    return Plan(tables, first, len(shards), pictures, size, kinds)
-
-
 def _numbered(shard: Any, number: int) -> Any:
     import pyarrow as pa
 
@@ -216,18 +197,24 @@ def _numbered(shard: Any, number: int) -> Any:
 
 def write(place: Place, made: Plan) -> list[dict[str, Any]]:
     """Write a plan, a file a group, under names that tell its content; return the groups as the job keeps them."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    mark, groups = made.sha256[:12], []
-    for number, table in enumerate(made.tables):
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=20_000, use_dictionary=["kind"])
-        name = f"_ferkit/plan/{mark}-{number:05d}.parquet"
-        place.put(name, sink.getvalue().to_pybytes())
+    groups: list[dict[str, Any]] = []
+    for number, table in enumerate(made.tables()):
+        data = encoded_plan(table)
+        name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:16]}-{number:05d}.parquet"
+        place.put(name, data)
         first = made.first + number * GROUP
         groups.append({"plan": name, "first": first, "last": min(first + GROUP, made.first + made.shards) - 1})
     return groups
+
+
+def encoded_plan(table: pa.Table) -> bytes:
+    """Return a group's table as a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=20_000, use_dictionary=["kind"])
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def units(place: Place, name: str, shard: int) -> list[Unit]:

@@ -270,7 +270,7 @@ def _with(job: Job, made: Plan, groups: list[dict[str, Any]]) -> Job:
     count, again = len(groups), "" if generation == 1 else f"u{generation:02d}-"
     for number, group in enumerate(groups):
         group["file"] = f"{'frames' if job.video else 'rows'}-{again}{number:04d}-of-{count:04d}.parquet"
-    told = {"sha256": made.sha256, "pictures": made.pictures, "shards": made.shards, "countable": set(made.kinds) <= {"images"}}
+    told = {"pictures": made.pictures, "shards": made.shards, "countable": set(made.kinds) <= {"images"}}
     return replace(job, groups=job.groups + groups, generations=[*job.generations, told])
 
 

@@ -13,7 +13,7 @@ from .driving import Watch
 from .job import Job
 from .listing import Listed
 from .options import Options
-from .plan import Plan, plan
+from .plan import Plan, encoded_plan, plan
 from .storage import Place
 
 __all__ = ["again", "retried", "updated"]
@@ -109,10 +109,8 @@ def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[
             one = changed.get(row["key"].decode("utf-8", "surrogateescape"))
             if one is not None:
                 row.update(size=one.size, changed=one.changed)
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, table.schema), sink, compression="zstd", row_group_size=20_000, use_dictionary=["kind"])
-        data = sink.getvalue().to_pybytes()
-        name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:12]}-{job.groups.index(group):05d}.parquet"
+        data = encoded_plan(pa.Table.from_pylist(rows, table.schema))
+        name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:16]}-{job.groups.index(group):05d}.parquet"
         place.put(name, data)
         groups.append({**group, "plan": name})
     again(place, job, shards)
