@@ -173,8 +173,9 @@ class Pipeline(ByArguments):
 
         Example:
             >>> pixels = np.zeros((48, 48, 3), np.uint8)
-            >>> [type(r).__name__ for r in Pipeline("none").stream([pixels, "missing.jpg"], on_error="yield")]
-            ['Result', 'ImageNotFoundError']
+            >>> first, second = Pipeline("none").stream([pixels, "missing.jpg"], on_error="yield")
+            >>> len(first), type(second).__name__
+            (1, 'ImageNotFoundError')
         """
         if on_error not in ("raise", "yield") and not callable(on_error):
             raise InputError(f"on_error={on_error!r}; expected 'raise', 'yield' or a function of the image and its error.")
