@@ -266,7 +266,7 @@ def test_fit_ensemble(pair: Ensemble, crops: np.ndarray) -> None:
 @pytest.mark.train
 @pytest.mark.slow
 @pytest.mark.skipif(
-    importlib.util.find_spec("keras") is None or importlib.util.find_spec("tf2onnx") is None,
+    importlib.util.find_spec("keras") is None or importlib.util.find_spec("onnx") is None,
     reason='needs the train extra: pip install "ferkit[train]"',
 )
 def test_snapshots_of_a_run_become_an_ensemble(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def page_parameters() -> list[object]:
 def test_python_blocks_run(page: Path, here: Path) -> None:
     """All blocks of a page run as one script in a fresh interpreter, at the page's own line numbers."""
     trains = page.name == "training.md"
-    if trains and not all(importlib.util.find_spec(name) for name in ("keras", "tensorflow", "tf2onnx")):
+    if trains and not all(importlib.util.find_spec(name) for name in ("keras", "tensorflow", "onnx")):
         pytest.skip('needs the train extra: pip install "ferkit[train]"')
     lines: list[str] = []
     for start, code in blocks(page, "python"):

@@ -69,7 +69,7 @@ def test_folder_to_csv(tmp_path: Path) -> None:
 @pytest.mark.train
 @pytest.mark.slow
 def test_train_tiny(tmp_path: Path) -> None:
-    if not all(importlib.util.find_spec(name) for name in ("keras", "tensorflow", "tf2onnx")):
+    if not all(importlib.util.find_spec(name) for name in ("keras", "tensorflow", "onnx")):
         pytest.skip('needs the train extra: pip install "ferkit[train]"')
     done = run("train_tiny.py", "--out", "runs/drawn", folder=tmp_path, strict=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -24,6 +24,7 @@ from ...files import write_json
 from ...labels import FERPLUS8
 from ..common.averaging import copy_averaged, settle
 from ..common.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from ..common.compiling import JIT
 from ..common.keras_weights import load_keras, save_model
 from ..common.loggers import to_stderr
 from .augment import FaceAugmentation
@@ -137,7 +138,7 @@ def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int
         loss={head.labels: loss for head in recipe.heads},
         loss_weights={head.labels: head.weight for head in recipe.heads},
         metrics={head.labels: [accuracy(name="accuracy")] for head in recipe.heads},
-        jit_compile=False,
+        jit_compile=JIT,
     )
     model.optimizer.build(model.trainable_variables)
 

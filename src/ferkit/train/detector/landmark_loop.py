@@ -16,6 +16,7 @@ from ...errors import DataError
 from ...files import replacing
 from ..common.averaging import copy_averaged, settle
 from ..common.checkpoint import load_checkpoint, save_checkpoint
+from ..common.compiling import JIT
 from ..common.loggers import to_stderr
 from ..common.schedule import CosineCycles
 from .landmark_crops import Detect, PointAugmentation, PointCrops, cut_faces, point_batch
@@ -55,7 +56,7 @@ def _compiled(recipe: PointRecipe) -> keras.Model:
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     optimizer.build(model.trainable_variables)
-    model.compile(optimizer=optimizer, loss=_cost, jit_compile=False)
+    model.compile(optimizer=optimizer, loss=_cost, jit_compile=JIT)
     return model
 
 

@@ -19,6 +19,7 @@ from ...evaluation.detection import AnnotatedPhoto, average_precision
 from ...files import write_bytes, write_json
 from ..common.averaging import copy_averaged, settle
 from ..common.checkpoint import load_checkpoint, save_checkpoint
+from ..common.compiling import JIT
 from ..common.keras_weights import save_model
 from ..common.loggers import to_stderr
 from ..common.schedule import CosineCycles
@@ -80,7 +81,7 @@ def _compiled(recipe: DetectorRecipe, start: bytes | None, batches: Iterable[NDA
 def _ask(model: keras.Model, stage: Stage) -> None:
     """Set the loss of a stage; the optimiser keeps what it knows."""
     loss = partial(detection_loss, landmarks=stage.landmarks, precise=stage.precise)
-    model.compile(optimizer=model.optimizer, loss=loss, jit_compile=False)
+    model.compile(optimizer=model.optimizer, loss=loss, jit_compile=JIT)
 
 
 def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, negatives: list[LabelledPhoto], steps: int) -> keras.Model:

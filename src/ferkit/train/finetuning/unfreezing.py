@@ -15,6 +15,7 @@ from ...crops import normalised
 from ...data.faces import Faces
 from ...evaluation.calibration import fit_temperature, negative_log_likelihood
 from ..classifier.augment import FaceAugmentation
+from ..common.compiling import JIT
 from .backbone import Backbone
 from .bundle import OUTPUT
 from .linear_head import FOLDS, Choice, Head, fit_head, label_weights
@@ -95,7 +96,7 @@ def _train(backbone: Backbone, model: keras.Model, faces: Faces, seed: int) -> N
     model.compile(
         optimizer=keras.optimizers.Adam(RATE),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        jit_compile=False,
+        jit_compile=JIT,
     )
     weights = label_weights(faces.labels, len(faces.label_set)).astype(np.float32)
     for epoch in range(EPOCHS):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,23 +11,10 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...errors import FerkitError
+from ...files import write_bytes
+from .layers_to_onnx import Writer, calls_of, serialised
 
-__all__ = ["difference", "export_onnx", "keras_outputs"]
-
-
-def _inference_model(model: keras.Model, names: Sequence[str], size: int) -> keras.Model:
-    """Wrap a network: faces ``(n, 1, size, size)`` in, as engines want them; its heads side by side out."""
-    faces = keras.Input((1, size, size), name="face")
-    heads = [model.get_layer(name) for name in names]
-    trunk = keras.Model(model.input, heads[0].input)
-    # One channel: (1, H, W) and (H, W, 1) are the same numbers in the same order.
-    features = trunk(keras.layers.Reshape((size, size, 1))(faces), training=False)
-    # One layer instead of a concatenation, which OpenCV 4 refuses in this converter's output.
-    joined = keras.layers.Dense(sum(head.units for head in heads), name="logits")
-    wrapped = keras.Model(faces, joined(features), name=model.name)
-    kernels, biases = zip(*(map(ops.convert_to_numpy, (head.kernel, head.bias)) for head in heads), strict=True)
-    joined.set_weights([np.concatenate(kernels, axis=1), np.concatenate(biases)])
-    return wrapped
+__all__ = ["difference", "export_onnx", "keras_outputs", "to_onnx"]
 
 
 def difference(answered: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
@@ -41,37 +25,63 @@ def difference(answered: NDArray[np.float32], expected: NDArray[np.float32]) -> 
     return float(np.abs(answered - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def export_onnx(model: keras.Model, heads: Sequence[str], path: Path, size: int = 48) -> None:
-    """Write ``path``: float32 ``(n, 1, size, size)``, normalised, to logits ``(n, columns)``, heads in their order.
+def to_onnx(model: keras.Model, heads: Sequence[str], size: int) -> bytes:
+    """Write a network layer by layer, the same on every backend.
 
     Args:
-        model: With one linear layer a head.
-        heads: The heads' layers by name.
+        model: Functional, with one output a head.
+        heads: Their names, in the order of the columns.
+        size: Side of the network's input, pixels.
+
+    Returns:
+        ONNX: input ``face`` float32 ``(n, channels, size, size)``, normalised; output ``logits`` float32 ``(n, columns)``.
+
+    Raises:
+        InputError: A layer that the export does not know.
+        MissingExtraError: The package onnx is not installed.
+    """
+    writer = Writer()
+    channels = model.input_shape[-1]
+    given = keras.Input((size, size, channels))
+    writer.values[id(given)] = "face"
+    calls, answers = calls_of(model, given)
+    writer.write(calls)
+    outputs = [answers[head] if isinstance(answers, dict) else answers for head in heads]
+    columns = sum(output.shape[-1] for output in outputs)
+    joined = [writer.values[id(output)] for output in outputs]
+    writer.node("Concat", joined, "logits", axis=1)
+    describe = writer.helper.make_tensor_value_info
+    face = describe("face", 1, ["n", channels, size, size])  # 1: float32
+    return serialised(writer, model.name, [face], [describe("logits", 1, ["n", columns])])
+
+
+def export_onnx(model: keras.Model, heads: Sequence[str], path: Path, size: int = 48) -> None:
+    """Write ``path``: float32 ``(n, channels, size, size)``, normalised, to logits ``(n, columns)``, heads in their order.
+
+    Args:
+        model: With one output a head.
+        heads: The outputs by name.
         path: Of the file.
         size: Side of the network's input, pixels.
 
     Raises:
         FerkitError: The engine's answers differ from Keras's by more than 1e-4 (:func:`difference`) on random faces.
+        InputError, MissingExtraError: As :func:`to_onnx`.
     """
     from ...engines.opencv import OpenCVEngine
 
-    wrapped = _inference_model(model, heads, size)
-    sample = np.random.default_rng(0).normal(size=(4, 1, size, size)).astype(np.float32)
-    expected = ops.convert_to_numpy(wrapped(sample, training=False))
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the converters' own deprecations
-        partial = Path(folder) / "model.onnx"
-        wrapped.export(str(partial), format="onnx", verbose=False)
-        answered = OpenCVEngine(partial.read_bytes()).run(sample)
-        worst = difference(answered, expected)
-        if not worst < 1e-4:
-            raise FerkitError(
-                f"The exported network differs from Keras by {worst:.2e}; at most 1e-4 is allowed. Nothing was written to {path}."
-            )
-        os.replace(partial, path)
+    data = to_onnx(model, heads, size)
+    sample = np.random.default_rng(0).normal(size=(4, model.input_shape[-1], size, size)).astype(np.float32)
+    worst = difference(OpenCVEngine(data).run(sample), keras_outputs(model, heads, sample))
+    if not worst < 1e-4:
+        raise FerkitError(
+            f"The exported network differs from Keras by {worst:.2e}; at most 1e-4 is allowed. Nothing was written to {path}."
+        )
+    write_bytes(path, data)
 
 
 def keras_outputs(model: keras.Model, heads: Sequence[str], batch: NDArray[np.float32]) -> NDArray[np.float32]:
     """Run a network in Keras on ``(n, 1, H, W)``; the same columns as the exported file, float32 ``(n, k)``."""
     answers = model(np.moveaxis(batch, 1, -1), training=False)
-    return np.concatenate([ops.convert_to_numpy(answers[head]) for head in heads], axis=1)
+    columns = [answers[head] if isinstance(answers, dict) else answers for head in heads]
+    return np.concatenate([ops.convert_to_numpy(column) for column in columns], axis=1)
