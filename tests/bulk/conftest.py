@@ -40,4 +40,4 @@ def drivers() -> Iterator[Callable[..., Driver]]:
     for driver in started:
         if driver.process.poll() is None:
             os.killpg(driver.process.pid, signal.SIGKILL)
-        driver.process.communicate()
+        driver.process.communicate(timeout=30)  # an orphan that holds its pipes is a failure, not a wait

@@ -79,6 +79,24 @@ def test_nothing_outlives_the_driver_and_the_next_one_goes_on(
     whole(tmp_path / "out", undisturbed)
 
 
+def test_a_worker_that_hangs_does_not_outlive_the_driver_either(
+    pictures: Path, tmp_path: Path, drivers: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that says nothing never notices that nobody listens."""
+    poison = min(pictures.rglob("*.jpg"))
+    monkeypatch.setenv("FERKIT_TEST_POISON", f"{hashlib.sha256(poison.read_bytes()).hexdigest()} sleep")
+    options = ("--pipeline", "tests.bulk.models:Poisoned", "--shard-images", "60", "--workers", "2")
+    driver = drivers(pictures, tmp_path / "out", *options)
+    driver.wait_for(lambda: len(parts(tmp_path / "out")) >= 3)  # all but the one that hangs
+    workers = driver.children()
+    driver.process.kill()
+    driver.process.wait()
+    end = time.monotonic() + 3
+    while any(map(running, workers)):
+        assert time.monotonic() < end, "a worker outlived its driver"
+        time.sleep(0.02)
+
+
 def test_the_end_of_the_input_ends_a_worker_too(pictures: Path, tmp_path: Path, drivers: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the kernel does not end it: a worker told that its driver is another process believes it gone."""
     from ferkit.bulk.local import Pool
