@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import WeightsError
+from .errors import InputError, WeightsError
 from .text import ESCAPES
 
-__all__ = ["replacing", "write_bytes", "write_json"]
+__all__ = ["replacing", "writable", "write_bytes", "write_json"]
+
+_LEAST_FREE = 200 << 20  # bytes: a checkpoint beside its successor, weights in two formats
+
+
+def writable(out: Path, least: int = _LEAST_FREE) -> Path:
+    """Return a folder, if it can be made and written to and its disk has room; nothing is made.
+
+    Args:
+        out: Need not exist yet.
+        least: Bytes that must be free.
+
+    Raises:
+        InputError: It cannot be written to, or it or a part of its path is a file.
+        WeightsError: The disk is nearly full.
+    """
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file; expected a folder for {out}. Choose another --out.")
+    try:
+        # Tried rather than asked: permissions, read-only disks and quotas all answer here.
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"ferkit")
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({error.strerror or error}); expected a folder that you may write to.") from error
+    free = shutil.disk_usage(there).free
+    if free < least:
+        raise WeightsError(
+            f"{there} has {free >> 20} MB free; a run needs at least {least >> 20}. Free some space, or choose another --out."
+        )
+    return out
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def ensemble(
     """Make an ensemble of WEIGHTS (names, addresses, folders), of a run's snapshots, or of both."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from ..data.faces import read_faces
+    from ..files import writable
     from ..train.ensembling import make_ensemble, snapshot_weights
     from ..weights.specs import EnsembleSpec
 
@@ -45,6 +46,7 @@ def ensemble(
         raise InputError("--ferplus needs --data: the votes belong to its faces.")
     if out.exists():
         raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
+    writable(out)
     faces = None if data is None else read_faces(data, "PublicTest", ferplus)
     if snapshots is not None and faces is not None:
         names += snapshot_weights(snapshots, faces)

@@ -53,9 +53,12 @@ def evaluate(
     from ..classifiers.model_file import SUFFIXES, ModelFileClassifier
     from ..detectors.face_detector import FaceDetector
     from ..evaluation.measuring import format_report, measure
+    from ..files import writable
 
     if agreed and ferplus is None:
         raise click.UsageError("--agreed needs the FER+ votes; type --ferplus fer2013new.csv as well.")
+    if report_folder is not None:
+        writable(report_folder, 20 << 20)
     classifier: Any
     if weights is not None and weights.lower().endswith(SUFFIXES):
         names = labels.split(",") if labels is not None else None

@@ -6,12 +6,13 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..crops import resized
-from ..errors import DataError, ImageError
+from ..errors import DataError, ImageError, InputError
 from ..image_files import expanded, image_files
 from ..images import load_image, to_grey
 from ..labels import FER7, FERPLUS8, LabelSet
@@ -45,6 +46,34 @@ class Faces:
     label_set: LabelSet = FER7
     votes: NDArray[np.float32] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take lists too. Raises InputError for what is not as described."""
+        images, labels = _array("images", self.images), _array("labels", self.labels)
+        if len(images) and (images.dtype != np.uint8 or images.ndim not in (3, 4)):
+            raise InputError(
+                f"Faces with images of shape {images.shape} and dtype {images.dtype}; expected uint8 (n, H, W), 0-255. "
+                "For values 0-1: (images * 255).astype('uint8')."
+            )
+        if len(labels) and (labels.ndim != 1 or labels.dtype.kind not in "iu"):
+            raise InputError(f"Faces with labels of shape {labels.shape} and dtype {labels.dtype}; expected whole numbers (n,).")
+        if len(images) != len(labels):
+            raise InputError(f"{len(images)} images with {len(labels)} labels; expected one label a face.")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.label_set):
+            raise InputError(
+                f"Labels {labels.min()} to {labels.max()}; expected 0 to {len(self.label_set) - 1} ({', '.join(self.label_set)})."
+            )
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", labels.astype(np.int64, copy=False))
+        if self.votes is not None:
+            votes = _array("votes", self.votes)
+            if (
+                votes.shape != (len(images), len(VOTE_COLUMNS))
+                or votes.dtype.kind not in "iuf"
+                or not (np.isfinite(votes) & (votes >= 0)).all()
+            ):
+                raise InputError(f"Votes of shape {votes.shape}; expected {(len(images), len(VOTE_COLUMNS))}, finite numbers, 0 or more.")
+            object.__setattr__(self, "votes", votes.astype(np.float32, copy=False))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -106,6 +135,13 @@ class Faces:
         """Return the faces of :meth:`agreeing`, without votes. Raises DataError as that does."""
         keep = self.agreeing()
         return Faces(self.images[keep], self.labels[keep], self.label_set, None, self.skipped)
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise InputError(f"Faces with {name} of different shapes; expected one array, every face of the same size.") from None
 
 
 def vote_distribution(votes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -193,6 +229,8 @@ def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float3
             votes.append([float(row[column] or "") for column in VOTE_COLUMNS])
         except ValueError as error:
             raise DataError(f"{path}, line {line}: {error}; expected a number of votes in each of {', '.join(VOTE_COLUMNS)}.") from None
+        if not all(0 <= vote < np.inf for vote in votes[-1]):
+            raise DataError(f"{path}, line {line}: votes {votes[-1]}; expected numbers, 0 or more.")
     if not votes:
         raise DataError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
     return np.array(votes, np.float32)

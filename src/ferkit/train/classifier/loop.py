@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,10 @@ from ..common.checkpoint import load_checkpoint, load_weights, save_checkpoint, 
 from ..common.compiling import JIT
 from ..common.keras_weights import load_keras, save_model
 from ..common.loggers import to_stderr
+from ..common.preflight import check_folder
+from ..common.runs import drawn_ahead
+from ..common.values import check_minutes, finite
+from ..release.keras_to_onnx import to_onnx
 from .augment import FaceAugmentation
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
@@ -272,6 +275,10 @@ def fit(
         WeightsError: A file cannot be written, for example on a full disk. The last checkpoint is kept.
     """
     log = log or to_stderr
+    check_minutes(max_minutes)
+    if not isinstance(data, Faces) or data.images.ndim != 3:
+        what = f"images of shape {data.images.shape}" if isinstance(data, Faces) else type(data).__name__
+        raise InputError(f"fit was given {what}; expected Faces with images (n, H, W), as ferkit.data.read_faces returns them.")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
     recipe = _trainable(recipe, data, log)
@@ -289,8 +296,7 @@ def fit(
         raise DataError(
             f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
         )
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+    check_folder(out, resume)
     out.mkdir(parents=True, exist_ok=True)
 
     keras.utils.set_random_seed(recipe.seed)
@@ -298,6 +304,7 @@ def fit(
     keras.config.set_dtype_policy(recipe.training.get("precision", "float32"))
     try:
         model = build_from_recipe(recipe)
+        to_onnx(model, recipe.head_names, recipe.window)  # a layer that cannot be exported is told now, not after the last epoch
         augment = FaceAugmentation(**recipe.augment)
         if "initial" in recipe.training and not checkpoint.exists():
             _begin_from(str(recipe.training["initial"]), model)
@@ -388,23 +395,13 @@ def _train_epoch(model: keras.Model, recipe: Recipe, batches: _Batches, out: Pat
     # can wait for a free thread for ever (seen on two cores). A thread of our own is in nobody's pool.
     kept = set(snapshot_steps(recipe, len(batches)))
     logs = []
-    for step, batch in enumerate(_drawn_ahead(batches)):
+    for step, batch in enumerate(drawn_ahead(batches)):
         logs.append(model.train_on_batch(*batch, return_dict=True))
+        finite(logs[-1]["loss"], f"epoch {batches.epoch + 1} of {recipe.epochs}, step {step + 1} of {len(batches)}")
         done = batches.epoch * len(batches) + step + 1
         if done in kept:
             save_weights(snapshot_path(out, done), _averaged(model, recipe))
     return logs
-
-
-def _drawn_ahead(batches: _Batches) -> Iterator[tuple[Any, dict[str, NDArray[np.float32]]]]:
-    """Yield the batches in order, each drawn while the one before is learnt from: a tenth to a fifth of the time."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(batches.__getitem__, 0)
-        for step in range(len(batches)):
-            batch = coming.result()
-            if step + 1 < len(batches):
-                coming = thread.submit(batches.__getitem__, step + 1)
-            yield batch
 
 
 def snapshot_path(out: Path, step: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from ...crops import CropGeometry
 from ...errors import InputError
 from ...labels import LabelSet, label_set
+from .recipe_values import check_types, check_values
 
 __all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe"]
 
@@ -95,7 +96,9 @@ class Recipe:
     snapshots: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_types(self)
         self._check_entries()
+        check_values(self)
         self._check_training()
         if not self.heads or not self.stages:
             raise InputError(f"Recipe {self.name!r} needs at least one [[heads]] and one [[stages]] entry.")
@@ -275,12 +278,14 @@ def _known(where: str, given: Iterable[str], entries: Iterable[str]) -> None:
 def _from_dict(table: dict[str, Any], source: str) -> Recipe:
     _known(source, table, [f.name for f in fields(Recipe)])
     missing = [key for key in ("name", "seed", "model", "data", "heads", "stages", "optimizer") if key not in table]
-    if missing or "name" not in table["model"]:
+    if missing or not isinstance(table["model"], Mapping) or "name" not in table["model"]:
         raise InputError(
             f"{source} is not a complete recipe: it lacks {', '.join(missing) or 'the name in [model]'}. "
             f"Compare it with one of {', '.join(list_recipes())}."
         )
     for name, kind in (("heads", Head), ("stages", Stage)):
+        if not isinstance(table[name], list | tuple) or not all(isinstance(entry, Mapping) for entry in table[name]):
+            raise InputError(f"{name} of {source} is no list of tables; expected [[{name}]] entries.")
         for entry in table[name]:
             _known(f"[[{name}]] of {source}", entry, [f.name for f in fields(kind)])
     try:

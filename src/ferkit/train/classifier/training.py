@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...crops import CropGeometry
 from ...data.faces import Faces, read_faces
 from ...data.portraits import read_portraits
 from ...errors import DataError
-from .loop import fit, matching
+from ...image_files import expanded
+from ..common.preflight import check_exporter, check_folder, check_weights
+from ..common.values import check_minutes
+from ..release.keras_to_onnx import to_onnx
+from .loop import build_from_recipe, fit, matching
 from .recipe import Recipe, load_recipe
 from .release import write_release
 
@@ -45,7 +50,8 @@ def train(
         DataError, InputError: As the readers and fit.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    out = Path(out)
+    out = expanded(out)
+    _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
     training = matching(read_faces(data, "Training", ferplus), recipe)
     portraits = None if photos is None else read_portraits(photos, CropGeometry(**recipe.crop))
     for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
@@ -64,6 +70,19 @@ def train(
             run.model, run.recipe, out, name, validation, run.history, count, source=source, description=description, licence=licence
         )
     return out
+
+
+def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | None, files: Sequence[str | Path | None]) -> None:
+    """Look for what would end the run later: before the data are read, which takes its time."""
+    check_minutes(max_minutes)
+    check_folder(out, resume)
+    check_exporter()
+    for file in files:
+        if file is not None and not expanded(file).is_file():
+            raise DataError(f"{file} is not there, or is not a file; expected what --ferplus or --photos names.")
+    begun = [recipe.training["initial"]] if "initial" in recipe.training else []
+    check_weights([*begun, *recipe.teacher.get("weights", ())], f"Recipe {recipe.name!r}")
+    to_onnx(build_from_recipe(recipe), recipe.head_names, recipe.window)
 
 
 def _validation(data: str | Path, ferplus: str | Path | None) -> Faces | None:

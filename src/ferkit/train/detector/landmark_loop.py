@@ -19,13 +19,14 @@ from ..common.checkpoint import load_checkpoint, save_checkpoint
 from ..common.compiling import JIT
 from ..common.loggers import to_stderr
 from ..common.schedule import CosineCycles
+from ..common.values import finite
 from .landmark_crops import Detect, PointAugmentation, PointCrops, cut_faces, point_batch
 from .networks import build_points
 from .photos import LabelledPhoto
 from .recipe import PointRecipe
 from .to_onnx import to_onnx
 
-__all__ = ["SoftArgmax", "fit_points"]
+__all__ = ["SoftArgmax", "fit_points", "stored_crops"]
 
 
 @keras.saving.register_keras_serializable(package="ferkit")
@@ -87,7 +88,7 @@ def fit_points(
         DataError: No face with landmarks.
     """
     out = Path(out)
-    crops = _crops(photos, out / "faces.npz", teacher, log)
+    crops = stored_crops(photos, out / "faces.npz", teacher, log)
     augmentation, checkpoint = PointAugmentation(**recipe.augment), out / "points.npz"
     keras.utils.set_random_seed(recipe.seed)
     model = _compiled(recipe)
@@ -107,6 +108,7 @@ def fit_points(
                 made = following.result()
                 following = pool.submit(batch, epoch * recipe.steps + step + 1)
                 losses.append(model.train_on_batch(*made))
+                finite(losses[-1], f"epoch {epoch + 1} of {recipe.epochs} of the landmarks, step {step + 1} of {recipe.steps}")
             following.cancel()
             epoch += 1
             history.append({"epoch": epoch, "loss": round(float(np.mean(losses)), 5), "seconds": round(time.monotonic() - started, 1)})
@@ -123,7 +125,8 @@ def fit_points(
     return True
 
 
-def _crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | None, log: Callable[[str], None]) -> PointCrops:
+def stored_crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | None, log: Callable[[str], None] = to_stderr) -> PointCrops:
+    """Return the faces with landmarks that a run learns from, cut out once and kept in a file. Raises DataError if there are none."""
     if not path.exists():
         log("Cutting out faces" + ("" if teacher is None else " and steadying their landmarks") + " ...")
         crops = cut_faces(photos, teacher)

@@ -14,7 +14,7 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from ...errors import DataError, InputError
+from ...errors import DataError
 from ...evaluation.detection import AnnotatedPhoto, average_precision
 from ...files import write_bytes, write_json
 from ..common.averaging import copy_averaged, settle
@@ -22,7 +22,9 @@ from ..common.checkpoint import load_checkpoint, save_checkpoint
 from ..common.compiling import JIT
 from ..common.keras_weights import save_model
 from ..common.loggers import to_stderr
+from ..common.preflight import check_folder
 from ..common.schedule import CosineCycles
+from ..common.values import check_minutes, finite
 from .networks import build_detector
 from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
 from .recipe import DetectorRecipe, Stage, load_detector_recipe
@@ -133,12 +135,12 @@ def fit_detector(
         DataError: No photo with a face.
     """
     recipe = recipe or load_detector_recipe()
+    check_minutes(max_minutes)
     out = Path(out)
     checkpoint = out / "checkpoint.npz"
     if not any((~photo.ignore).any() for photo in photos):
         raise DataError(f'None of {len(photos)} photos has a face to learn from; expected labels with "use": "pos".')
-    if checkpoint.exists() and not resume:
-        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+    check_folder(out, resume)
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(recipe.seed)
     policy = keras.config.dtype_policy()
@@ -155,7 +157,10 @@ def fit_detector(
             if asked is not recipe.stage_at(epoch):
                 asked = recipe.stage_at(epoch)
                 _ask(model, asked)
-            losses = [model.train_on_batch(*batch) for batch in _batches(pool, negatives, recipe, epoch, recipe.steps)]
+            losses = []
+            for step, batch in enumerate(_batches(pool, negatives, recipe, epoch, recipe.steps), 1):
+                losses.append(model.train_on_batch(*batch))
+                finite(losses[-1], f"epoch {epoch + 1} of {recipe.epochs}, step {step} of {recipe.steps}")
             epoch += 1
             row: dict[str, Any] = {"epoch": epoch, "loss": round(float(np.mean(losses[-recipe.steps :])), 5)}
             row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))

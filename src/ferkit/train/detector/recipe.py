@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
+from ..common.values import check_number
 from .landmark_crops import PointAugmentation
 from .photos import Augmentation
 
@@ -65,6 +67,16 @@ class DetectorRecipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(s if isinstance(s, Stage) else Stage(**s) for s in self.stages))
+        where = f" in recipe {self.name!r}"
+        for key in ("pictures", "batch_size", "size", "validate_every"):
+            check_number(key + where, getattr(self, key), 1, whole=True)
+        check_number("seed" + where, self.seed, 0, 2**31 - 1, whole=True)
+        for key, most in (("warmup_epochs", math.inf), ("weight_decay", math.inf), ("ema", 1)):
+            check_number(key + where, getattr(self, key), 0, most)
+        for number, stage in enumerate(self.stages, 1):
+            check_number(f"epochs of stage {number}{where}", stage.epochs, 0, whole=True)
+            for key in ("learning_rate", "landmarks", "precise"):
+                check_number(f"{key} of stage {number}{where}", getattr(stage, key), 0)
         if self.size % 32:
             raise InputError(f"Recipe {self.name!r}: size {self.size}; expected a multiple of 32.")
         if min(self.epochs, self.pictures // self.batch_size) < 1:
@@ -131,6 +143,13 @@ class PointRecipe:
     seed: int = 1
     model: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "faces", "batch_size"):
+            check_number(f"{key} in [points]", getattr(self, key), 1, whole=True)
+        check_number("seed in [points]", self.seed, 0, 2**31 - 1, whole=True)
+        for key, most in (("learning_rate", math.inf), ("weight_decay", math.inf), ("ema", 1)):
+            check_number(f"{key} in [points]", getattr(self, key), 0, most)
 
     @property
     def steps(self) -> int:

@@ -14,14 +14,19 @@ from ...detectors.ferkit_face_format import POINTS_FILE
 from ...errors import InputError
 from ...evaluation.detection import read_annotated
 from ...files import write_bytes
+from ...image_files import expanded
 from ...weights.releases import TABLE
 from ...weights.specs import DetectorSpec
 from ...weights.store import read_verified, resolve_detector
-from .landmark_loop import fit_points
+from ..common.preflight import check_folder
+from ..common.values import check_minutes
+from .landmark_loop import fit_points, stored_crops
 from .loop import fit_detector
+from .networks import build_detector, build_points
 from .photos import read_photos
 from .recipe import DetectorRecipe, PointRecipe, load_detector_recipe
 from .release import write_detector
+from .to_onnx import to_onnx
 
 __all__ = ["train_detector"]
 
@@ -57,18 +62,22 @@ def train_detector(
         DataError, InputError, WeightsError: As the readers and fit_detector.
     """
     recipe = recipe if isinstance(recipe, DetectorRecipe) else load_detector_recipe(recipe)
-    data, out = Path(data), Path(out)
+    data, out = expanded(data), expanded(out)
+    base = None if start is None else _folder(start)
+    _preflight(recipe, out, teacher, resume, max_minutes)
     photos, negatives = read_photos(data)
     dev = read_annotated(data / "dev") if (data / "dev").is_dir() else None
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-    base = None if start is None else _folder(start)
     spec = None if base is None else DetectorSpec.load(base)
     onnx = None if base is None or spec is None else read_verified(base, spec)
+    ask = None if teacher is None else teacher.detect_rgb
+    if recipe.points:  # without landmarks to learn, the detector's epochs would be for nothing
+        out.mkdir(parents=True, exist_ok=True)
+        stored_crops(photos, out / "faces.npz", ask)
     finished = fit_detector(photos, negatives, out, recipe=recipe, validation=dev, start=onnx, resume=resume, max_minutes=max_minutes)
     if finished and base is not None and spec is not None and POINTS_FILE in spec.files and not recipe.points:
         write_bytes(out / POINTS_FILE, read_verified(base, spec, POINTS_FILE))
     if finished and recipe.points:
-        ask = None if teacher is None else teacher.detect_rgb
         finished = fit_points(photos, out, PointRecipe(**recipe.points), teacher=ask, until=until)
     if finished:
         about: dict[str, Any] = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
@@ -83,6 +92,17 @@ def train_detector(
             about["landmarks_of"] = "the labels" if teacher is None else teacher.name
         write_detector(out, recipe, dev, about, licence)
     return out
+
+
+def _preflight(recipe: DetectorRecipe, out: Path, teacher: FaceDetector | None, resume: bool, max_minutes: float | None) -> None:
+    """Look for what would end the run later, before the photos are read."""
+    check_minutes(max_minutes)
+    check_folder(out, resume)
+    if teacher is not None and not callable(getattr(teacher, "detect_rgb", None)):
+        raise InputError(f"The teacher is {type(teacher).__name__}; expected a detector, such as FaceDetector('yunet').")
+    to_onnx(build_detector(**recipe.model))
+    if recipe.points:
+        to_onnx(build_points(**PointRecipe(**recipe.points).model))
 
 
 def _folder(start: str | Path) -> Path:

@@ -22,15 +22,17 @@ from ...errors import InputError
 from ...evaluation.calibration import fit_temperature
 from ...evaluation.comparing import compare
 from ...evaluation.figures import score
-from ...files import write_json
+from ...files import writable, write_json
 from ...image_files import expanded
 from ...labels import FER7, LabelSet
 from ...protocols import Detector
 from ..common.loggers import to_stderr
+from ..common.preflight import check_exporter
+from ..common.values import check_number
 from .backbone import Backbone
 from .bundle import OUTPUT, finish_bundle, write_bundle
 from .linear_head import Head, choose_head
-from .splitting import gather
+from .splitting import check_labels, gather
 from .unfreezing import unfreeze_backbone
 
 __all__ = ["finetune", "format_finetuning", "versioned"]
@@ -84,17 +86,23 @@ def finetune(
     """
     begun, log = time.monotonic(), log or to_stderr
     out, data = expanded(out), expanded(data)
-    if not 0.05 <= holdout <= 0.5:
-        raise InputError(f"holdout={holdout}; expected a share from 0.05 to 0.5.")
+    if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0.05 <= holdout <= 0.5:
+        raise InputError(f"holdout={holdout!r}; expected a share from 0.05 to 0.5.")
+    check_number("seed", seed, 0, whole=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} already exists; weights are never overwritten. Choose another --out.")
+    writable(out)
+    check_exporter()
+    known = None if publictest is None else read_csv(publictest, "PublicTest")
+    check_labels(data)
     classifier = ExpressionClassifier(base)
     detector = open_detector(detector)
+    backbone = Backbone(base, classifier)
+    backbone.check_export()
     table = gather(data, classifier, detector, holdout, seed, progress)
     labels, training, test = table.labels, table.training, table.held_out
     log(f"{len(training)} faces to learn from, {len(test)} held out, {len(labels)} labels: {', '.join(labels)}.")
 
-    backbone = Backbone(base, classifier)
     starts = _starts(backbone, classifier, labels)
     choice = choose_head(backbone.features(training.images), training.labels, table.groups, starts)
     log(f"Cross-validated accuracy {choice.accuracy:.1%} (n = {len(training)}), starting from {choice.start}, penalty {choice.penalty:g}.")
@@ -129,7 +137,7 @@ def finetune(
             "unfrozen": tuned.report if tuned is not None else None,
             "temperature": spec.outputs[0].temperature,
             **_held_out(new, base, classifier, test),
-            "publictest": _publictest(new, base, classifier, publictest) if publictest is not None else None,
+            "publictest": _publictest(new, base, classifier, known) if known is not None else None,
         }
         finish_bundle(folder, spec, report)
         report |= {"seconds": round(time.monotonic() - begun, 1), "skipped": [list(entry) for entry in table.skipped]}
@@ -184,12 +192,11 @@ def _held_out(
 
 
 def _publictest(
-    new: ExpressionClassifier, base: str | os.PathLike[str] | None, classifier: ExpressionClassifier, path: str | Path
+    new: ExpressionClassifier, base: str | os.PathLike[str] | None, classifier: ExpressionClassifier, faces: Faces
 ) -> dict[str, Any] | None:
     """Measure both on PublicTest by FER2013's labels: the base in the output for those labels, if it has one."""
     if any(output.name == FER7.name for output in classifier.spec.outputs):
         classifier = ExpressionClassifier(base, labels=FER7.name)
-    faces = read_csv(path, "PublicTest")
     truth_of, old = columns_of(new.labels.classes, FER7.classes), columns_of(new.labels.classes, classifier.labels.classes)
     if truth_of is None or old is None:
         return None

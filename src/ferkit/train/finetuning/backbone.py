@@ -13,6 +13,7 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...errors import InputError
 from ...weights.specs import Output
 from ..common.keras_weights import head_names, load_keras
+from ..release.keras_to_onnx import to_onnx
 from .linear_head import Head
 
 __all__ = ["Backbone"]
@@ -44,6 +45,10 @@ class Backbone:
         self._kernel = np.concatenate([ops.convert_to_numpy(layer.kernel) for layer in layers], axis=1).astype(np.float64)
         self._bias = np.concatenate([ops.convert_to_numpy(layer.bias) for layer in layers]).astype(np.float64)
         self.head_inputs = int(self._kernel.shape[0])
+
+    def check_export(self) -> None:
+        """Raises InputError if the network has a layer that cannot be exported."""
+        to_onnx(self.model, head_names(self.classifier), int(self.classifier.spec.input.get("window", self.classifier.spec.input["size"])))
 
     def head(self, output: Output, columns: list[int]) -> Head:
         """Return some labels of an output, by their position in it, as one linear head."""

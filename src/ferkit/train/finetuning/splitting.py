@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces
-from ...data.folders import read_photos, split_folders
+from ...data.folders import label_files, read_photos, split_folders
 from ...data.label_names import label_order
 from ...data.near_copies import digests, groups
 from ...errors import DataError
 from ...labels import LabelSet
 from ...protocols import Detector
 
-__all__ = ["Table", "deal", "gather", "hold_out"]
+__all__ = ["Table", "check_labels", "deal", "gather", "hold_out"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,17 @@ class Table:
     @property
     def labels(self) -> LabelSet:
         return self.training.label_set
+
+
+def check_labels(data: Path) -> None:
+    """Look at the folders alone, before any picture is opened. Raises DataError for fewer than two labels with two files each."""
+    files = label_files(data, "Training")
+    enough = [name for name, paths in files.items() if len(paths) >= 2]
+    if len(enough) < 2:
+        raise DataError(
+            f"{data} has {len(enough)} label folder(s) with two pictures ({', '.join(enough) or 'none'}); expected at least two. "
+            f"It has the folders {', '.join(f'{name} ({len(paths)} pictures)' for name, paths in files.items())}."
+        )
 
 
 def gather(data: Path, classifier: ExpressionClassifier, detector: Detector, holdout: float, seed: int, progress: bool) -> Table:

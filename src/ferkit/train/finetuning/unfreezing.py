@@ -16,6 +16,7 @@ from ...data.faces import Faces
 from ...evaluation.calibration import fit_temperature, negative_log_likelihood
 from ..classifier.augment import FaceAugmentation
 from ..common.compiling import JIT
+from ..common.values import finite
 from .backbone import Backbone
 from .bundle import OUTPUT
 from .linear_head import FOLDS, Choice, Head, fit_head, label_weights
@@ -107,7 +108,8 @@ def _train(backbone: Backbone, model: keras.Model, faces: Faces, seed: int) -> N
             x = ops.convert_to_numpy(
                 augment(faces.images[rows], seed=int(np.random.SeedSequence((seed, epoch, step)).generate_state(1)[0] >> 1))
             )
-            model.train_on_batch(normalised(x, spec.input), faces.labels[rows], sample_weight=weights[rows])
+            loss = model.train_on_batch(normalised(x, spec.input), faces.labels[rows], sample_weight=weights[rows])
+            finite(loss, f"epoch {epoch + 1} of {EPOCHS} of the whole network, step {step + 1}")
 
 
 def _logits(backbone: Backbone, model: keras.Model, faces: Faces) -> NDArray[np.float64]:

@@ -1,0 +1,88 @@
+"""The types, signs and ranges of a recipe's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from ...errors import InputError
+from ..common.values import check_number
+
+__all__ = ["check_types", "check_values"]
+
+# (least, most, whole) of each number; what has two is a pair of such, the smaller first.
+_INF = float("inf")
+_NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
+    "data": {"mean": (-_INF, _INF, False), "std": (1e-6, _INF, False), "size": (8, 4096, True), "window": (8, 4096, True)},
+    "augment": {
+        "crop": (8, 4096, True),
+        "rotation": (0, 3.15, False),
+        **dict.fromkeys(("shear", "shift", "contrast", "blur", "noise"), (0, _INF, False)),
+        **dict.fromkeys(("flip", "brightness", "erase", "degrade"), (0, 1, False)),
+    },
+    "mix": dict.fromkeys(("mixup", "cutmix"), (0, _INF, False)),
+    "teacher": {"weight": (-_INF, _INF, False), "temperature": (1e-6, _INF, False)},
+    "photos": dict.fromkeys(("share", "label_weight", "arguable", "temperature", "degrade", "balance"), (-_INF, _INF, False)),
+    "training": dict.fromkeys(("batch_size", "validate_every", "faint_smiles"), (1, _INF, True)),
+    "optimizer": {
+        **dict.fromkeys(("learning_rate", "weight_decay", "warmup_epochs", "decay_epochs"), (0, _INF, False)),
+        **dict.fromkeys(("ema", "momentum", "beta_1", "beta_2", "rho"), (0, 1, False)),
+        **{"epsilon": (0, _INF, False), "sam": (-_INF, _INF, False), "cycles": (1, _INF, True)},
+    },
+    "early_stopping": {"patience": (-_INF, _INF, True), "min_delta": (0, _INF, False)},
+    "plateau": {
+        **{"patience": (-_INF, _INF, True), "min_delta": (0, _INF, False)},
+        **{"factor": (-_INF, _INF, False), "min_learning_rate": (0, _INF, False)},
+    },
+    "snapshots": {"keep": (1, _INF, True)},
+}
+_PAIRS: dict[str, tuple[float, float]] = {"scale": (1e-3, 100), "gain": (0, 100), "erase_area": (0, 1)}
+_SWITCHES = (("data", "standardise"), ("optimizer", "nesterov"), ("training", "settle"), ("early_stopping", "restore_best"))
+_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def check_types(recipe: Any) -> None:
+    """Refuse entries that are no tables, no text, no number. Raises InputError."""
+    for entry in fields(recipe):
+        value = getattr(recipe, entry.name)
+        if entry.name == "seed":
+            check_number(f"seed of recipe {recipe.name!r}", value, 0, 2**31 - 1, whole=True)
+        elif entry.name == "name" and not isinstance(value, str):
+            raise InputError(f"name = {value!r} of a recipe; expected text.")
+        elif entry.name not in ("seed", "name", "heads", "stages") and not isinstance(value, Mapping):
+            raise InputError(f"{entry.name} = {value!r} in recipe {recipe.name!r}; expected a table, [{entry.name}].")
+
+
+def check_values(recipe: Any) -> None:
+    """Refuse values of another type or sign: in Keras they would be a traceback, or silently another training."""
+    for table, numbers in _NUMBERS.items():
+        given = getattr(recipe, table)
+        for key, (low, high, whole) in numbers.items():
+            if given.get(key) is not None:
+                check_number(f"{key} in [{table}] of recipe {recipe.name!r}", given[key], low, high, whole=whole)
+    for key, (low, high) in _PAIRS.items():
+        pair = recipe.augment.get(key, (low, high))
+        where = f"{key} in [augment] of recipe {recipe.name!r}"
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise InputError(f"{where} = {pair!r}; expected two numbers, the smaller first.")
+        for number in pair:
+            check_number(where, number, low, high)
+        if pair[0] > pair[1]:
+            raise InputError(f"{where} = {pair!r}; expected two numbers, the smaller first.")
+    for table, key in _SWITCHES:
+        if not isinstance(getattr(recipe, table).get(key, False), bool):
+            raise InputError(f"{key} = {getattr(recipe, table)[key]!r} in [{table}] of recipe {recipe.name!r}; expected true or false.")
+    if recipe.training.get("precision", "float32") not in _POLICIES:
+        raise InputError(
+            f"precision = {recipe.training['precision']!r} in [training] of recipe {recipe.name!r}; expected one of {', '.join(_POLICIES)}."
+        )
+    for label, count in recipe.balance.items():
+        check_number(f"{label} in [balance] of recipe {recipe.name!r}", count, 0, whole=True)
+    for head in recipe.heads:
+        check_number(f"weight of the head {head.labels!r} in recipe {recipe.name!r}", head.weight, 0)
+        check_number(f"label_smoothing of the head {head.labels!r} in recipe {recipe.name!r}", head.label_smoothing, 0, 1)
+    for number, stage in enumerate(recipe.stages, 1):
+        for key, whole in (("epochs", True), ("size", True), ("learning_rate", False), ("weight_decay", False)):
+            if (value := getattr(stage, key)) is not None:
+                check_number(f"{key} of stage {number} in recipe {recipe.name!r}", value, -_INF if whole else 0, whole=whole)

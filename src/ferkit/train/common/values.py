@@ -1,0 +1,60 @@
+"""Checks of arguments and of numbers that training makes: what came, what was expected."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ...errors import FerkitError, InputError
+
+__all__ = ["check_minutes", "check_number", "finite"]
+
+
+def check_number(
+    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, whole: bool = False, above: bool = False
+) -> None:
+    """Refuse what is not a number of a range.
+
+    Args:
+        name: Of the value, in the message.
+        value: Anything.
+        low, high: The range, both included.
+        whole: Only int.
+        above: ``low`` itself is not allowed.
+
+    Raises:
+        InputError: With the value and what was expected.
+    """
+    kind = int if whole else (int, float)
+    good = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value) and low <= value <= high
+    if good and not (above and value == low):
+        return
+    bounds = []
+    if low > -math.inf:
+        bounds.append(f"above {low:g}" if above else f"at least {low:g}")
+    if high < math.inf:
+        bounds.append(f"at most {high:g}")
+    raise InputError(f"{name} = {value!r}; expected a {'whole ' if whole else ''}number" + (f", {', '.join(bounds)}." if bounds else "."))
+
+
+def check_minutes(minutes: Any) -> None:
+    """Refuse a ``max_minutes`` that is not None and no number above 0. Raises InputError."""
+    if minutes is not None:
+        check_number("max_minutes", minutes, 0, above=True)
+
+
+def finite(loss: Any, where: str) -> None:
+    """Stop a run whose loss is not a number: nothing that it learns afterwards is worth keeping.
+
+    Args:
+        loss: Of a step.
+        where: The step, in words.
+
+    Raises:
+        FerkitError: The loss is NaN or infinite.
+    """
+    if not math.isfinite(float(loss)):
+        raise FerkitError(
+            f"The loss is {float(loss)} at {where}; the run stops, and its last checkpoint is from before. "
+            "Try a smaller learning_rate, precision float32, or look for faulty targets."
+        )

@@ -1,0 +1,187 @@
+"""What can be known before the work is told before it: nothing here may cost an epoch."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ferkit import DataError, FaceDetector, FerkitError, InputError, MissingExtraError, WeightsError
+from ferkit.data.faces import Faces
+from ferkit.files import writable
+from ferkit.train.classifier.recipe import load_recipe
+from tests.helpers.faces import write_faces, write_fer_csv
+from tests.helpers.recipes import faces
+from tests.helpers.recipes import recipe as made
+from tests.helpers.training import TINY, needs_keras
+
+pytestmark = [pytest.mark.train, needs_keras]
+
+
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any reading of data or any step of training fails the test."""
+    import keras
+
+    from ferkit.train.classifier import training
+    from ferkit.train.detector import training as detector
+    from ferkit.train.finetuning import assembly
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("work before the check")
+
+    for module, name in ((training, "read_faces"), (detector, "fit_detector"), (assembly, "gather")):
+        monkeypatch.setattr(module, name, fail)
+    monkeypatch.setattr(keras.Model, "train_on_batch", fail)
+
+
+def test_train_looks_first(tmp_path: Path, recipe: Path, no_work: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.train import train
+
+    data = write_fer_csv(tmp_path / "fer2013.csv")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file is a file; expected a folder"):
+        train(recipe, data, tmp_path / "file" / "run")
+    with pytest.raises(DataError, match=r"none\.csv is not there"):
+        train(recipe, data, tmp_path / "run", ferplus=tmp_path / "none.csv")
+    with pytest.raises(InputError, match="max_minutes = -1; expected a number, above 0"):
+        train(recipe, data, tmp_path / "run", max_minutes=-1)
+    begun = tmp_path / "begun.toml"
+    begun.write_text(TINY.replace("batch_size = 8", 'batch_size = 8\ninitial = "runs/nowhere"'))
+    with pytest.raises(WeightsError, match=r"Recipe 'tiny-test' needs weights that are not here.*runs/nowhere"):
+        train(begun, data, tmp_path / "run")
+    begun.write_text(TINY.replace('name = "tiny"\n', 'name = "tests.helpers.networks:layer_normalised"\n'))
+    with pytest.raises(InputError, match="LayerNormalization, which the ONNX export does not know"):
+        train(begun, data, tmp_path / "run")
+    real = builtins.__import__
+
+    def without_onnx(name: str, *rest: Any, **options: Any) -> Any:
+        if name.split(".", maxsplit=1)[0] == "onnx":
+            raise ModuleNotFoundError(name, name=name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without_onnx)
+    with pytest.raises(MissingExtraError, match="onnx"):
+        train(recipe, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_finetune_looks_first(tmp_path: Path, no_work: None) -> None:
+    from ferkit.train import finetune
+
+    data, whole = write_faces(tmp_path / "data", ("a", "b"), 3), FaceDetector("none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        finetune(data, tmp_path / "file" / "out", detector=whole)
+    with pytest.raises(DataError, match=r"none\.csv does not exist"):
+        finetune(data, tmp_path / "out", detector=whole, publictest=tmp_path / "none.csv")
+    with pytest.raises(InputError, match="holdout='a fifth'"):
+        finetune(data, tmp_path / "out", detector=whole, holdout="a fifth")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed = -1; expected a whole number"):
+        finetune(data, tmp_path / "out", detector=whole, seed=-1)
+    with pytest.raises(DataError, match=r"1 label folder\(s\) with two pictures \(a\)"):
+        finetune(write_faces(tmp_path / "one", ("a",), 3), tmp_path / "out", detector=whole)
+
+
+def test_a_detector_without_landmarks_is_told_first(tmp_path: Path, no_work: None) -> None:
+    import cv2
+
+    from ferkit.train import train_detector
+    from ferkit.train.detector.recipe import load_detector_recipe
+
+    images = tmp_path / "data" / "train" / "images"
+    images.mkdir(parents=True)
+    cv2.imwrite(str(images / "0.png"), np.full((96, 96, 3), 99, np.uint8))
+    labels = [{"file": "images/0.png", "faces": [{"box": [10, 10, 70, 70], "use": "pos"}]}]
+    (images.parent / "labels.json").write_text(json.dumps(labels))
+    with pytest.raises(DataError, match="None of 1 photos has a face whose landmarks could be learnt"):
+        train_detector(tmp_path / "data", tmp_path / "out")
+    with pytest.raises(InputError, match="The teacher is str"):
+        train_detector(tmp_path / "data", tmp_path / "out", teacher="yunet")  # type: ignore[arg-type]
+    for change, told in (({"batch_size": 0}, "batch_size"), ({"ema": 1.5}, "ema"), ({"pictures": "many"}, "pictures")):
+        with pytest.raises(InputError, match=f"{told} in recipe"):
+            replace(load_detector_recipe(), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, where nobody may write, not even root")
+def test_a_folder_that_may_not_be_written() -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        writable(Path("/proc/ferkit"))
+
+
+def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="MB free; a run needs at least"):
+        writable(tmp_path / "out", 1 << 60)
+    assert writable(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "learning_rate = 0.05",
+            'learning_rate = "fast"',
+            "learning_rate in .optimizer. of recipe 'tiny-test' = 'fast'; expected a number",
+        ),
+        ("learning_rate = 0.05", "learning_rate = -0.1", "expected a number, at least 0"),
+        ("learning_rate = 0.05", "learning_rate = nan", "learning_rate .* = nan"),
+        ("batch_size = 8", "batch_size = 0", "batch_size .* = 0; expected a whole number, at least 1"),
+        ("batch_size = 8", "batch_size = 8.5", "batch_size .* = 8.5; expected a whole number"),
+        ("crop = 44", 'crop = 44\nrotation = "ten"', "rotation in .augment. .* = 'ten'; expected a number"),
+        ("crop = 44", "crop = 44\nscale = [1.2, 0.8]", "scale .* the smaller first"),
+        ("crop = 44", "crop = 44\nerase_area = 0.1", "erase_area .* two numbers"),
+        ("std = 0.25", "std = 0", "std in .data."),
+        ("ema = 0.9", "ema = 9", "ema .* at most 1"),
+        ("label_smoothing = 0.1", "label_smoothing = true", "label_smoothing of the head 'fer2013'"),
+        ("epochs = 2\nsize = 24", 'epochs = "two"\nsize = 24', "epochs of stage 1"),
+        ("seed = 3", "seed = -3", "seed of recipe"),
+        ("batch_size = 8", 'batch_size = 8\nprecision = "half"', "precision = 'half' .* mixed_float16"),
+        ("batch_size = 8", 'batch_size = 8\nsettle = "no"', "settle = 'no' .* true or false"),
+    ],
+)
+def test_values_of_recipes(tmp_path: Path, old: str, new: str, told: str) -> None:
+    path = tmp_path / "r.toml"
+    assert old in TINY
+    path.write_text(TINY.replace(old, new, 1))
+    with pytest.raises(InputError, match=told):
+        load_recipe(path)
+
+
+def test_faces_are_checked() -> None:
+    images, labels = np.zeros((4, 48, 48), np.uint8), np.arange(4)
+    assert Faces(list(images), labels.tolist()).labels.dtype == np.int64  # type: ignore[arg-type]
+    for wrong, truth, told in (
+        (images / 255, labels, "dtype float64; expected uint8"),
+        (images, labels[:3], "4 images with 3 labels"),
+        (images, labels + 5, "Labels 5 to 8; expected 0 to 6"),
+        (images, labels * 0.5, "whole numbers"),
+        ([images[0], images[0, :9]], labels[:2], "different shapes"),
+    ):
+        with pytest.raises(InputError, match=told):
+            Faces(wrong, truth)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="finite numbers"):
+        Faces(images, labels, votes=np.full((4, 10), np.nan, np.float32))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    from ferkit.train import fit
+
+    real, steps = keras.Model.train_on_batch, []
+
+    def diverging(self: Any, *batch: Any, **options: Any) -> Any:
+        steps.append(1)
+        return real(self, *batch, **options) | ({"loss": float("nan")} if len(steps) == 6 else {})
+
+    monkeypatch.setattr(keras.Model, "train_on_batch", diverging)
+    with pytest.raises(FerkitError, match="The loss is nan at epoch 2 of 3, step 2 of 4"):
+        fit(made(), faces(), tmp_path / "run")
+    assert len(steps) == 6
+    assert len(json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]) == 1
