@@ -35,7 +35,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("work before the check")
 
-    for module, name in ((training, "read_faces"), (detector, "fit_detector"), (assembly, "gather")):
+    for module, name in ((training, "read_cut_faces"), (detector, "fit_detector"), (assembly, "gather")):
         monkeypatch.setattr(module, name, fail)
     monkeypatch.setattr(keras.Model, "train_on_batch", fail)
 

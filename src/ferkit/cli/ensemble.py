@@ -18,6 +18,11 @@ __all__ = ["ensemble"]
 @click.option("--snapshots", type=click.Path(path_type=Path), help="Add the snapshots of this run as members; needs --data.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder for the ensemble.")
 @click.option("--data", type=click.Path(path_type=Path), help="fer2013.csv or a folder: fit weights and temperature on its PublicTest.")
+@click.option(
+    "--detector",
+    default=None,
+    help="ferkit, yunet, haar, or none (each picture is a ready crop).  [default: ferkit for a folder of photos]",
+)
 @click.option("--ferplus", type=click.Path(path_type=Path), help="FER+ votes, fer2013new.csv: fit and measure FER+'s labels on them.")
 @click.option("--equal", is_flag=True, help="Let every member count the same; with --data the temperature alone is fitted.")
 @click.option("--combine", default="probability", show_default=True, help="probability or logit: what is averaged.")
@@ -27,6 +32,7 @@ def ensemble(
     snapshots: Path | None,
     out: Path,
     data: Path | None,
+    detector: str | None,
     ferplus: Path | None,
     equal: bool,
     combine: str,
@@ -34,7 +40,9 @@ def ensemble(
 ) -> None:
     """Make an ensemble of WEIGHTS (names, addresses, folders), of a run's snapshots, or of both."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
-    from ..data.faces import read_faces
+    from ..classifiers.ensemble import open_classifier
+    from ..data.recognising import read_cut_faces
+    from ..detectors.face_detector import FaceDetector
     from ..files import writable
     from ..train.ensembling import make_ensemble, snapshot_weights
     from ..weights.specs import EnsembleSpec
@@ -47,7 +55,9 @@ def ensemble(
     if out.exists():
         raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
     writable(out)
-    faces = None if data is None else read_faces(data, "PublicTest", ferplus)
+    found = None if detector is None else FaceDetector(detector)
+    crop = open_classifier(names[0] if names else snapshots).crop
+    faces = None if data is None else read_cut_faces(data, "PublicTest", crop, ferplus=ferplus, detector=found)
     if snapshots is not None and faces is not None:
         names += snapshot_weights(snapshots, faces)
     source = "" if data is None else data.resolve().name

@@ -21,7 +21,11 @@ __all__ = ["evaluate"]
 @click.option("--labels", default=None, help="Which of the weights' label sets to answer in; for a model file its class names, a,b,c.")
 @click.option("--tta", default=None, help="Test-time augmentation: flip, ten-crop, or random:N.")
 @click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime.")
-@click.option("--detector", default=None, help="ferkit, yunet or haar: find the faces of a folder's photos.  [default: none, ready crops]")
+@click.option(
+    "--detector",
+    default=None,
+    help="ferkit, yunet, haar, or none (each picture is a ready crop).  [default: ferkit for a folder of photos]",
+)
 @click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file, instead of the default one.")
 @click.option("--input-size", type=click.IntRange(8), help="Of a model file: the side of its input in pixels, if the file does not say.")
 @click.option("--mean", type=float, default=0.0, show_default=True, help="Of a model file: its input is (pixel / 255 - mean) / std.")
@@ -67,7 +71,7 @@ def evaluate(
         from ..classifiers.ensemble import open_classifier
 
         classifier = open_classifier(weights, labels=labels or ("ferplus" if ferplus and not agreed else None), runtime=runtime, tta=tta)
-    faces = FaceDetector(detector or "none", model=detector_model)
+    faces = None if detector is None and detector_model is None else FaceDetector(detector, model=detector_model)
     measured = measure(classifier, data, split=split, ferplus=ferplus, limit=limit, detector=faces, progress=True, agreed=agreed)
     report = measured.report
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))

@@ -16,7 +16,8 @@ from ..classifiers.expression_classifier import ExpressionClassifier
 from ..data.faces import Faces, read_faces
 from ..data.folders import read_photos
 from ..data.label_names import columns_of
-from ..detectors.face_detector import FaceDetector, open_detector
+from ..data.recognising import detector_for
+from ..detectors.face_detector import open_detector
 from ..errors import DataError
 from ..image_files import expanded
 from ..labels import FER6, FER7, FERPLUS8, PHOTOS
@@ -65,7 +66,7 @@ def evaluate(
         ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
         limit: Only the first faces.
         logits: The classifier's raw outputs on all these faces, if they are already known.
-        detector: Finds the faces of a folder's photos, the largest of each; a FaceDetector or its name. None: the pictures are ready crops.
+        detector: Finds the faces of a folder's photos, the largest of each; a FaceDetector or its name. ``"none"`` for ready crops. None: the pictures tell, whole photos or crops.
 
     Returns:
         ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
@@ -178,7 +179,7 @@ def _rows_of(
 def _read(classifier: Classifier, path: Path, split: str, ferplus: str | Path | None, detector: Detector | None, progress: bool) -> Faces:
     if not path.is_dir() or ferplus is not None:
         return read_faces(path, split, ferplus)
-    return read_photos(path, classifier, detector or FaceDetector("none"), split=split, progress=progress).faces
+    return read_photos(path, classifier, detector or detector_for(path, split), split=split, progress=progress).faces
 
 
 def format_report(report: dict[str, Any]) -> str:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...crops import CropGeometry
-from ...data.faces import Faces, read_faces
+from ...data.faces import Faces
 from ...data.portraits import read_portraits
+from ...data.recognising import read_cut_faces
+from ...detectors.face_detector import open_detector
 from ...errors import DataError
 from ...image_files import expanded
+from ...protocols import Detector
 from ..common.preflight import check_exporter, check_folder, check_weights
 from ..common.values import check_minutes
 from ..release.keras_to_onnx import to_onnx
@@ -28,6 +31,7 @@ def train(
     *,
     ferplus: str | Path | None = None,
     photos: str | Path | None = None,
+    detector: Detector | str | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
     licence: str = "not stated",
@@ -40,6 +44,7 @@ def train(
         out: The run's folder.
         ferplus: FER+ votes beside a csv.
         photos: Folder of portraits for a recipe with ``[photos]``: ``labels.csv`` and ``images``.
+        detector: Finds the faces of a folder's photos; a detector or its name, ``"none"`` for ready crops. None: the pictures tell.
         resume, max_minutes: As in :func:`ferkit.train.fit`.
         licence: Of the weights, for their card: an SPDX name.
 
@@ -52,11 +57,12 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = expanded(out)
     _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
-    training = matching(read_faces(data, "Training", ferplus), recipe)
-    portraits = None if photos is None else read_portraits(photos, CropGeometry(**recipe.crop))
+    found, crop = None if detector is None else open_detector(detector), CropGeometry(**recipe.crop)
+    training = matching(read_cut_faces(data, "Training", crop, ferplus=ferplus, detector=found), recipe)
+    portraits = None if photos is None else read_portraits(photos, crop)
     for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
         print(f"Skipped {reason}", file=sys.stderr)
-    validation = _validation(data, ferplus)
+    validation = _validation(data, ferplus, crop, found)
     validation = None if validation is None else matching(validation, recipe)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits)
     if run.finished:
@@ -85,13 +91,13 @@ def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | Non
     to_onnx(build_from_recipe(recipe), recipe.head_names, recipe.window)
 
 
-def _validation(data: str | Path, ferplus: str | Path | None) -> Faces | None:
+def _validation(data: str | Path, ferplus: str | Path | None, crop: CropGeometry, detector: Detector | None) -> Faces | None:
     path = Path(data)
     if path.is_dir() and not any((path / name).is_dir() for name in ("validation", "val", "PublicTest")):
         print("No validation folder: the weights will be neither measured nor calibrated.", file=sys.stderr)
         return None
     try:
-        return read_faces(path, "PublicTest", ferplus)
+        return read_cut_faces(path, "PublicTest", crop, ferplus=ferplus, detector=detector)
     except DataError as error:
         if "no rows of split" not in str(error):
             raise
