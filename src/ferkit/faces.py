@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +104,8 @@ class Face:
         track_id: In video, the number of the person; else None.
         turn: Degrees by which the face is turned clockwise: 0, 90, 180 or 270 where ``rotations`` were asked for; also where a
             turned face was found without; else None.
+        features: float32 ``(d,)``, as :meth:`ferkit.ExpressionClassifier.features` gives them, from a pipeline that was asked for
+            them; else None.
     """
 
     box: tuple[float, float, float, float]
@@ -112,6 +114,7 @@ class Face:
     expression: Expression | None = None
     track_id: int | None = None
     turn: int | None = None
+    features: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         box = tuple(float(v) for v in self.box)
@@ -156,10 +159,11 @@ class Face:
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, pixels to two decimals: box, score, landmarks, and label, confidence, probabilities once classified, track_id in video.
 
-        ``turn`` is there only where it is known.
+        ``turn`` is there only where it is known, and ``features``, to six decimals, only where they were asked for.
         """
         landmarks = None if self.landmarks is None else [[round(x, 2), round(y, 2)] for x, y in self.landmarks]
         out: dict[str, Any] = {"box": [round(v, 2) for v in self.box], "score": round(self.score, 6), "landmarks": landmarks}
         out |= {} if self.turn is None else {"turn": self.turn}
         out |= {} if self.expression is None else self.expression.to_dict()
-        return out if self.track_id is None else out | {"track_id": self.track_id}
+        out |= {} if self.track_id is None else {"track_id": self.track_id}
+        return out if self.features is None else out | {"features": [round(float(value), 6) for value in self.features]}

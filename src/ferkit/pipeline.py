@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from .classifiers.ensemble import as_classifier
 from .detectors.face_detector import open_detector
 from .errors import FerkitError, InputError
-from .faces import Face
+from .faces import Expression, Face
 from .gate import native
 from .images import ImageLike, load
 from .pickling import ByArguments
-from .protocols import Classifier, Detector, cut, expressions_of, rotations_of
+from .protocols import Classifier, Describes, Detector, cut, expressions_of, rotations_of
 from .results import Result
 from .tensors import is_one_image
 from .turning import judged
@@ -48,6 +48,7 @@ class Pipeline(ByArguments):
         classifier: A classifier or an ensemble (anything that :class:`ferkit.protocols.Classifier` describes), or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
             a folder, of one network or of an ensemble. None is the bundled default.
         rotations: As in FaceDetector, for a detector that is given by name. A face that is turned otherwise is unsure: it has no label.
+        features: Give every face its :attr:`ferkit.Face.features`; not in video.
 
     Example:
         >>> Pipeline("none", "fer2013-n-v5").classifier.name
@@ -63,9 +64,13 @@ class Pipeline(ByArguments):
         classifier: Classifier | str | os.PathLike[str] | None = None,
         *,
         rotations: Sequence[int] | None = None,
+        features: bool = False,
     ) -> None:
         self.detector: Detector = open_detector(detector, rotations)
         self.classifier: Classifier = as_classifier(classifier)
+        if features and not isinstance(self.classifier, Describes):
+            raise InputError(f"{self.classifier.name} gives no features; expected a classifier that has predict_with_features.")
+        self._features = features
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.classifier!r})"
@@ -271,9 +276,18 @@ class Pipeline(ByArguments):
         return _Seen(Result(tuple(faces), width, height, name, self.classifier.name, kept, colors), crops)
 
     def _classified(self, seen: list[_Seen]) -> list[Result]:
-        expressions = iter(expressions_of(self.classifier, [crop for one in seen for crop in one.crops]))
-        turns = rotations_of(self.detector)
-        return [replace(one.result, faces=tuple(judged(face, next(expressions), turns) for face in one.result.faces)) for one in seen]
+        crops, turns = [crop for one in seen for crop in one.crops], rotations_of(self.detector)
+        rows: Iterable[NDArray[np.float32] | None] = [None] * len(crops)
+        if self._features and isinstance(self.classifier, Describes):
+            expressions, rows = self.classifier.predict_with_features(crops)
+        else:
+            expressions = expressions_of(self.classifier, crops)
+        answers = zip(expressions, rows, strict=True)
+        return [replace(one.result, faces=tuple(self._judged(face, *next(answers), turns) for face in one.result.faces)) for one in seen]
+
+    @staticmethod
+    def _judged(face: Face, expression: Expression, features: NDArray[np.float32] | None, turns: Sequence[int]) -> Face:
+        return replace(judged(face, expression, turns), features=features)
 
     def crop(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         """Return a face's crop as the classifier wants it, uint8 ``(S, S, 3)``: classifying it gives the same answer."""

@@ -29,6 +29,7 @@ from .turning import turn_upright, upright
 __all__ = [
     "Abstains",
     "Classifier",
+    "Describes",
     "Detector",
     "Engine",
     "Predicts",
@@ -116,6 +117,15 @@ class Abstains(Protocol):
 
     def expression(self, row: NDArray[np.float32]) -> Expression:
         """Return the expression of one row ``(k,)``."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A classifier that also says by which numbers it tells faces apart."""
+
+    def predict_with_features(self, crops: Crops) -> tuple[list[Expression], NDArray[np.float32]]:
+        """Return one expression for each crop, and features, float32 ``(n, d)``; d is the same for an empty batch."""
         ...
 
 

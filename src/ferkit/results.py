@@ -115,8 +115,8 @@ class Result:
         labels = self._class_names()
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(csv_header(labels))
-        writer.writerows(csv_rows(self, labels))
+        writer.writerow(csv_header(labels, self._feature_count()))
+        writer.writerows(csv_rows(self, labels, self._feature_count()))
         return buffer.getvalue()
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -130,11 +130,15 @@ class Result:
         except ImportError as error:
             raise MissingExtraError("pandas", None, "Result.to_dataframe()") from error
         labels = self._class_names()
-        rows = [[None if cell == "" else cell for cell in row] for row in csv_rows(self, labels)] if self.faces else []
-        return pandas.DataFrame(rows, columns=csv_header(labels))
+        count = self._feature_count()
+        rows = [[None if cell == "" else cell for cell in row] for row in csv_rows(self, labels, count)] if self.faces else []
+        return pandas.DataFrame(rows, columns=csv_header(labels, count))
 
     def _class_names(self) -> list[str]:
         return next((list(face.expression.probabilities) for face in self.faces if face.expression), [])
+
+    def _feature_count(self) -> int:
+        return next((len(face.features) for face in self.faces if face.features is not None), 0)
 
     def _repr_html_(self) -> str:
         from .display import html
@@ -175,20 +179,21 @@ class Result:
         return draw_faces(pixels, faces, blur=blur, landmarks=landmarks, bars=bars, colors=self.colors)
 
 
-def csv_header(labels: Sequence[str]) -> list[str]:
-    """Return the CSV columns for a label set's class names."""
-    return ["image", "width", "height", "weights", "face", "x1", "y1", "x2", "y2", "score", "label", "confidence", *labels]
+def csv_header(labels: Sequence[str], features: int = 0) -> list[str]:
+    """Return the CSV columns for a label set's class names and so many features."""
+    fixed = ["image", "width", "height", "weights", "face", "x1", "y1", "x2", "y2", "score", "label", "confidence"]
+    return [*fixed, *labels, *(f"feature_{number}" for number in range(features))]
 
 
-def csv_rows(result: Result, labels: Sequence[str]) -> list[list[Any]]:
-    """Return one CSV row per face, or a single row with empty cells where there is none."""
+def csv_rows(result: Result, labels: Sequence[str], features: int = 0) -> list[list[Any]]:
+    """Return one CSV row per face, or a single row with empty cells where there is none; with so many columns of features."""
     head = [result.image and encodable(result.image), result.width, result.height, result.weights]
     if not result.faces:
-        return [[*head, *[""] * (8 + len(labels))]]
+        return [[*head, *[""] * (8 + len(labels) + features)]]
     rows = []
     for number, face in enumerate(face.to_dict() for face in result.faces):
         cells = [""] * (2 + len(labels))
         if "probabilities" in face:
             cells = [face["label"] or "", face["confidence"], *(face["probabilities"][label] for label in labels)]
-        rows.append([*head, number, *face["box"], face["score"], *cells])
+        rows.append([*head, number, *face["box"], face["score"], *cells, *face.get("features", [""] * features)])
     return rows

@@ -35,7 +35,7 @@ def answer(*arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--labels", "ferplus", "--min-confidence", "1.0"], ["--detector", "none"], ["--weights", ENSEMBLE]],
+    [[], ["--features"], ["--labels", "ferplus", "--min-confidence", "1.0"], ["--detector", "none"], ["--weights", ENSEMBLE]],
     ids=" ".join,
 )
 def test_predict(options: list[str], tmp_path: Path) -> None:

@@ -66,6 +66,21 @@ def test_folder_to_csv(tmp_path: Path) -> None:
     assert all(None not in row and None not in row.values() for row in rows)  # as many cells as columns
 
 
+@needs_photo
+def test_similar_faces(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    with Image.open(PHOTO) as photo:
+        photo.save(pictures / "a.png")
+        photo.convert("L").save(pictures / "b.png")
+    (pictures / "broken.jpg").write_text("not a picture")
+    done = run("similar_faces.py", "pictures", "--groups", "2", "--like", PHOTO, folder=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "broken.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "a.png" in done.stdout.split("most like")[1].splitlines()[1]  # the photo itself, in other bytes
+
+
 @pytest.mark.train
 @pytest.mark.slow
 def test_train_tiny(tmp_path: Path) -> None:

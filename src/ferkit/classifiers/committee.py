@@ -34,6 +34,9 @@ class Member(Protocol):
     @property
     def columns(self) -> int: ...
     def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.float32]: ...
+    def logits_and_features(
+        self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
     def probabilities(self, logits: NDArray[np.float32], /) -> NDArray[np.float32]: ...
     def prepare(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
 
@@ -104,9 +107,20 @@ class Committee(Generic[_M]):
 
     def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return all members' raw outputs side by side, float32 ``(views, n, columns of all)``."""
-        if isinstance(crops, Iterator) and not is_one_image(crops):  # a file, which the members refuse, is an iterator of lines
-            crops = list(crops)  # the first member would use it up
+        crops = _kept(crops)
         return np.concatenate([member.logits(crops) for member in self.members], axis=2)
+
+    def features(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return all members' features side by side, float32 ``(n, d of all)``. Arguments and errors as ExpressionClassifier's."""
+        return self.logits_and_features(crops)[1]
+
+    def logits_and_features(
+        self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what :meth:`logits` and :meth:`features` do, from one run of every network."""
+        crops = _kept(crops)
+        logits, features = zip(*(member.logits_and_features(crops) for member in self.members), strict=True)
+        return np.concatenate(logits, axis=2), np.concatenate(features, axis=1)
 
     def member_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
         """Turn raw outputs as of :meth:`logits` into each member's own probabilities, float64 ``(members, n, k)``."""
@@ -129,6 +143,13 @@ class Committee(Generic[_M]):
         p = self.member_probabilities(logits)
         apart = _entropy(np.tensordot(self.weights, p, 1)) - np.tensordot(self.weights, _entropy(p), 1)
         return np.asarray(np.maximum(apart, 0.0), np.float32)
+
+
+def _kept(crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]] | NDArray[np.uint8]:
+    """Return crops that can be read again by every member; the first would use up an iterator."""
+    if isinstance(crops, Iterator) and not is_one_image(crops):  # a file, which the members refuse, is an iterator of lines
+        return list(crops)
+    return crops
 
 
 def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -186,7 +186,14 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
 
     def predict(self, crops: Crops) -> list[Expression]:
         """Classify face crops: one Expression each, with the members' ``disagreement``. Arguments as in predict_proba."""
-        logits = self.logits(crops)
+        return self._expressions(self.logits(crops))
+
+    def predict_with_features(self, crops: Crops) -> tuple[list[Expression], NDArray[np.float32]]:
+        """Return what :meth:`predict` and :meth:`features` do, for the price of one of them. Arguments and errors as theirs."""
+        logits, features = self.logits_and_features(crops)
+        return self._expressions(logits), features
+
+    def _expressions(self, logits: NDArray[np.float32]) -> list[Expression]:
         rows, apart = self.probabilities(logits), self.disagreement(logits)
         return [replace(self.expression(row), disagreement=float(d)) for row, d in zip(rows, apart, strict=True)]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crops import CropGeometry, Crops, centre, checked, normalised, resized
+from ..engines.features import with_features
 from ..engines.table import open_engine
 from ..errors import InputError, WeightsError
 from ..faces import Expression, as_expression
@@ -19,10 +22,11 @@ from ..gate import native
 from ..images import to_grey
 from ..labels import LabelSet
 from ..pickling import ByArguments
+from ..protocols import Engine
 from ..weights.specs import SPEC_FILE, EnsembleOutput, EnsembleSpec, Output, WeightsSpec, load_classifier_spec
 from ..weights.store import member_folder, read_verified, resolve
 from .committee import Committee
-from .views import parse_tta, seen
+from .views import View, parse_tta, seen
 
 __all__ = ["CUSTOM", "ExpressionClassifier", "open_members"]
 
@@ -82,7 +86,10 @@ class ExpressionClassifier(ByArguments):
             self._labels = self._committee.labels
         else:
             self.mix, self._labels = _mixing(spec, labels)
-            self._runtime = open_engine(runtime, read_verified(folder, spec), providers, threads)
+            self._open = partial(open_engine, runtime, providers=providers, threads=threads)
+            self._runtime = self._open(read_verified(folder, spec))
+            self._described: Engine | None = None  # opened when features are first asked for
+            self._opening = threading.Lock()
 
     def __repr__(self) -> str:
         labels = self.labels.classes if self.labels.name == "custom" else self.labels.name
@@ -130,7 +137,14 @@ class ExpressionClassifier(ByArguments):
 
     def predict(self, crops: Crops) -> list[Expression]:
         """Classify face crops: one Expression each, an ensemble's with its disagreement. Arguments and errors as in :meth:`predict_proba`."""
-        logits = self.logits(crops)
+        return self._expressions(self.logits(crops))
+
+    def predict_with_features(self, crops: Crops) -> tuple[list[Expression], NDArray[np.float32]]:
+        """Return what :meth:`predict` and :meth:`features` do, for the price of one of them. Arguments and errors as theirs."""
+        logits, features = self.logits_and_features(crops)
+        return self._expressions(logits), features
+
+    def _expressions(self, logits: NDArray[np.float32]) -> list[Expression]:
         answers = [self.expression(row) for row in self.probabilities(logits)]
         if self._committee is None:
             return answers
@@ -156,13 +170,56 @@ class ExpressionClassifier(ByArguments):
         if self._committee is not None:
             return self._committee.logits(crops)
         faces = self.prepare(crops)
-        out = np.zeros((len(self._views), len(faces), self.spec.columns), np.float32)
-        for v, view in enumerate(self._views):
-            for start in range(0, len(faces), _BATCH):
-                with native:
-                    batch = seen(faces[start : start + _BATCH], view)
-                    out[v, start : start + _BATCH] = self._runtime.run(self.normalise(batch))
-        return out
+        return self._rows(faces, self._runtime) if len(faces) else np.zeros((len(self._views), 0, self.spec.columns), np.float32)
+
+    def features(self, crops: Crops) -> NDArray[np.float32]:
+        """Return what the network's last layer, which tells the labels apart, reads: faces alike in expression lie close together.
+
+        Features compare by their directions (cosine similarity), of the same weights only. They come from any engine; the
+        first call opens the network a second time.
+
+        Args:
+            crops: As in :meth:`predict_proba`.
+
+        Returns:
+            float32 ``(n, d)``, the mean over the test-time views; an ensemble's are its members' side by side. An empty batch
+            gives ``(0, d)``.
+
+        Raises:
+            InputError: As :meth:`predict_proba`.
+            WeightsError: The network does not end in a linear layer.
+
+        Example:
+            >>> import numpy as np
+            >>> ExpressionClassifier("fer2013-n-v5").features(np.zeros((2, 48, 48), np.uint8)).shape
+            (2, 80)
+        """
+        return self.logits_and_features(crops)[1]
+
+    def logits_and_features(self, crops: Crops) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what :meth:`logits` and :meth:`features` do, from one run of the network. Arguments and errors as theirs."""
+        if self._committee is not None:
+            return self._committee.logits_and_features(crops)
+        faces = self.prepare(crops)
+        columns, engine = self.spec.columns, self._features_engine()
+        rows = self._rows(faces if len(faces) else np.zeros((1, self.size, self.size), np.uint8), engine)[:, : len(faces)]
+        return rows[:, :, :columns], rows[:, :, columns:].mean(axis=0)
+
+    def _features_engine(self) -> Engine:
+        with self._opening:
+            if self._described is None:
+                self._described = self._open(with_features(read_verified(self.folder, self.spec), f"{self.folder / 'model.onnx'}"))
+            return self._described
+
+    def _rows(self, faces: NDArray[np.uint8], engine: Engine) -> NDArray[np.float32]:
+        """Run an engine on prepared faces, at least one, in every view: float32 ``(views, n, columns)``."""
+        return np.stack([np.concatenate(list(self._batches(faces, engine, view))) for view in self._views])
+
+    def _batches(self, faces: NDArray[np.uint8], engine: Engine, view: View) -> Iterator[NDArray[np.float32]]:
+        for start in range(0, len(faces), _BATCH):
+            with native:
+                rows = engine.run(self.normalise(seen(faces[start : start + _BATCH], view)))
+            yield rows
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn raw outputs ``(views, n, columns)`` into probabilities ``(n, k)``: the mean over the views."""

@@ -33,6 +33,7 @@ __all__ = ["predict"]
 @click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one.")
 @click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all.")
 @click.option("--min-confidence", type=click.FloatRange(0, 1), default=None, help="Abstain (label null) below this probability.")
+@click.option("--features", is_flag=True, help="Add the numbers by which the network tells faces apart, for clustering and search.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images held in memory at once.")
 def predict(
     inputs: tuple[str, ...],
@@ -50,6 +51,7 @@ def predict(
     detector_model: Path | None,
     rotations: str | None,
     min_confidence: float | None,
+    features: bool,
     batch_size: int,
 ) -> None:
     """Find the faces in images and classify their expressions.
@@ -77,9 +79,10 @@ def predict(
             providers=provider or None,
             threads=threads,
         ),
+        features=features,
     )
     _check_draw(draw, paths)
-    write = _Writer(format_, list(pipeline.classifier.labels))
+    write = _Writer(format_, list(pipeline.classifier.labels), _feature_count(pipeline) if features else 0)
     for result in _results(pipeline, paths, batch_size, draw is not None, failures):
         write(result)
         if draw is not None:
@@ -139,24 +142,31 @@ def _progress(total: int, step: int) -> Iterator[int]:
             bar.update(min(step, total - start))
 
 
+def _feature_count(pipeline: Pipeline) -> int:
+    from ..protocols import Describes
+
+    classifier = pipeline.classifier
+    return classifier.predict_with_features([])[1].shape[1] if isinstance(classifier, Describes) else 0
+
+
 class _Writer:
     """Writes results to stdout as they come."""
 
-    def __init__(self, format_: str, labels: list[str]) -> None:
-        self._format, self._labels, self._count = format_, labels, 0
+    def __init__(self, format_: str, labels: list[str], features: int) -> None:
+        self._format, self._labels, self._features, self._count = format_, labels, features, 0
         if format_ == "csv":
             import csv
 
             from ..results import csv_header
 
             self._csv = csv.writer(sys.stdout, lineterminator="\n")
-            self._csv.writerow(csv_header(labels))
+            self._csv.writerow(csv_header(labels, features))
 
     def __call__(self, result: Result) -> None:
         if self._format == "csv":
             from ..results import csv_rows
 
-            self._csv.writerows(csv_rows(result, self._labels))
+            self._csv.writerows(csv_rows(result, self._labels, self._features))
         elif self._format == "jsonl":
             click.echo(result.to_json())
         else:
