@@ -14,7 +14,7 @@ from .geometry import Float, similarity, window
 from .images import load_image
 from .tensors import is_one_image, to_array
 
-__all__ = ["CropGeometry", "Crops", "centre", "checked", "crop_face", "normalised", "normalised_by", "resized"]
+__all__ = ["CropGeometry", "Crops", "centre", "checked", "crop_face", "normalised", "normalised_by", "picture_to_crop", "resized"]
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,40 @@ def crop_face(image: NDArray[np.uint8], box: ArrayLike, geometry: CropGeometry, 
     x1, x2, y1, y2 = min(x1, x2), max(x1, x2), min(y1, y2), max(y1, y2)
     if geometry.mode == "aligned" and landmarks is not None:
         return _aligned(image, np.asarray(landmarks, np.float64), geometry)
+    return window(image, *_rectangle((x1, y1, x2, y2), geometry))
+
+
+def picture_to_crop(box: ArrayLike, geometry: CropGeometry, landmarks: ArrayLike | None = None) -> Float:
+    """Return where :func:`crop_face` takes its pixels from, as a matrix.
+
+    Args:
+        box, geometry, landmarks: As there, finite.
+
+    Returns:
+        float64 ``(2, 3)``, from points of the image, in pixels of which the first reaches from 0 to 1, to the unit square of the crop.
+    """
+    if geometry.mode == "aligned" and landmarks is not None:
+        return _unit(np.asarray(landmarks, np.float64), geometry)
+    x1, y1, x2, y2 = (float(v) for v in np.asarray(box, np.float64).reshape(4))
+    left, top, width, height = _rectangle((x1, y1, x2, y2), geometry)
+    return np.array([[1 / width, 0, -left / width], [0, 1 / height, -top / height]])
+
+
+def _rectangle(box: tuple[float, float, float, float], geometry: CropGeometry) -> tuple[int, int, int, int]:
+    """Return left, top, width and height of what is cut out without landmarks, pixels."""
+    x1, y1, x2, y2 = box
     if geometry.mode == "box":
-        return window(image, round(x1), round(y1), max(1, round(x2 - x1)), max(1, round(y2 - y1)))
+        return round(x1), round(y1), max(1, round(x2 - x1)), max(1, round(y2 - y1))
     height = y2 - y1
     side = max(1, round(geometry.scale * height))
     left = (x1 + x2) / 2 + geometry.centre[0] * height - side / 2
     top = (y1 + y2) / 2 + geometry.centre[1] * height - side / 2
-    return window(image, round(left), round(top), side, side)
+    return round(left), round(top), side, side
+
+
+def _unit(landmarks: Float, geometry: CropGeometry) -> Float:
+    """Return the similarity that brings landmarks onto the template, from the image to the unit square of the crop."""
+    return similarity(landmarks, (np.array(geometry.template) - 0.5) / geometry.scale + 0.5)
 
 
 def centre(faces: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -93,8 +120,7 @@ def _aligned(image: NDArray[np.uint8], landmarks: Float, geometry: CropGeometry)
 
     if landmarks.shape != (5, 2) or not np.isfinite(landmarks).all():
         raise InputError(f"Landmarks of shape {landmarks.shape}; expected five finite points (5, 2).")
-    template = (np.array(geometry.template) - 0.5) / geometry.scale + 0.5
-    unit = similarity(landmarks, template)
+    unit = _unit(landmarks, geometry)
     side = int(np.clip(round(1 / np.hypot(*unit[:, 0])), 1, 4096))
     matrix = unit * side
     matrix[:, 2] -= 0.5  # from edges to pixel centres

@@ -41,6 +41,24 @@ def test_the_page_is_self_contained(tmp_path: Path, crops: np.ndarray) -> None:
     assert [p.name for p in (tmp_path / "report").iterdir()] == ["report.html"]
 
 
+def test_mistakes_show_what_they_rest_on(tmp_path: Path, crops: np.ndarray) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    faces = Faces(crops, np.arange(len(crops)) % 3, LabelSet("custom", ("angry", "happy", "sad")))
+    measured = measure(ExpressionClassifier(), faces)
+    asked = []
+
+    def reason(face: np.ndarray, column: int) -> np.ndarray:
+        asked.append((face, column))
+        return np.zeros((*face.shape[:2], 3), np.uint8)
+
+    text = write_report(measured, tmp_path, reason=reason).read_text(encoding="utf-8")
+    shown = confident_mistakes(measured, 24)
+    assert shown
+    assert [column for _, column in asked] == [int(measured.probabilities[i].argmax()) for i in shown]
+    assert text.count('alt="why ') == len(shown)
+    assert "orange speaks for it" in text
+
+
 def test_evaluate_command_writes_the_page(tmp_path: Path, small_csv: Path) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     done = CliRunner().invoke(main, ["evaluate", "--data", str(small_csv), "--report", str(tmp_path / "r"), "--format", "json"])

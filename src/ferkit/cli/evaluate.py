@@ -77,9 +77,15 @@ def evaluate(
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
     if report_folder is not None:
         from ..evaluation.report import read_history, write_report
+        from ..explain.occluding import occlusion
+        from ..explain.overlay import overlay
 
         history = read_history(Path(weights)) if weights is not None else []
-        click.echo(f"Wrote {write_report(measured, report_folder, history=history)}", err=True)
+
+        def reason(face: Any, column: int) -> Any:
+            return overlay(face, occlusion(classifier, face)[column])
+
+        click.echo(f"Wrote {write_report(measured, report_folder, history=history, reason=reason)}", err=True)
     for _, reason in report["skipped"]:
         click.echo(f"ferkit: {reason}", err=True)
     if report["skipped"]:

@@ -14,6 +14,7 @@ from .batch import batch
 from .doctor import doctor
 from .ensemble import ensemble
 from .evaluate import evaluate
+from .explain import explain
 from .export import export
 from .finetune import finetune
 from .predict import predict
@@ -59,6 +60,7 @@ for command in (
     doctor,
     ensemble,
     evaluate,
+    explain,
     export,
     finetune,
     prepare,

@@ -78,12 +78,12 @@ def _feature_tensors(graph: list[_Field], output: str) -> set[str]:
     found, waiting, seen = set(), [output], set()
     while waiting:
         name = waiting.pop()
-        node = made.get(name)
-        if node is None or name in seen:
+        maker = made.get(name)
+        if maker is None or name in seen:
             continue
         seen.add(name)
-        varying = [given for given in node.inputs if given and given not in constants]
-        if node.op in ("MatMul", "Gemm"):
+        varying = [given for given in maker.inputs if given and given not in constants]
+        if maker.op in ("MatMul", "Gemm"):
             found.update(varying)
         else:
             waiting += varying

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import __version__, plots
 from ..files import write_bytes
@@ -36,7 +37,17 @@ figcaption b { color: #b34700; font-weight: 600; }
 """
 
 
-def write_report(measurement: Measurement, out: str | Path, *, history: Sequence[Mapping[str, Any]] = (), mistakes: int = 24) -> Path:
+Reason = Callable[[NDArray[np.uint8], int], NDArray[np.uint8]]
+
+
+def write_report(
+    measurement: Measurement,
+    out: str | Path,
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    mistakes: int = 24,
+    reason: Reason | None = None,
+) -> Path:
     """Write ``out/report.html``: figures, plots and the most confident mistakes, with nothing outside the file.
 
     The page holds pictures of the data: whoever gets the page gets them too.
@@ -46,6 +57,8 @@ def write_report(measurement: Measurement, out: str | Path, *, history: Sequence
         out: Folder; made if it is not there.
         history: Rows of the run's ``history.json``, for the curves of the training; see :func:`read_history`.
         mistakes: At most so many in the gallery; 0 leaves the pictures out.
+        reason: Returns the picture that goes beside a mistake, RGB uint8, from the face and the column of the label that it was taken
+            for: what the answer rests on (:mod:`ferkit.explain`). None: no such pictures.
 
     Returns:
         The page.
@@ -53,7 +66,7 @@ def write_report(measurement: Measurement, out: str | Path, *, history: Sequence
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    page = "\n".join(_page(measurement, history, mistakes)) + "\n"
+    page = "\n".join(_page(measurement, history, mistakes, reason)) + "\n"
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     return write_bytes(out / "report.html", page.encode())
@@ -73,7 +86,7 @@ def confident_mistakes(measurement: Measurement, count: int) -> list[int]:
     return [int(i) for i in wrong[np.argsort(-measurement.probabilities[wrong].max(axis=1), kind="stable")][:count]]
 
 
-def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistakes: int) -> list[str]:
+def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistakes: int, reason: Reason | None) -> list[str]:
     report = measurement.report
     classes, rows = report["confusion"]["labels"], report["confusion"]["rows"]
     name = escape(str(report["weights"]))
@@ -109,26 +122,32 @@ def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistak
     ]
     if history:
         lines.append(_section("Training", f"{len(history)} epochs.", plots.history_curves(history)))
-    lines += _gallery(measurement, mistakes)
+    lines += _gallery(measurement, mistakes, reason)
     if report["skipped"]:
         entries = "".join(f"<li>{escape(reason)}</li>" for _, reason in report["skipped"][:50])
         lines.append(f"<section><h2>Not counted: {len(report['skipped'])}</h2><ul>{entries}</ul></section>")
     return [*lines, f'<p class="quiet" style="margin-top:18px">ferkit {__version__}. Apparent expression, not feeling.</p></body></html>']
 
 
-def _gallery(measurement: Measurement, count: int) -> list[str]:
+def _gallery(measurement: Measurement, count: int, reason: Reason | None) -> list[str]:
     shown = confident_mistakes(measurement, count)
     if not shown:
         return []
     classes = measurement.report["confusion"]["labels"]
-    lines = [
-        '<section><h2>Most confident mistakes</h2><p class="quiet">The label, then the prediction with its confidence.</p><div class="gallery">'
-    ]
+    note = "The label, then the prediction with its confidence."
+    if reason is not None:
+        note += " Beside each face what the prediction rests on: orange speaks for it, blue against it."
+    lines = [f'<section><h2>Most confident mistakes</h2><p class="quiet">{note}</p><div class="gallery">']
     for row in shown:
         best = int(measurement.probabilities[row].argmax())
         alt = f"{classes[measurement.truth[row]]}, taken for {classes[best]}"
+        why = (
+            ""
+            if reason is None
+            else f'<img alt="why {escape(classes[best])}" src="{_uri(plots.face_png(reason(measurement.images[row], best)))}">'
+        )
         lines.append(
-            f'<figure><img alt="{escape(alt)}" src="{_uri(plots.face_png(measurement.images[row]))}">'
+            f'<figure><img alt="{escape(alt)}" src="{_uri(plots.face_png(measurement.images[row]))}">{why}'
             f"<figcaption>{escape(classes[measurement.truth[row]])}<br><b>{escape(classes[best])}</b> {measurement.probabilities[row, best]:.0%}</figcaption></figure>"
         )
     return [*lines, "</div></section>"]
