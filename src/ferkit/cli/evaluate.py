@@ -77,8 +77,8 @@ def evaluate(
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
     if report_folder is not None:
         from ..evaluation.report import read_history, write_report
+        from ..explain.coloring import overlay
         from ..explain.occluding import occlusion
-        from ..explain.overlay import overlay
 
         history = read_history(Path(weights)) if weights is not None else []
 

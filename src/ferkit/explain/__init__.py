@@ -9,9 +9,9 @@ from ..lazy import attach
 if TYPE_CHECKING:
     from .checking import Curves as Curves
     from .checking import curves as curves
+    from .coloring import overlay as overlay
     from .gradients import grad_cam as grad_cam
     from .occluding import occlusion as occlusion
-    from .overlay import overlay as overlay
     from .photo import Explanation as Explanation
     from .photo import explain as explain
     from .photo import sheet as sheet
@@ -23,7 +23,7 @@ _HOMES = {
     "explain": "photo",
     "grad_cam": "gradients",
     "occlusion": "occluding",
-    "overlay": "overlay",
+    "overlay": "coloring",
     "sheet": "photo",
 }
 

@@ -15,9 +15,9 @@ from ..faces import Face
 from ..images import ImageLike, load_image
 from ..protocols import Reader, cut, expressions_of, prepared, rotations_of
 from ..turning import judged, turn_upright
+from .coloring import overlay
 from .gradients import grad_cam
 from .occluding import occlusion
-from .overlay import overlay
 
 if TYPE_CHECKING:
     from PIL import Image
