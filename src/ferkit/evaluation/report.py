@@ -136,7 +136,7 @@ def _gallery(measurement: Measurement, count: int, reason: Reason | None) -> lis
     classes = measurement.report["confusion"]["labels"]
     note = "The label, then the prediction with its confidence."
     if reason is not None:
-        note += " Beside each face what the prediction rests on: orange speaks for it, blue against it."
+        note += " Below each face what the prediction rests on: orange speaks for it, blue against it."
     lines = [f'<section><h2>Most confident mistakes</h2><p class="quiet">{note}</p><div class="gallery">']
     for row in shown:
         best = int(measurement.probabilities[row].argmax())
