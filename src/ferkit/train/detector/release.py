@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,16 @@ __all__ = ["write_detector"]
 
 
 def write_detector(
-    out: Path, recipe: DetectorRecipe, dev: list[AnnotatedPhoto] | None, about: dict[str, Any], licence: str
+    out: Path,
+    recipe: DetectorRecipe,
+    dev: list[AnnotatedPhoto] | None,
+    about: dict[str, Any],
+    licence: str,
+    kept: Mapping[str, Any] | None = None,
 ) -> DetectorSpec:
     """Write ``spec.json`` and ``card.md`` beside ``model.onnx`` and ``model.keras`` of a finished run.
 
+    ``kept`` is the ``architecture`` of the detector that the run started from, whose network for landmarks it may keep.
     The threshold is the score at which nine of ten detections on the development part are right; 0.5 without one.
     """
     files = {name: (out / name).read_bytes() for name in ("model.onnx", POINTS_FILE) if (out / name).exists()}
@@ -53,7 +60,9 @@ def write_detector(
             if len(metrics) == 1 and scores.threshold is not None:
                 threshold = round(scores.threshold, 3)
     architecture = {"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)}
-    if POINTS_FILE in files:
+    if POINTS_FILE in files and not recipe.points:  # the network for landmarks is the start's own
+        architecture |= {key: value for key, value in (kept or {}).items() if key.startswith("points_")}
+    elif POINTS_FILE in files:
         points = build_points(**PointRecipe(**recipe.points).model)
         architecture |= {"points_parameters": int(points.count_params()), "points_macs": multiply_adds(points, POINTS_SIZE)}
     spec = DetectorSpec(

@@ -90,7 +90,7 @@ def train_detector(
             with np.load(out / "faces.npz") as stored:
                 about["faces_with_landmarks"] = len(stored["points"])
             about["landmarks_of"] = "the labels" if teacher is None else teacher.name
-        write_detector(out, recipe, dev, about, licence)
+        write_detector(out, recipe, dev, about, licence, None if spec is None else spec.architecture)
     return out
 
 
