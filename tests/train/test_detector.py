@@ -424,7 +424,10 @@ def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     assert "CC0-1.0" in (out / "card.md").read_text()
     further = train_detector(data, tmp_path / "further", recipe=replace(TINY, points={}, stages=(Stage(1, 1e-3),)), start=out)
     assert (further / "points.onnx").read_bytes() == (out / "points.onnx").read_bytes()
-    assert json.loads((further / "spec.json").read_text())["training"]["started_from"] == "mine"
+    again = json.loads((further / "spec.json").read_text())
+    assert again["training"]["started_from"] == "mine"
+    assert {key: again["architecture"][key] for key in ("points_parameters", "points_macs")}.items() <= spec["architecture"].items()
+    assert "second network of `mine`" in (further / "card.md").read_text()
     with pytest.raises(InputError, match="'nothing' is no folder"):
         train_detector(data, tmp_path / "none", recipe=TINY, start="nothing")
 

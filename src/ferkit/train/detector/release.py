@@ -125,15 +125,17 @@ def _card(spec: DetectorSpec) -> list[str]:
         "landmarks come from a teacher (YuNet, MIT), a part of the boxes from people.",
         f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {sum(s['epochs'] for s in training['recipe']['stages'])} epochs of "
         f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
-        *(
-            [
-                f"- Landmarks: {training['recipe']['points']['epochs']} epochs on {training['faces_with_landmarks']:,} faces, as told by "
-                f"{training['landmarks_of']}"
-                + (", turned upright, six views averaged." if training["landmarks_of"] != "the labels" else ".")
-            ]
-            if "faces_with_landmarks" in training
-            else []
-        ),
+        *_origins(training),
         f"- Licence: {spec.licence}.",
         *data_and_licences(["own"]),
     ]
+
+
+def _origins(training: Mapping[str, Any]) -> list[str]:
+    """Say what a training began with, and where its landmarks come from."""
+    start = [f"- Began with the network of `{training['started_from']}`."] if "started_from" in training else []
+    if "faces_with_landmarks" in training:
+        views = "" if training["landmarks_of"] == "the labels" else ", turned upright, six views averaged"
+        epochs, faces = training["recipe"]["points"]["epochs"], f"{training['faces_with_landmarks']:,}"
+        return [*start, f"- Landmarks: {epochs} epochs on {faces} faces, as told by {training['landmarks_of']}{views}."]
+    return [*start, f"- Landmarks: by the second network of `{training['started_from']}`, as it is."] if start else []
