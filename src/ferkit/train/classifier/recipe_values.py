@@ -64,11 +64,10 @@ def check_values(recipe: Any) -> None:
     for key, (low, high) in _PAIRS.items():
         pair = recipe.augment.get(key, (low, high))
         where = f"{key} in [augment] of recipe {recipe.name!r}"
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise InputError(f"{where} = {pair!r}; expected two numbers, the smaller first.")
-        for number in pair:
+        two = isinstance(pair, list | tuple) and len(pair) == 2
+        for number in pair if two else ():
             check_number(where, number, low, high)
-        if pair[0] > pair[1]:
+        if not two or pair[0] > pair[1]:
             raise InputError(f"{where} = {pair!r}; expected two numbers, the smaller first.")
     for table, key in _SWITCHES:
         if not isinstance(getattr(recipe, table).get(key, False), bool):
