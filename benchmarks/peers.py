@@ -98,6 +98,14 @@ def agreed(photos: Path) -> list[tuple[Path, str, bool]]:
     return [(photos / "images" / row["file"], row["majority"], row["all_three"] == "1") for row in rows]
 
 
+def as_jpeg(photo: Path, folder: Path) -> Path:
+    """Return the photo, or a JPEG of it where it is one by its name alone, which JavaScript's decoder refuses."""
+    if photo.read_bytes()[:2] == b"\xff\xd8":
+        return photo
+    Image.fromarray(load_image(photo)).save(folder / photo.name, quality=100, subsampling=0)
+    return folder / photo.name
+
+
 def cut_faces(data: Path, limit: int, photos: Sequence[Path], folder: Path) -> tuple[list[Path], list[str], list[Path]]:
     """Write PublicTest's first faces and the photos' faces as files; return the files and the labels of the former."""
     faces, truth, cuts = [], [], []
@@ -162,6 +170,7 @@ def main() -> None:
     environments, chosen = args.environments.resolve(), agreed(args.photos.resolve())
     with tempfile.TemporaryDirectory() as name:
         photos, truth, clear = (list(column) for column in zip(*chosen, strict=True))
+        photos = [as_jpeg(photo, Path(name)) for photo in photos]
         faces, face_truth, cuts = cut_faces(args.data, args.limit, photos, Path(name))
         job = {"photos": photos, "truth": truth, "clear": clear, "faces": faces, "face_truth": face_truth, "cuts": cuts}
         rows = json.loads(args.out.read_text(encoding="utf-8"))["peers"] if args.out and args.out.exists() else {}
