@@ -108,8 +108,9 @@ def test_unfreezing_shows_the_network_what_the_classifier_sees(
 
         def compile(self, **_: Any) -> None: ...
 
-        def train_on_batch(self, x: np.ndarray, *_: Any, **__: Any) -> None:
+        def train_on_batch(self, x: np.ndarray, *_: Any, **__: Any) -> float:
             shown.append(np.asarray(x))
+            return 0.0
 
     monkeypatch.setattr(unfreeze, "FaceAugmentation", Unchanged)
     labels = np.arange(len(faces)) % 7

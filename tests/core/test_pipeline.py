@@ -140,11 +140,15 @@ def test_no_detection_takes_nothing_that_it_would_ignore(given: dict[str, object
         FaceDetector("none", **given)  # type: ignore[arg-type]
 
 
-def test_a_detector_file_without_a_detector_is_refused(tmp_path: Path) -> None:
+def test_a_detector_file_is_never_ignored(tmp_path: Path) -> None:
+    """Where no detector looks it is refused; where none is named, the default one opens it, and says what it misses."""
     from ferkit.cli.main import main
 
-    commands = (["predict", "x.jpg", "--detector", "none"], ["evaluate", "--data", str(tmp_path)])
-    for command in commands:
+    commands = {
+        ("predict", "x.jpg", "--detector", "none"): "leave model out",
+        ("evaluate", "--data", str(tmp_path)): "has no spec.json",
+    }
+    for command, said in commands.items():
         answer = CliRunner().invoke(main, [*command, "--detector-model", str(tmp_path)])
         assert answer.exit_code != 0
-        assert "leave model out" in answer.output
+        assert said in answer.output

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 
 from ...crops import normalised_by
 from .golden import LUMA
@@ -19,7 +19,7 @@ _OPSET = 13  # the first in which axes are inputs
 
 
 class _Graph:
-    """Nodes in the order of their making. Names get a prefix, so that none of the network's own is hit."""
+    """Nodes in the order of their making."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -47,7 +47,8 @@ def with_preprocessing(network: bytes, input_: Mapping[str, Any], mix: NDArray[n
     Returns:
         ONNX with the outputs ``logits`` and ``probabilities``, float32 ``(n, k)``.
     """
-    model = onnx.load_from_string(network)
+    # Its own names may be those of the answer: a network's raw outputs are called logits too.
+    model = compose.add_prefix(onnx.load_from_string(network), "network/")
     inner_in, inner_out, inner = model.graph.input[0].name, model.graph.output[0].name, list(model.graph.node)
     before, after = _Graph(), _Graph()
     _prepare(before, input_, inner_in)
