@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import importlib
 import importlib.util
+import json
 import re
 from pathlib import Path, PurePosixPath
 
@@ -91,3 +92,17 @@ def test_files_that_contributors_are_sent_to_exist(name: str) -> None:
     """Paths in code spans, but those with a NAME that is the reader's to fill in."""
     spans = re.findall(r"`((?:src|tests|benchmarks|docs|weights|\.ci|examples)/[\w./-]*)`", (ROOT / name).read_text(encoding="utf-8"))
     assert not [path for path in spans if "NAME" not in path and not (ROOT / path).exists()]
+
+
+def test_the_tables_of_the_readme_are_made_from_what_was_measured() -> None:
+    """A peer's row is what the results file says: a changed figure makes the check fail."""
+    spec = importlib.util.spec_from_file_location("build", ROOT / "docs" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    measured = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text(encoding="utf-8"))
+    table = build.peers_table(measured)
+    assert build.between((ROOT / "README.md").read_text(encoding="utf-8"), "peers") == table
+    next(iter(measured["peers"].values()))["photos"]["all_three"]["accuracy"] = 0.123
+    assert "12.3%" in build.peers_table(measured)
