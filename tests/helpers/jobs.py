@@ -47,7 +47,7 @@ class Driver:
         """Return the process ids of the workers."""
         return [pid for pid in processes() if parent(pid) == self.process.pid]
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 180) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if value := condition():
@@ -57,7 +57,7 @@ class Driver:
             time.sleep(0.02)
         raise AssertionError("waited in vain")
 
-    def end(self, seconds: float = 120) -> tuple[int, str, str]:
+    def end(self, seconds: float = 300) -> tuple[int, str, str]:
         out, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, out, err
 
