@@ -218,6 +218,24 @@ def overload_and_memory(options: tuple[str, ...], body: bytes, seconds: float) -
     return out
 
 
+def capacities(photo: Path, sizes: list[str], runtimes: list[str], seconds: float) -> dict[str, Any]:
+    """Each engine with pictures of each size: what eight clients get out of it, and the wait when half as much arrives."""
+    out: dict[str, Any] = {}
+    for size in sizes:
+        width, height = size.split("x")
+        body = camera_picture(photo, (int(width), int(height)))
+        for runtime in runtimes:
+            with Service("--runtime", runtime) as service:
+                asyncio.run(closed_loop(service.port, body, 8, 3))
+                full = asyncio.run(closed_loop(service.port, body, 8, seconds))
+                rate = len(full.ms) / full.seconds / 2
+                row = {"bytes": len(body), "clients_8": full.summary(), "half_load_per_second": round(rate, 2)}
+                row["half_load_even"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=False)).summary()
+                row["half_load_random"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=True)).summary()
+                out.setdefault(size, {})[runtime] = row
+    return out
+
+
 WRK = """
 local file = io.open(os.getenv("FERKIT_BODY"), "rb")
 wrk.method, wrk.body = "POST", file:read("*a")
@@ -280,10 +298,20 @@ def main() -> None:
     parser.add_argument("--detector-model", help="of the last detector named")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--lanes", nargs="+", default=[], help="further numbers of lanes to compare, without batching")
+    parser.add_argument(
+        "--capacities", nargs="+", metavar="WxH", help="measure only the capacity and the wait at half of it, with pictures of these sizes"
+    )
+    parser.add_argument("--runtimes", nargs="+", default=["opencv", "onnxruntime"], help="with --capacities")
     args = parser.parse_args()
+    if args.capacities:
+        report: dict[str, Any] = {"machine": machine()}
+        report |= capacities(args.photo, args.capacities, args.runtimes, args.seconds)
+        report["machine"]["load_average_at_end"] = os.getloadavg()
+        write(report, args.out)
+        return
     width, height = args.photo_size.split("x")
     body = camera_picture(args.photo, (int(width), int(height)))
-    report: dict[str, Any] = {"machine": machine(), "picture": {"size": args.photo_size, "bytes": len(body)}, "batching": {}, "load": {}}
+    report = {"machine": machine(), "picture": {"size": args.photo_size, "bytes": len(body)}, "batching": {}, "load": {}}
     for detector in args.detectors:
         options = ("--detector", detector, "--queue", "32")
         if args.detector_model and detector == args.detectors[-1]:
@@ -295,9 +323,13 @@ def main() -> None:
         if shutil.which("wrk"):  # Debian's package wrk
             report.setdefault("wrk", {})[detector] = wrk(options, body, [1, 8, 64], 2 * args.seconds)
     report["machine"]["load_average_at_end"] = os.getloadavg()
+    write(report, args.out)
+
+
+def write(report: dict[str, Any], out: Path | None) -> None:
     text = json.dumps(report, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
     else:
         print(text)
 
