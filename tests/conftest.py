@@ -69,7 +69,7 @@ def in_float32(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = load_recipe("ferkit-s-v3")
     recipe = dataclasses.replace(recipe, release={**recipe.release, "precision": "float32"})
     folder = tmp_path_factory.mktemp("weights") / "in-float32"
-    write_release(keras.models.load_model(resolve() / "model.keras", compile=False), recipe, folder, folder.name, None, [], 0)
+    write_release(keras.models.load_model(resolve() / "model.keras", compile=False), recipe, folder, folder.name)
     return folder
 
 

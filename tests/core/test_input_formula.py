@@ -42,7 +42,7 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     for layer in model.layers:  # answers that differ from face to face
         if isinstance(layer, keras.layers.Dense):
             layer.kernel.assign(10 * np.asarray(layer.kernel))
-    write_release(model, recipe, folder, folder.name, None, [], 0)
+    write_release(model, recipe, folder, folder.name)
     return folder, recipe
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,10 @@ from click.testing import CliRunner
 
 from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError
 from ferkit.cli.main import main
-from ferkit.train.finetuning.linear_head import Head, choose_head, fit_head
+from ferkit.train.finetuning.linear_head import Choice, Head, choose_head, fit_head
 from ferkit.train.finetuning.splitting import deal, gather, hold_out
 from ferkit.weights.releases import DEFAULT_WEIGHTS
-from tests.helpers.faces import write_faces
+from tests.helpers.faces import picture, write_faces
 from tests.helpers.training import needs_keras
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -111,6 +112,74 @@ def test_bad_folders_are_told(tmp_path: Path, whole: tuple[ExpressionClassifier,
     finder = FaceDetector()
     with pytest.raises(DataError, match=r"no usable face.*--detector none"):
         gather(tmp_path, whole[0], finder, 0.2, 0, False)
+
+
+@needs_keras
+def test_a_backbone_shows_eighteen_different_views(whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
+    from ferkit.train.finetuning.backbone import Backbone
+
+    faces = whole[0].prepare(np.stack([picture(kind, kind) for kind in range(2)]))
+    backbone = Backbone(None, whole[0])
+    views = backbone.features(faces)
+    assert views.shape == (18, 2, backbone.head_inputs)
+    apart = np.abs(views[:, None] - views[None]).max(axis=(2, 3)) + np.eye(18)
+    assert apart.min() > 1e-3, "two views are the same"
+    mirrored = backbone.features(np.ascontiguousarray(faces[:, :, ::-1]))
+    assert np.abs(mirrored[0] - views[9]).max() < 1e-4  # the second half is the first half's mirror image
+    assert np.abs(mirrored[9] - views[0]).max() < 1e-4
+
+
+@needs_keras
+@pytest.mark.slow
+@pytest.mark.parametrize("unfreeze", [False, True])
+def test_the_temperature_is_what_the_unseen_answers_ask_for(unfreeze: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head five times too sure of itself gets about five times the temperature; a network trained on is judged by its own part."""
+    from dataclasses import replace
+
+    from ferkit.evaluation.calibration import fit_temperature
+    from ferkit.train.finetuning import assembly, unfreezing
+
+    wanted: list[float] = []
+
+    def chosen(features: np.ndarray, truth: np.ndarray, *rest: Any) -> Choice:
+        choice = choose_head(features, truth, *rest)
+        wanted.append(fit_temperature(5 * choice.logits, truth))
+        return replace(choice, logits=5 * choice.logits)
+
+    def judged(logits: np.ndarray, truth: np.ndarray) -> float:
+        wanted.append(3.21)
+        assert fit_temperature(logits, truth) > 0
+        return wanted[-1]
+
+    monkeypatch.setattr(assembly, "choose_head", chosen)
+    monkeypatch.setattr(unfreezing, "fit_temperature", judged)
+    monkeypatch.setattr(unfreezing, "EPOCHS", 1)
+    losses = iter((2.0, 1.0))  # before, after: the network is kept
+    monkeypatch.setattr(unfreezing, "negative_log_likelihood", lambda *_: next(losses))
+    data = write_faces(tmp_path / "data", ("zig", "zag"), 10)
+    report = assembly.finetune(data, tmp_path / "out", detector=FaceDetector("none"), unfreeze=unfreeze)
+    assert report["temperature"] == pytest.approx(wanted[-1], abs=1e-4)
+    assert abs(report["temperature"] - 1) > 0.05
+    assert ExpressionClassifier(tmp_path / "out").spec.outputs[0].temperature == report["temperature"]
+
+
+@needs_keras
+def test_a_bundle_whose_file_answers_otherwise_is_refused(
+    tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ferkit import FerkitError
+    from ferkit.labels import LabelSet
+    from ferkit.train.finetuning import bundle
+    from ferkit.train.finetuning.backbone import Backbone
+
+    backbone = Backbone(None, whole[0])
+    kernel = np.random.default_rng(0).normal(size=(backbone.head_inputs, 2))
+    model, other = (backbone.with_head(Head(k, np.zeros(2)), "custom") for k in (kernel, 2 * kernel))
+    about = {"name": "a-v1", "data": "", "source": "", "licence": "", "seed": 0, "faces": 1, "held_out": 1}
+    right = bundle.export_onnx
+    monkeypatch.setattr(bundle, "export_onnx", lambda _model, *rest: right(other, *rest))
+    with pytest.raises(FerkitError, match=r"Keras and ONNX differ by .* on 8 pictures"):
+        bundle.write_bundle(tmp_path, model, backbone, LabelSet("custom", ("x", "y")), 1.0, 0.0, about)
 
 
 @needs_keras

@@ -71,6 +71,14 @@ def test_numbers_survive_a_gap() -> None:
     assert frames[55] == {}
 
 
+@pytest.mark.parametrize(("away_s", "numbers"), [(6.0, {1}), (9.0, {2})])
+def test_a_number_is_kept_for_eight_seconds(away_s: float, numbers: set[int]) -> None:
+    """Somebody who comes back to the same place after that is a new person."""
+    back = 40 + round(25 * away_s)
+    frames = follow(lambda n: [(0, 100, 80)] if not 40 <= n < back else [], back + 40)
+    assert set(frames[-1]) == numbers
+
+
 def test_numbers_survive_a_crossing() -> None:
     frames = follow(lambda n: [(0, 30 + 2.5 * n, 90), (1, 230 - 2.5 * n, 95)], 85)
     assert set().union(*frames) == {1, 2}
@@ -168,6 +176,17 @@ def test_events_with_hysteresis() -> None:
     assert sum(table["people"][0]["share"].values()) == pytest.approx(1, abs=1e-3)
     assert json.loads(json.dumps(table)) == table
     assert "person 1" in events.lines()[0]
+
+
+@pytest.mark.parametrize(("away_s", "count"), [(0.8, 1), (3.0, 2)])
+def test_an_absence_of_more_than_a_second_ends_an_event(away_s: float, count: int) -> None:
+    events = Events()
+    for n in range(200):
+        if not 2 <= n / 25 < 2 + away_s:
+            events.add(*moment(n / 25, 0.9))
+    events.close()
+    assert [e.label for e in events.events] == ["happy"] * count
+    assert events.events[0].end_s == pytest.approx(2.0 if count == 2 else 8.0, abs=0.05)
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])

@@ -17,7 +17,7 @@ from ..image_files import expanded, image_files
 from ..images import load_image, to_grey
 from ..labels import FER7, FERPLUS8, LabelSet
 
-__all__ = ["SPLITS", "VOTE_COLUMNS", "Faces", "read_csv", "read_faces", "read_ferplus", "read_folder"]
+__all__ = ["SPLITS", "VOTE_COLUMNS", "Faces", "MissingSplitError", "read_csv", "read_faces", "read_ferplus", "read_folder"]
 
 SIZE = 48
 SPLITS = ("Training", "PublicTest", "PrivateTest")
@@ -27,6 +27,10 @@ FOLDER_SPLITS = {
     "PublicTest": ("validation", "val", "PublicTest"),
     "PrivateTest": ("test", "PrivateTest"),
 }
+
+
+class MissingSplitError(DataError):
+    """The data are well-formed, but have nothing of the split that was asked for: some callers can do without."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,7 @@ def read_csv(path: str | Path, split: str = "Training") -> Faces:
         pixels_read += pixels.astype(np.uint8).tobytes()
         labels.append(label)
     if not labels:
-        raise DataError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
+        raise MissingSplitError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
     return Faces(np.frombuffer(pixels_read, np.uint8).reshape(-1, SIZE, SIZE), np.array(labels, np.int64))
 
 
@@ -232,7 +236,7 @@ def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float3
         if not all(0 <= vote < np.inf for vote in votes[-1]):
             raise DataError(f"{path}, line {line}: votes {votes[-1]}; expected numbers, 0 or more.")
     if not votes:
-        raise DataError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
+        raise MissingSplitError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
     return np.array(votes, np.float32)
 
 
@@ -259,7 +263,7 @@ def read_folder(path: str | Path, split: str | None = None, labels: LabelSet | N
         found = {name for names in FOLDER_SPLITS.values() for name in names if (root / name).is_dir()}
         wanted = [name for name in FOLDER_SPLITS[split] if name in found]
         if found and not wanted:
-            raise DataError(
+            raise MissingSplitError(
                 f"{root} has no rows of split {split!r}: expected a folder {FOLDER_SPLITS[split][0]!r} beside {', '.join(sorted(found))}."
             )
         root = root / wanted[0] if wanted else root

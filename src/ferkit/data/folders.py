@@ -16,7 +16,7 @@ from ..image_files import expanded, image_files
 from ..images import load_image
 from ..labels import FER7, LabelSet
 from ..protocols import Classifier, Detector, cut, name_of, prepared
-from .faces import FOLDER_SPLITS, SPLITS, Faces
+from .faces import FOLDER_SPLITS, SPLITS, Faces, MissingSplitError
 
 __all__ = ["Photos", "label_files", "read_photos"]
 
@@ -60,7 +60,7 @@ def label_files(root: Path, split: str | None = None) -> dict[str, list[Path]]:
         if split not in SPLITS:
             raise DataError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
         if present and split not in present:
-            raise DataError(
+            raise MissingSplitError(
                 f"{root} has no rows of split {split!r}: expected a folder {FOLDER_SPLITS[split][0]!r} beside "
                 f"{', '.join(sorted(folder.name for folder in present.values()))}."
             )

@@ -23,7 +23,7 @@ from ..images import load_image
 from ..protocols import Detector, cut, name_of
 from ..text import encodable
 from .copies_report import copies, format_copies
-from .faces import FOLDER_SPLITS, SPLITS, read_csv
+from .faces import FOLDER_SPLITS, SPLITS, MissingSplitError, read_csv
 from .folders import label_files, split_folders
 from .label_names import label_order
 
@@ -126,9 +126,7 @@ def _csv_items(path: Path) -> Iterator[_Item]:
     for split in SPLITS:
         try:
             faces = read_csv(path, split)
-        except DataError as error:
-            if "no rows of split" not in str(error):
-                raise
+        except MissingSplitError:
             continue
         present += 1
         for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingExtraError
@@ -52,7 +53,8 @@ def __getattr__(name: str) -> Any:
             raise MissingExtraError(str(error.name), "train", f"ferkit.train.{name}") from error
         raise
     except ValueError as error:
-        if "backend" not in str(error):
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+        if modules[-1].partition(".")[0] != "keras":
             raise
         raise InputError(f"{error}. Expected KERAS_BACKEND to be tensorflow, torch or jax; unset it for TensorFlow.") from error
     globals()[name] = value

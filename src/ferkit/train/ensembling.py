@@ -147,7 +147,7 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
         WeightsError: The run has not finished, or kept no snapshots.
     """
     from .classifier.loop import build_from_recipe, matching
-    from .classifier.release import write_release
+    from .classifier.release import Origin, write_release
     from .common.checkpoint import load_weights
 
     run = Path(run)
@@ -163,18 +163,8 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
         if not (folder / "card.md").exists():
             model = build_from_recipe(recipe)
             load_weights(file, model)
-            write_release(
-                model,
-                recipe,
-                folder,
-                folder.name,
-                faces,
-                stored["epochs"],
-                int(spec.training["faces"]),
-                source=spec.training["source"],
-                description=spec.training["data"],
-                licence=spec.licence,
-                views=(1,),  # ten views of nine nets would take as long as an epoch
-            )
+            trained = spec.training
+            origin = Origin(int(trained["faces"]), stored["epochs"], trained["source"], trained["data"], spec.licence)
+            write_release(model, recipe, folder, folder.name, faces, origin, views=(1,))  # ten views of nine nets take as long as an epoch
         folders.append(folder)
     return folders

@@ -69,7 +69,7 @@ class Tracker:
 
     A new face gets its number when a second detection confirms it, so that a detector's flickers get none. Between
     detections optical flow carries the boxes. At a detection, faces are assigned by overlap, landmarks and looks. Somebody who
-    is covered or leaves keeps the number for two seconds.
+    is covered or leaves keeps the number for eight seconds.
     """
 
     def __init__(self) -> None:

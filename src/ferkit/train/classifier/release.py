@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,39 @@ from ...errors import FerkitError
 from ...evaluation.calibration import calibrated_outputs
 from ...evaluation.measuring import metric_rows, view_logits
 from ...files import write_json
+from ...images import to_grey
 from ...labels import PHOTOS
 from ...weights.hashes import file_entry
-from ...weights.specs import WeightsSpec
+from ...weights.specs import Output, WeightsSpec
 from ..common.keras_weights import save_model
 from ..release.card import write_card
+from ..release.golden import patterns
 from ..release.half_precision import halve_keras, halve_onnx
 from ..release.keras_to_onnx import difference, export_onnx, keras_outputs
 from ..release.network_facts import architecture, machine
 from .loop import normalise, prepare
 from .recipe import Recipe
 
-__all__ = ["write_release"]
+__all__ = ["Origin", "write_release"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from, for their spec and card.
+
+    Attributes:
+        faces: How many faces the network was trained on.
+        history: Of the run: a dictionary per epoch.
+        source: Name of the data's file or folder, for the card's commands.
+        description: Of the data; ``source`` by default.
+        licence: Of the weights: an SPDX name.
+    """
+
+    faces: int = 0
+    history: Sequence[Mapping[str, Any]] = ()
+    source: str = ""
+    description: str = ""
+    licence: str = "not stated"
 
 
 def write_release(
@@ -36,13 +57,8 @@ def write_release(
     recipe: Recipe,
     out: Path,
     name: str,
-    validation: Faces | None,
-    history: Sequence[dict[str, Any]],
-    training_faces: int,
-    *,
-    source: str = "",
-    description: str = "",
-    licence: str = "not stated",
+    validation: Faces | None = None,
+    origin: Origin | None = None,
     views: Sequence[int] = (1, 2, 10),
 ) -> WeightsSpec:
     """Write ``model.onnx``, ``model.keras``, ``spec.json`` and ``card.md``.
@@ -53,42 +69,53 @@ def write_release(
         out: Folder.
         name: Of the weights.
         validation: PublicTest: temperatures are fitted and metrics measured on it.
-        history: Of the run.
-        training_faces: How many faces it was trained on.
-        source: Name of the data's file or folder, for the card's commands.
-        description: Of the data, for the card.
-        licence: SPDX name.
+        origin: What it was trained on; nothing is said of it by default.
         views: Numbers of views to measure with, of 1, 2 (flip) and 10 (ten-crop).
 
     Raises:
         FerkitError: The exported network differs from Keras by more than 1e-4, or, stored as float16, by more than 1e-2.
     """
     out.mkdir(parents=True, exist_ok=True)
-    size = recipe.window
+    _write_networks(model, recipe, out, validation)
+    label_sets = [head.label_set for head in recipe.heads]
+    spec = _spec(model, recipe, out, name, calibrated_outputs(label_sets, None, None), origin or Origin())
+    if validation is not None:
+        write_json(out / "spec.json", spec.to_dict())
+        measured = view_logits(out, validation, max(views))
+        spec = replace(spec, outputs=calibrated_outputs(label_sets, measured, validation, views), selection="PublicTest")
+        write_json(out / "spec.json", spec.to_dict())
+        spec = replace(spec, metrics=metric_rows(out, validation, views, measured))
+    write_json(out / "spec.json", spec.to_dict())
+    write_card(out / "card.md", spec)
+    return spec
+
+
+def _write_networks(model: keras.Model, recipe: Recipe, out: Path, validation: Faces | None) -> None:
+    """Write both files of the network, in the recipe's precision, and hold one against the other on faces, or on patterns."""
     save_model(out / "model.keras", model)
-    export_onnx(model, recipe.head_names, out / "model.onnx", size)
+    export_onnx(model, recipe.head_names, out / "model.onnx", recipe.window)
     tolerance = 1e-4
     if recipe.stored == "float16":
         halve_keras(out / "model.keras")
         halve_onnx(out / "model.onnx")
         tolerance = 1e-2  # of logits: 0.003 on PublicTest, where at most one of 3,589 answers changes
+    faces = np.stack([to_grey(picture) for picture in patterns(24, 48, 48)]) if validation is None else validation.images[:256]
+    batch = normalise(prepare(faces, recipe)[:, None], recipe)
+    logits = _run_batches(OpenCVEngine((out / "model.onnx").read_bytes()), batch)
+    worst = difference(logits, keras_outputs(model, recipe.head_names, batch))
+    if not worst < tolerance:
+        raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {len(batch)} faces; at most {tolerance:g} is allowed.")
 
-    if validation is not None:
-        batch = normalise(prepare(validation.images[:256], recipe)[:, None], recipe)
-        logits = _run_batches(OpenCVEngine((out / "model.onnx").read_bytes()), batch)
-        worst = difference(logits, keras_outputs(model, recipe.head_names, batch))
-        if not worst < tolerance:
-            raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {len(batch)} faces; at most {tolerance:g} is allowed.")
-    label_sets = [head.label_set for head in recipe.heads]
-    outputs = calibrated_outputs(label_sets, None, None)
-    names = {output.name for output in outputs}
+
+def _spec(model: keras.Model, recipe: Recipe, out: Path, name: str, outputs: tuple[Output, ...], origin: Origin) -> WeightsSpec:
+    """Return the spec of networks that lie in ``out``, before anything is measured."""
     wanted = recipe.release.get("default_output", PHOTOS.name)
-    spec = WeightsSpec(
+    return WeightsSpec(
         name=name,
         files={file: file_entry((out / file).read_bytes()) for file in ("model.onnx", "model.keras")},
         input={
             "size": recipe.size,
-            "window": size,
+            "window": recipe.window,
             "channels": 1,
             "layout": "nchw",
             "mean": recipe.data["mean"],
@@ -98,31 +125,22 @@ def write_release(
         | ({"standardise": True} if recipe.data.get("standardise") else {}),
         crop=CropGeometry(**recipe.crop),
         outputs=outputs,
-        default_output=wanted if wanted in names else recipe.heads[0].labels,
+        default_output=wanted if wanted in {output.name for output in outputs} else recipe.heads[0].labels,
         training={
             "recipe": recipe.to_dict(),
             "seed": recipe.seed,
-            "faces": training_faces,
-            "data": description or source,
-            "source": source,
-            "epochs": len(history),
-            "hours": round(sum(row.get("seconds", 0) for row in history) / 3600, 2),
+            "faces": origin.faces,
+            "data": origin.description or origin.source,
+            "source": origin.source,
+            "epochs": len(origin.history),
+            "hours": round(sum(row.get("seconds", 0) for row in origin.history) / 3600, 2),
             "machine": machine(),
         },
-        selection="PublicTest" if validation is not None else "none",
+        selection="none",
         metrics=(),
-        licence=licence,
-        architecture=architecture(model, size),
+        licence=origin.licence,
+        architecture=architecture(model, recipe.window),
     )
-    write_json(out / "spec.json", spec.to_dict())
-    if validation is not None:
-        measured = view_logits(out, validation, max(views))
-        spec = replace(spec, outputs=calibrated_outputs(label_sets, measured, validation, views))
-        write_json(out / "spec.json", spec.to_dict())
-        spec = replace(spec, metrics=metric_rows(out, validation, views, measured))
-        write_json(out / "spec.json", spec.to_dict())
-    write_card(out / "card.md", spec)
-    return spec
 
 
 def _run_batches(runtime: OpenCVEngine, batch: np.ndarray, size: int = 64) -> np.ndarray:

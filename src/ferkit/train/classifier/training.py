@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...crops import CropGeometry
-from ...data.faces import Faces
+from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import read_portraits
 from ...data.recognising import read_cut_faces
 from ...detectors.face_detector import open_detector
@@ -19,7 +19,7 @@ from ..common.values import check_minutes
 from ..release.keras_to_onnx import to_onnx
 from .loop import build_from_recipe, fit, matching
 from .recipe import Recipe, load_recipe
-from .release import write_release
+from .release import Origin, write_release
 
 __all__ = ["train"]
 
@@ -72,9 +72,8 @@ def train(
         count = len(training)
         if portraits is not None and photos is not None:
             description, count = f"{description}; {len(portraits):,} portraits ({Path(photos).resolve().name})", count + len(portraits)
-        write_release(
-            run.model, run.recipe, out, name, validation, run.history, count, source=source, description=description, licence=licence
-        )
+        origin = Origin(count, run.history, source, description, licence)
+        write_release(run.model, run.recipe, out, name, validation, origin)
     return out
 
 
@@ -98,8 +97,6 @@ def _validation(data: str | Path, ferplus: str | Path | None, crop: CropGeometry
         return None
     try:
         return read_cut_faces(path, "PublicTest", crop, ferplus=ferplus, detector=detector)
-    except DataError as error:
-        if "no rows of split" not in str(error):
-            raise
+    except MissingSplitError as error:
         print(f"{error} The weights will be neither measured nor calibrated.", file=sys.stderr)
         return None

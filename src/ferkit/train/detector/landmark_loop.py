@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from ...detectors.ferkit_face_format import POINTS_SIZE
 from ...errors import DataError
 from ...files import replacing
 from ..common.averaging import copy_averaged, settle
@@ -24,7 +25,7 @@ from .landmark_crops import Detect, PointAugmentation, PointCrops, cut_faces, po
 from .networks import build_points
 from .photos import LabelledPhoto
 from .recipe import PointRecipe
-from .to_onnx import to_onnx
+from .to_onnx import checked_onnx
 
 __all__ = ["SoftArgmax", "fit_points", "stored_crops"]
 
@@ -121,7 +122,7 @@ def fit_points(
     copy_averaged(model, model)
     settle(model, (batch(recipe.epochs * recipe.steps + n)[0] for n in range(40)))
     with replacing(out / "points.onnx") as file:
-        file.write(to_onnx(keras.Model(model.input, {"points": model.get_layer("points").output})))
+        file.write(checked_onnx(keras.Model(model.input, {"points": model.get_layer("points").output}), POINTS_SIZE, POINTS_SIZE))
     return True
 
 

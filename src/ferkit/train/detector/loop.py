@@ -30,7 +30,7 @@ from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
 from .recipe import DetectorRecipe, Stage, load_detector_recipe
 from .starting import start_from
 from .targets import cell_targets, detection_loss
-from .to_onnx import to_onnx
+from .to_onnx import checked_onnx, to_onnx
 
 __all__ = ["fit_detector"]
 
@@ -179,7 +179,7 @@ def fit_detector(
                 return False
         final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
         save_model(out / "model.keras", final)
-        write_bytes(out / "model.onnx", to_onnx(final))
+        write_bytes(out / "model.onnx", checked_onnx(final, 64, 96))
         return True
     finally:
         keras.config.set_dtype_policy(policy)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
+from ...errors import FerkitError
+from ..release.keras_to_onnx import difference
 from ..release.layers_to_onnx import Writer, calls_of, serialised
 
-__all__ = ["to_onnx"]
+__all__ = ["checked_onnx", "to_onnx"]
 
 
 def to_onnx(model: keras.Model) -> bytes:
@@ -35,3 +38,24 @@ def to_onnx(model: keras.Model) -> bytes:
 
     outputs = [shape(name, tensor.shape[-1], name.removeprefix("stride")) for name, tensor in model.output.items()]
     return serialised(writer, "ferkit-face", [shape("image", 3)], outputs)
+
+
+def checked_onnx(model: keras.Model, height: int, width: int) -> bytes:
+    """Serialise a model, and compare what OpenCV answers on noise of that size with what Keras answers.
+
+    Raises:
+        FerkitError: They differ by more than 1e-4, as :func:`difference` counts.
+    """
+    import cv2
+
+    data = to_onnx(model)
+    noise = np.random.default_rng(0).normal(size=(1, height, width, 3)).astype(np.float32)
+    net = cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+    net.setInput(np.ascontiguousarray(noise.transpose(0, 3, 1, 2)))
+    names = list(model.output)
+    answers = model(noise, training=False)
+    for name, found in zip(names, net.forward(names), strict=True):
+        worst = difference(found, keras.ops.convert_to_numpy(answers[name]).transpose(0, 3, 1, 2))
+        if not worst < 1e-4:
+            raise FerkitError(f"Keras and ONNX differ by {worst:.2e} in {name!r}; at most 1e-4 is allowed. Nothing was written.")
+    return data
