@@ -2,11 +2,12 @@
 
 Every error is a :class:`FerkitError` and also the built-in that a caller would expect, so both
 ``except FerkitError`` and ``except ValueError`` work. Messages say what came, what was expected
-and what to do next.
+and what to do next, in the words of Python; the command line adds the flags of the ``arguments`` that an error names.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = [
@@ -21,7 +22,15 @@ __all__ = [
 
 
 class FerkitError(Exception):
-    """Root of every error that ferkit raises on purpose. All of them pickle, so that they pass from a worker process."""
+    """Root of every error that ferkit raises on purpose. All of them pickle, so that they pass from a worker process.
+
+    Attributes:
+        arguments: Names of the Python arguments that the cure in the message is about, so that nobody needs to parse it.
+    """
+
+    def __init__(self, *args: object, arguments: Sequence[str] = ()) -> None:
+        super().__init__(*args)
+        self.arguments = tuple(arguments)
 
 
 class InputError(FerkitError, ValueError):

@@ -32,7 +32,7 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
     """
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
-        raise InputError(f"{there} is a file; expected a folder for {out}. Choose another --out.")
+        raise InputError(f"{there} is a file; expected a folder for {out}. Choose another out.", arguments=["out"])
     try:
         # Tried rather than asked: permissions, read-only disks and quotas all answer here.
         with tempfile.TemporaryFile(dir=there) as file:
@@ -42,7 +42,8 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
     free = shutil.disk_usage(there).free
     if free < least:
         raise WeightsError(
-            f"{there} has {free >> 20} MB free; a run needs at least {least >> 20}. Free some space, or choose another --out."
+            f"{there} has {free >> 20} MB free; a run needs at least {least >> 20}. Free some space, or choose another out.",
+            arguments=["out"],
         )
     return out
 
@@ -70,7 +71,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
         raise WeightsError(
             f"{path} cannot be written ({error.strerror or error}); what was there before is kept. "
-            "Free some space and run the command again, a training run with --resume."
+            "Free some space and do it again, a training run with resume=True.",
+            arguments=["resume"],
         ) from error
 
 

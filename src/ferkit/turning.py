@@ -15,9 +15,9 @@ from .errors import InputError
 from .faces import Expression, Face
 from .geometry import area, intersection
 
-__all__ = ["checked_rotations", "judged", "parsed_rotations", "surest", "turn_back", "turn_upright", "upright"]
+__all__ = ["checked_rotations", "judged", "surest", "turn_back", "turn_upright", "upright"]
 
-_TURNED = "the face looks {how} and such faces were not asked for; rotations=(0, {turn}), or --rotations 0,{turn}, reads it"
+_TURNED = "the face looks {how} and such faces were not asked for; rotations=(0, {turn}) reads it"
 _ONE_FACE = 0.5  # share of the smaller box that lies in the other, above which two sides' answers are one face
 
 
@@ -32,16 +32,6 @@ def checked_rotations(rotations: Sequence[int] | None) -> tuple[int, ...]:
     if isinstance(rotations, str) or not wanted <= {0, 90, 180, 270}:
         raise InputError(f"rotations={rotations!r}; expected some of 0, 90, 180 and 270 degrees, for example (0, 90, 180, 270).")
     return tuple(sorted(wanted | {0}))
-
-
-def parsed_rotations(text: str | None) -> tuple[int, ...] | None:
-    """Read ``--rotations``: ``all``, or degrees between commas. Raises InputError."""
-    if text is None:
-        return None
-    turns = text.strip().lower().replace("all", "0,90,180,270").split(",")
-    if not all(turn.strip() in ("0", "90", "180", "270") for turn in turns):
-        raise InputError(f"--rotations {text!r}; expected some of 0,90,180,270 with commas between, or all.")
-    return tuple(int(turn) for turn in turns)
 
 
 def upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:

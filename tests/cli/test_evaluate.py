@@ -25,8 +25,10 @@ def test_evaluate_errors(small_csv: Path, tmp_path: Path) -> None:
     for arguments in (
         ["--data", tmp_path / "no.csv"],
         ["--data", small_csv, "--split", "PrivateTest"],
-        ["--data", small_csv, "--split", "Test"],
     ):
         done = ferkit("evaluate", *arguments)
         assert done.exit_code == 1
         assert "expected" in done.stderr
+    done = ferkit("evaluate", "--data", small_csv, "--split", "Test")
+    assert done.exit_code == 2
+    assert "expected one of Training, PublicTest, PrivateTest" in done.stderr

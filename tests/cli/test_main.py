@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from ferkit.cli.main import SECTIONS, main
+from ferkit.detectors.face_detector import BACKENDS
+from ferkit.engines.table import ENGINES
 from tests.helpers.commands import ferkit
 
 
@@ -9,3 +20,49 @@ def test_version() -> None:
     import ferkit as package
 
     assert package.__version__ in ferkit("--version").stdout
+
+
+def test_help_groups_the_commands_and_cuts_no_phrase() -> None:
+    text = CliRunner().invoke(main, ["--help"]).output
+    assert [line[:-1] for line in text.splitlines() if line and not line.startswith(" ") and line.endswith(":")][1:] == list(SECTIONS)
+    assert "..." not in text.partition("\n")[2]
+    assert {command.name for commands in SECTIONS.values() for command in commands} == set(main.commands)
+
+
+def every_command(command: click.Command = main, path: tuple[str, ...] = ()) -> list[Any]:
+    if isinstance(command, click.Group):
+        return [found for name, child in command.commands.items() for found in every_command(child, (*path, name))]
+    return [pytest.param(command, id=" ".join(path))]
+
+
+@pytest.mark.parametrize("command", every_command())
+def test_every_option_is_told_in_a_whole_phrase(command: click.Command) -> None:
+    for option in command.params:
+        if not isinstance(option, click.Option):
+            continue
+        assert option.help, f"{option.name} has no help"
+        told = option.help.partition("[default")[0].strip()
+        assert len(told.split()) >= 3, f"{option.name}: {told}"
+        assert told[0].isupper() or told[0] == "Y", f"{option.name}: {told}"
+        assert told.endswith("."), f"{option.name}: {told}"
+        assert not re.match(r"(Of|For|With|If|As)\b", told), f"{option.name}: {told}"
+
+
+def test_choices_are_those_of_the_tables() -> None:
+    text = CliRunner().invoke(main, ["predict", "--help"]).output
+    assert f"[{'|'.join(BACKENDS)}]" in text
+    assert f"[{'|'.join(ENGINES)}]" in text
+    for flag, names in (("--detector", BACKENDS), ("--runtime", ENGINES)):
+        refused = CliRunner().invoke(main, ["predict", "a.jpg", flag, "nothing"])
+        assert refused.exit_code == 2
+        assert f"expected one of {', '.join(names)}" in refused.stderr
+
+
+def test_errors_of_the_library_get_the_flags_of_the_command(tmp_path: Path) -> None:
+    """The library names Python's arguments, and says which; the command line adds how it takes them."""
+    (tmp_path / "fer2013.csv").write_text("emotion,pixels,Usage\n")
+    out = tmp_path / "file"
+    out.write_text("")
+    refused = CliRunner().invoke(main, ["finetune", "--data", str(tmp_path), "--out", str(out)])
+    assert refused.exit_code == 2
+    assert "Choose another out. (On the command line: --out.)" in " ".join(refused.stderr.split())

@@ -66,7 +66,7 @@ def test_a_turned_face_that_nobody_asked_for_is_unsure(astronaut: np.ndarray, sc
     assert face.expression is not None
     assert face.expression.label is None
     assert ("upside down" if turn == 180 else f"turned by {turn} degrees") in str(face.expression.reason)
-    assert f"--rotations 0,{turn}" in json.dumps(face.to_dict())
+    assert f"rotations=(0, {turn})" in json.dumps(face.to_dict())
     straight = max(pipeline(image).faces, key=lambda f: f.score)
     assert straight.turn is None
     assert "turn" not in straight.to_dict()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import os
@@ -229,25 +228,6 @@ def test_every_error_has_its_cures() -> None:
     text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
     errors = [name for name in ferkit.__all__ if name.endswith("Error")]
     assert not [name for name in errors if name not in text]
-
-
-def test_every_raise_has_a_row() -> None:
-    """A dozen characters of every message of the package stand in docs/errors.md."""
-    text = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
-    missing = []
-    for path in sorted((ROOT / "src" / "ferkit").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name)):
-                continue
-            if not issubclass(getattr(ferkit, node.exc.func.id, Exception), ferkit.FerkitError):
-                continue
-            parts = [
-                part.value.strip(" .;:,") for part in ast.walk(node.exc) if isinstance(part, ast.Constant) and isinstance(part.value, str)
-            ]
-            windows = [part[i : i + 12] for part in parts for i in range(max(1, len(part) - 11)) if len(part) > 4]
-            if windows and not any(window in text for window in windows):
-                missing.append(f"{path.name}:{node.lineno}: {' ... '.join(parts)}")
-    assert not missing, "docs/errors.md has no row for these messages:\n" + "\n".join(missing)
 
 
 def options(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, str]]:

@@ -148,7 +148,7 @@ def test_turned_faces_are_unsure_unless_they_are_asked_for(astronaut: np.ndarray
             answers.append(max(faces, key=lambda face: face["score"]))
     unsure, read = answers
     assert (unsure["label"], unsure["turn"], read["turn"]) == (None, 180, 180)
-    assert "--rotations 0,180" in unsure["reason"]
+    assert "rotations=(0, 180)" in unsure["reason"]
     assert read["label"] is not None
     assert "reason" not in read
 

@@ -372,7 +372,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     assert fit_detector(photos, [], tmp_path / "whole", recipe=TINY, validation=annotated(photos), log=lines.append)
     assert not fit_detector(photos, [], tmp_path / "cut", recipe=TINY, max_minutes=1e-9, log=lines.append)
     assert not (tmp_path / "cut" / "model.onnx").exists()
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="resume=True"):
         fit_detector(photos, [], tmp_path / "cut", recipe=TINY, log=lines.append)
     with pytest.raises(InputError, match="another recipe"):
         fit_detector(photos, [], tmp_path / "cut", recipe=replace(TINY, seed=2), resume=True, log=lines.append)

@@ -110,7 +110,7 @@ def test_bad_folders_are_told(tmp_path: Path, whole: tuple[ExpressionClassifier,
     assert "'single' is left out: 3 usable face(s), not two different ones" in told
     assert "bad.jpg: not an image" in told
     finder = FaceDetector()
-    with pytest.raises(DataError, match=r"no usable face.*--detector none"):
+    with pytest.raises(DataError, match=r"no usable face.*detector='none'"):
         gather(tmp_path, whole[0], finder, 0.2, 0, False)
 
 

@@ -199,7 +199,7 @@ def test_training_gives_weights_that_every_command_accepts(recipe: Path, tmp_pat
     assert {m["tta"] for m in spec.metrics} == {"none", "flip", 10}
     model = keras.models.load_model(out / "model.keras")
     assert model.count_params() == spec.architecture["parameters"]
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="resume=True"):
         train(recipe, data, out)
     other = tmp_path / "other.toml"
     other.write_text(TINY.replace("seed = 3", "seed = 4"))

@@ -168,7 +168,7 @@ class Drive:
             self.stopped = True
             self._watch.note(
                 f"{wrong} of {self.images} pictures could not be read, more than the {_SHARE if share is None else share:g} allowed: stopped. "
-                "What is done stays; look at its error rows, and run it again with a higher --max-error-rate."
+                "What is done stays; look at its error rows, and run it again with a higher max_error_rate."
             )
         group = self._job.groups.index(self._job.group_of(shard))
         if group in self._left:

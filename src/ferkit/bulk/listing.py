@@ -175,7 +175,9 @@ def listed_keys(path: str, kind: str) -> Iterator[Listed]:
         for key, size in _parquet_keys(path) if path.lower().endswith(".parquet") else _text_keys(path):
             yield Listed((kind_of(key) or "images") if kind == "auto" else kind, key, size, 0)
     except OSError as error:
-        raise InputError(f"--keys {path} cannot be read: {error}. Expected a text file with one name a line, or Parquet.") from error
+        raise InputError(
+            f"keys={path} cannot be read: {error}. Expected a text file with one name a line, or Parquet.", arguments=["keys"]
+        ) from error
 
 
 def _text_keys(path: str) -> Iterable[tuple[str, int]]:
@@ -193,7 +195,7 @@ def _parquet_keys(path: str) -> Iterable[tuple[str, int]]:
         names = file.schema_arrow.names
         column = next((name for name in ("key", "image", "path") if name in names), None)
         if column is None:
-            raise InputError(f"--keys {path} has the columns {', '.join(names)}; expected one named key, image or path.")
+            raise InputError(f"keys={path} has the columns {', '.join(names)}; expected one named key, image or path.", arguments=["keys"])
         wanted = [column, *(name for name in ("bucket", "size") if name in names)]
         for batch in file.iter_batches(columns=wanted):
             for row in batch.to_pylist():

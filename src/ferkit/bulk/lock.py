@@ -83,7 +83,8 @@ class Lock:
             if held is not None:
                 raise InputError(
                     f"{self._place.address} is being worked on by process {held['pid']} on {held['host']}; wait for it, "
-                    "or take it over with --steal if that process is gone."
+                    "or take it over with steal=True if that process is gone.",
+                    arguments=["steal"],
                 )
 
     def _told(self) -> bytes:

@@ -45,7 +45,9 @@ def _called(name: str) -> Any:
     try:
         return getattr(import_module(module), function)()
     except (ImportError, AttributeError) as error:
-        raise InputError(f"--pipeline {name}: {error}. Expected module:function, where Python finds it on every machine.") from error
+        raise InputError(
+            f"pipeline={name}: {error}. Expected module:function, where Python finds it on every machine.", arguments=["pipeline"]
+        ) from error
 
 
 def _source(name: str) -> Path:
@@ -55,7 +57,10 @@ def _source(name: str) -> Path:
     except ImportError:
         found = None
     if found is None or found.origin is None or not Path(found.origin).is_file():
-        raise InputError(f"--pipeline {name}: no module {module!r}. Expected module:function, where Python finds it on every machine.")
+        raise InputError(
+            f"pipeline={name}: no module {module!r}. Expected module:function, where Python finds it on every machine.",
+            arguments=["pipeline"],
+        )
     return Path(found.origin)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from ..errors import InputError, MissingExtraError
 
-__all__ = ["FREE", "Kind", "Options", "need", "part_of"]
+__all__ = ["FREE", "Kind", "Options", "need"]
 
 Kind = Literal["auto", "images", "parquet", "tar", "video"]
 
@@ -72,11 +72,3 @@ class Options:
         """Return the options that change rows, equal ones written alike: 512 and 512.0 are one number."""
         out = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in FREE}
         return {name: float(value) if name in _FLOATS and value is not None else value for name, value in out.items()}
-
-
-def part_of(text: str) -> tuple[int, int]:
-    """Read ``I/N``. Raises InputError."""
-    first, slash, second = text.partition("/")
-    if not (slash and first.isdecimal() and second.isdecimal() and 1 <= int(first) <= int(second)):
-        raise InputError(f"--part {text}; expected I/N with 1 <= I <= N, such as 3/8.")
-    return int(first), int(second)

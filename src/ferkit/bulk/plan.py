@@ -74,7 +74,10 @@ def plan(found: Iterable[Listed], options: Options, first: int = 0) -> Plan:
     kinds, table = _sorted(found)
     if "video" in kinds and len(kinds) > 1:
         counts = ", ".join(f"{number} of kind {kind}" for kind, number in sorted(kinds.items()))
-        raise InputError(f"{counts}: videos have a table of their own. Choose: --kind images or --kind video, each with its own OUTPUT.")
+        raise InputError(
+            f"{counts}: videos have a table of their own. Choose kind='images' or kind='video', each with an output of its own.",
+            arguments=["kind"],
+        )
     shards: list[Any] = []
     for kind in ("images", "parquet", "tar", "video"):
         if kind in kinds:

@@ -95,7 +95,7 @@ def _file(unit: Unit, base: str) -> Item:
         return Item(key, None, *_said(key, base, error))
     other = (unit.size >= 0 and len(data) != unit.size) or (unit.changed > 0 and changed > 0 and changed != unit.changed)
     if other:
-        return Item(key, None, "changed", f"{key}: changed since it was planned. Run it again with --update.")
+        return Item(key, None, "changed", f"{key}: changed since it was planned. Run it again with update=True.")
     return Item(key, data)
 
 
@@ -131,16 +131,20 @@ def _rows(unit: Unit, base: str, column: str | None, key_column: str | None) -> 
         yield cell(key, table[image][number].as_py())
 
 
-def image_column(source: str, columns: Any, wanted: str | None, option: str = "--column") -> str:
+def image_column(source: str, columns: Any, wanted: str | None, option: str = "column") -> str:
     """Return the name of the column with the pictures. Raises InputError, which names the columns that there are."""
     if wanted is not None:
         if wanted not in columns.names:
-            raise InputError(f"{source} has the columns {', '.join(columns.names)}; expected one named {wanted!r}, as {option} says.")
+            raise InputError(
+                f"{source} has the columns {', '.join(columns.names)}; expected one named {wanted!r}, as {option} says.", arguments=[option]
+            )
         return wanted
     fitting = [field.name for field in columns if holds_images(field.type)]
     if "image" in fitting or len(fitting) == 1:
         return "image" if "image" in fitting else fitting[0]
-    raise InputError(f"{source} has the columns {', '.join(columns.names)}; say which one has the pictures with {option}.")
+    raise InputError(
+        f"{source} has the columns {', '.join(columns.names)}; say which one has the pictures: {option}=NAME.", arguments=[option]
+    )
 
 
 def holds_images(kind: Any) -> bool:
@@ -159,7 +163,7 @@ def cell(key: str, value: Any) -> Item:
     if data is None:
         return Item(key, None, "empty", f"{key}: no bytes in this row; expected an encoded picture.")
     if isinstance(data, str):
-        return Item(key, None, "not_image", f"{key}: text instead of bytes; give pictures that lie elsewhere by --keys.")
+        return Item(key, None, "not_image", f"{key}: text instead of bytes; name pictures that lie elsewhere in a list of keys.")
     return Item(key, bytes(data))
 
 

@@ -217,7 +217,7 @@ def _check_same(job: Job, request: Request, here: dict[str, Any]) -> None:
 
 def _found(request: Request, left_out: Counter[str]) -> Iterator[Listed]:
     if not request.told:
-        raise InputError("No input; expected a folder, a pattern, an address, or --keys with a list of names.")
+        raise InputError("No input; expected a folder, a pattern, an address, or keys, a list of names.", arguments=["keys"])
     yield from listed(request.inputs, request.options.kind, left_out)
     if request.keys is not None:
         yield from listed_keys(request.keys, request.options.kind)

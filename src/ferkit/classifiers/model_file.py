@@ -67,7 +67,10 @@ class ModelFileClassifier(ByArguments):
         self._size, self._channels, self._first = _layout(path, shape, input_size)
         columns = self._run(self._batch(np.zeros((1, self._size, self._size, self._channels), np.uint8))).shape[1]
         if columns != len(self.labels):
-            raise InputError(f"{path} answers {columns} numbers for {len(self.labels)} labels; name them in order with --labels a,b,c.")
+            raise InputError(
+                f"{path} answers {columns} numbers for {len(self.labels)} labels; name them in order: labels=['a', 'b', 'c'].",
+                arguments=["labels"],
+            )
 
     def prepare(self, crops: Any) -> NDArray[np.uint8]:
         """Return crops as the network's squares, uint8 ``(n, size, size)`` or ``(n, size, size, 3)``."""
@@ -114,7 +117,10 @@ def _layout(path: Path, shape: Sequence[Any], size: int | None) -> tuple[int, in
         side = size or (known[2] if first else known[1])
         if channels in (1, 3) and side:
             return int(side), int(channels), first
-    raise InputError(f"{path} takes {tuple(shape)}; expected one grey or RGB square. If only the side is open, give it with --input-size.")
+    raise InputError(
+        f"{path} takes {tuple(shape)}; expected one grey or RGB square. If only the side is open, give it as input_size.",
+        arguments=["input_size"],
+    )
 
 
 def _open_onnx(path: Path) -> tuple[Run, Sequence[Any]]:

@@ -13,7 +13,6 @@ from ..errors import InputError
 __all__ = ["View", "parse_tta", "random_views", "seen", "views"]
 
 _CORNER = 2.0  # pixels of a 48-pixel face: the ten-crop of 44 in 48
-_TTA = "expected None, 'flip', 'ten-crop', a number of views from 1 to 100, or 'random:N' (random:N:SEED)"
 
 
 class View(NamedTuple):
@@ -33,7 +32,7 @@ def views(count: int) -> list[View]:
     low-discrepancy sequence. So 1 is the plain face, 2 adds the flip and 10 is the usual ten-crop.
     """
     if not 1 <= count <= 100:
-        raise InputError(f"tta={count}; {_TTA}.")
+        raise _unknown(count)
     shifts = [(0.0, 0.0), (-_CORNER, -_CORNER), (_CORNER, -_CORNER), (-_CORNER, _CORNER), (_CORNER, _CORNER)]
     for i in range(1, count // 2 - 3):
         shifts.append(tuple(2 * _CORNER * ((0.5 + i * step) % 1 - 0.5) for step in (0.7548776662466927, 0.5698402909980532)))  # type: ignore[arg-type]
@@ -46,7 +45,7 @@ def random_views(count: int, seed: int = 0) -> list[View]:
     Every face is seen in the same views, so that the answer does not depend on which faces come together.
     """
     if not 1 <= count <= 100:
-        raise InputError(f"tta='random:{count}'; {_TTA}.")
+        raise _unknown(f"random:{count}")
     draw = np.random.default_rng(seed).uniform(-1, 1, (count, 5))
     return [View(4.8 * x, 4.8 * y, bool(m > 0), 10 * angle, 1 + 0.1 * zoom) for x, y, m, angle, zoom in draw.tolist()]
 
@@ -59,8 +58,15 @@ def parse_tta(tta: str | int | None) -> tuple[str | int, list[View]]:
     try:
         count = known[tta] if tta is None or tta in known else int(tta)
     except (TypeError, ValueError):
-        raise InputError(f"tta={tta!r}; {_TTA}.") from None
+        raise _unknown(tta) from None
     return {1: "none", 2: "flip"}.get(count, count), views(count)
+
+
+def _unknown(tta: str | int) -> InputError:
+    return InputError(
+        f"tta={tta!r}; expected None, 'flip', 'ten-crop', a number of views from 1 to 100, or 'random:N' (random:N:SEED).",
+        arguments=["tta"],
+    )
 
 
 def seen(faces: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:

@@ -7,9 +7,11 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
+
+from .options import FORMAT, OneOf, Part, shared
 
 if TYPE_CHECKING:
     from ..bulk.reports import BatchReport
@@ -19,39 +21,44 @@ __all__ = ["batch"]
 _STOPPED = 130
 
 
-@click.command()
+def _kinds() -> tuple[str, ...]:
+    from ..bulk.options import Kind
+
+    return get_args(Kind)
+
+
+@click.command(short_help="Read any number of pictures or videos into Parquet files.")
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT... OUTPUT")
-@click.option("--kind", type=click.Choice(["auto", "images", "parquet", "tar", "video"]), default="auto", show_default=True)
-@click.option("--column", help="Of Parquet input: the column with the encoded pictures.  [default: image, or the only one that fits]")
-@click.option("--key-column", help="Of Parquet input: the column with their names.  [default: FILE#ROW]")
-@click.option("--keys", help="A list of names instead of INPUT: text, one a line, or Parquet with a column key.")
-@click.option("--weights", help="A name, hf://org/repo@revision, or a folder.  [default: bundled]")
-@click.option("--labels", help="Which of the weights' label sets to answer in.")
-@click.option("--tta", help="Test-time augmentation: flip, ten-crop, a number of views, or random:N.")
-@click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime.")
-@click.option("--detector", help="ferkit, yunet, haar, or none (each picture is a face).  [default: ferkit]")
-@click.option("--detector-model", help="The detector's own file or folder, instead of the default one.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), help="Abstain (label null) below this probability.")
-@click.option("--pipeline", metavar="MODULE:FUNCTION", help="A function that returns a Pipeline of your own.")
+@click.option("--kind", type=OneOf(_kinds), default="auto", show_default=True, help="Kind of INPUT; auto tells by the names.")
+@click.option("--column", help="Column of Parquet input with the encoded pictures.  [default: image, or the only one that fits]")
+@click.option("--key-column", help="Column of Parquet input with the pictures' names.  [default: FILE#ROW]")
+@click.option("--keys", help="Read a list of names instead of INPUT: text, one a line, or Parquet with a column key.")
+@shared("weights", "labels", "tta", "runtime", "detector", "detector_model", "min_confidence", detector_model={"type": str})
+@click.option("--pipeline", metavar="MODULE:FUNCTION", help="Call this function for a Pipeline of your own.")
 @click.option("--max-side", type=click.IntRange(1), help="Read pictures at a scale of at most so many pixels a side; 1280 is fast.")
 @click.option("--landmarks/--no-landmarks", default=True, help="Write the five landmarks of each face.  [default: yes]")
 @click.option("--hash-keys", is_flag=True, help="Write the SHA-256 of names instead of the names.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), help="Of videos: frames to read per second.  [default: all]")
-@click.option("--every", type=click.FloatRange(0, min_open=True), help="Of videos: seconds between the frames to read.")
-@click.option("--shard-images", type=click.IntRange(1), default=2000, show_default=True, help="Pictures a shard: what one death costs.")
-@click.option("--shard-mb", type=click.FloatRange(0, min_open=True), default=512, show_default=True, help="Megabytes a shard.")
-@click.option("--workers", type=click.IntRange(1), help="Processes.  [default: one for each CPU that is granted]")
-@click.option("--part", metavar="I/N", help="Do the I-th of N parts, on machines that share OUTPUT and nothing else.")
-@click.option("--max-error-rate", type=click.FloatRange(0, 1), help="Stop above this share.  [default: 0.05, after 1,000 pictures]")
-@click.option("--memory", type=click.FloatRange(0, min_open=True), help="Gigabytes a worker.  [default: this machine's, divided]")
-@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=300, show_default=True, help="Seconds for one picture.")
+@shared("fps", "every")
+@click.option("--shard-images", type=click.IntRange(1), default=2000, show_default=True, help="Pictures in a shard: what one death costs.")
+@click.option("--shard-mb", type=click.FloatRange(0, min_open=True), default=512, show_default=True, help="Megabytes in a shard.")
+@click.option("--workers", type=click.IntRange(1), help="Processes to work with.  [default: one for each CPU that is granted]")
+@click.option("--part", type=Part(), help="Do the I-th of N parts, on machines that share OUTPUT and nothing else.")
+@click.option(
+    "--max-error-rate", type=click.FloatRange(0, 1), help="Stop above this share of unreadable pictures.  [default: 0.05, after 1,000]"
+)
+@click.option(
+    "--memory", type=click.FloatRange(0, min_open=True), help="Gigabytes that a worker may use.  [default: this machine's, divided]"
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=300, show_default=True, help="Seconds that one picture may take."
+)
 @click.option("--update", is_flag=True, help="Look at INPUT again, and do what is new or changed.")
 @click.option("--retry-errors", is_flag=True, help="Do again what could not be found or reached, or hung.")
 @click.option("--steal", is_flag=True, help="Take OUTPUT from a run that holds it.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do.")
 @click.option("--status", "ask_status", is_flag=True, help="Only say how the job in OUTPUT stands.")
 @click.option("--verify", "ask_verify", is_flag=True, help="Only hold the files in OUTPUT against its manifest.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True, help="json: a line a shard.")
+@shared(FORMAT, format_={"help": "Text for people, or JSON: a line for each shard, then the report."})
 @click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), help="Write Prometheus' text format here (.prom).")
 def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: str, metrics_file: Path | None, **options: Any) -> None:
     """Read the expressions in any number of pictures or videos, into Parquet files in OUTPUT.
@@ -78,13 +85,11 @@ def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: 
 
 
 def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | None, options: dict[str, Any]) -> BatchReport:
-    from ..bulk.options import Options, part_of
+    from ..bulk.options import Options
     from ..bulk.progress import Progress
     from ..bulk.running import Request, run
 
     how = {name: options.pop(name) for name in ("keys", "update", "retry_errors", "dry_run", "steal")}
-    if options["part"] is not None:
-        options["part"] = part_of(options["part"])
     progress = Progress(sys.stdout if format_ == "json" else None, metrics)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:

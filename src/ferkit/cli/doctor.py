@@ -7,11 +7,13 @@ import sys
 
 import click
 
+from .options import FORMAT, shared
+
 __all__ = ["doctor"]
 
 
-@click.command()
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.command(short_help="Say what is installed here and what does not fit.")
+@shared(FORMAT)
 def doctor(format_: str) -> None:
     """Say what is installed here, and what to do about what does not fit together.
 

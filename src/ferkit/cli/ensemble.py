@@ -4,39 +4,50 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from ..errors import InputError
+from .options import grouped, shared
 
 __all__ = ["ensemble"]
 
 
-@click.command()
+@dataclass(frozen=True)
+class Fitting:
+    """What the members' weights and the temperature are fitted on."""
+
+    data: Path | None
+    detector: str | None
+    ferplus: Path | None
+
+    def check(self, snapshots: Path | None) -> None:
+        if snapshots is not None and self.data is None:
+            raise InputError("--snapshots needs --data: the snapshots are calibrated on its PublicTest.")
+        if self.ferplus is not None and self.data is None:
+            raise InputError("--ferplus needs --data: the votes belong to its faces.")
+
+
+@click.command(short_help="Make one ensemble of several weights.")
 @click.argument("members", nargs=-1, metavar="[WEIGHTS]...")
 @click.option("--snapshots", type=click.Path(path_type=Path), help="Add the snapshots of this run as members; needs --data.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder for the ensemble.")
-@click.option("--data", type=click.Path(path_type=Path), help="fer2013.csv or a folder: fit weights and temperature on its PublicTest.")
-@click.option(
-    "--detector",
-    default=None,
-    help="ferkit, yunet, haar, or none (each picture is a ready crop).  [default: ferkit for a folder of photos]",
+@shared(
+    "out",
+    "data",
+    "detector",
+    "ferplus",
+    out={"help": "Folder of the ensemble; it must not exist yet."},
+    data={"required": False, "help": "Fit weights and temperature on PublicTest of this: fer2013.csv, or a folder per label."},
+    detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
+    ferplus={"help": "Fit and measure FER+'s labels on these votes: fer2013new.csv."},
 )
-@click.option("--ferplus", type=click.Path(path_type=Path), help="FER+ votes, fer2013new.csv: fit and measure FER+'s labels on them.")
+@grouped("fitting", Fitting, ("data", "detector", "ferplus"))
 @click.option("--equal", is_flag=True, help="Let every member count the same; with --data the temperature alone is fitted.")
-@click.option("--combine", default="probability", show_default=True, help="probability or logit: what is averaged.")
-@click.option("--labels", default=None, help="The one label set to answer in.  [default: all that the members share]")
+@shared("combine", "labels", labels={"help": "The one label set to answer in.  [default: all that the members share]"})
 def ensemble(
-    members: tuple[str, ...],
-    snapshots: Path | None,
-    out: Path,
-    data: Path | None,
-    detector: str | None,
-    ferplus: Path | None,
-    equal: bool,
-    combine: str,
-    labels: str | None,
+    members: tuple[str, ...], snapshots: Path | None, out: Path, fitting: Fitting, equal: bool, combine: str, labels: str | None
 ) -> None:
     """Make an ensemble of WEIGHTS (names, addresses, folders), of a run's snapshots, or of both."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
@@ -48,16 +59,14 @@ def ensemble(
     from ..weights.specs import EnsembleSpec
 
     names: list[str | Path] = list(members)
-    if snapshots is not None and data is None:
-        raise InputError("--snapshots needs --data: the snapshots are calibrated on its PublicTest.")
-    if ferplus is not None and data is None:
-        raise InputError("--ferplus needs --data: the votes belong to its faces.")
+    fitting.check(snapshots)
     if out.exists():
         raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
     writable(out)
-    found = None if detector is None else FaceDetector(detector)
+    data = fitting.data
+    found = None if fitting.detector is None else FaceDetector(fitting.detector)
     crop = open_classifier(names[0] if names else snapshots).crop
-    faces = None if data is None else read_cut_faces(data, "PublicTest", crop, ferplus=ferplus, detector=found)
+    faces = None if data is None else read_cut_faces(data, "PublicTest", crop, ferplus=fitting.ferplus, detector=found)
     if snapshots is not None and faces is not None:
         names += snapshot_weights(snapshots, faces)
     source = "" if data is None else data.resolve().name

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from .options import classifier_options
+from .options import Reading, reading_options
 
 __all__ = ["explain"]
 
 
-@click.command()
+@click.command(short_help="Show what the answer for each face rests on.")
 @click.argument("image", metavar="IMAGE")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Write the sheet here: .png or .jpg.")
 @click.option("--label", default=None, help="Explain this label only.  [default: the three most probable of each face]")
@@ -21,27 +21,23 @@ __all__ = ["explain"]
     type=click.Choice(["occlusion", "grad-cam"]),
     default="occlusion",
     show_default=True,
-    help="Hide parts of the face and ask again; or the last feature maps' gradients, which need Keras.",
+    help="How to look for reasons: hide parts of the face, or follow gradients, which needs Keras.",
 )
-@click.option("--detector", default=None, help="ferkit, yunet, haar, or none (the image is a face).  [default: ferkit]")
-@classifier_options
-def explain(image: str, out: Path, label: str | None, method: Any, detector: str | None, provider: tuple[str, ...], **options: Any) -> None:
+@reading_options("min_confidence")
+def explain(image: str, out: Path, label: str | None, method: Any, reading: Reading) -> None:
     """Show what the answer for each face of IMAGE rests on: orange speaks for the label, blue against it.
 
     The sheet has the photo with the maps on its faces, and each face by itself. The answers are printed as ferkit predict does.
     """
-    from ..classifiers.ensemble import open_classifier
-    from ..detectors.face_detector import FaceDetector
     from ..errors import InputError
     from ..explain.photo import explain as explained
     from ..explain.photo import sheet
     from ..images import load_image
-    from ..pipeline import Pipeline
     from ..results import Result
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"--out {out} ends in {out.suffix or 'nothing'}; expected .png or .jpg.")
-    pipeline = Pipeline(FaceDetector(detector), open_classifier(providers=provider or None, **options))
+    pipeline = reading.open_pipeline()
     if label is not None:
         pipeline.classifier.labels.index(label)  # an unknown one is told before any work
     pixels = load_image(image)

@@ -6,21 +6,23 @@ from pathlib import Path
 
 import click
 
+from .options import FORMAT, shared
+
 __all__ = ["export"]
 
 
-@click.command()
+@click.command(short_help="Write weights as single files for other runtimes.")
 @click.argument("weights", required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the files.")
-@click.option("--format", "format_", type=click.Choice(["onnx", "litert", "all"]), default="all", show_default=True)
-@click.option("--labels", default=None, help="Which of the weights' label sets to answer in.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write the files into.")
+@shared(FORMAT, format_={"type": click.Choice(["onnx", "litert", "all"]), "default": "all", "help": "Kind of file to write."})
+@shared("labels")
 @click.option("--check", "checked", is_flag=True, help="Run every file on its golden pictures and compare with ferkit's own answers.")
 @click.option(
     "--web",
     type=click.Path(path_type=Path, file_okay=False),
     help="Write the page into this folder instead, for any web server: everything happens in the visitor's browser.",
 )
-@click.option("--onnxruntime-web", type=click.Path(), help="For --web: folder of this npm package.")
+@click.option("--onnxruntime-web", type=click.Path(), help="Folder of this npm package, which --web needs.")
 def export(
     weights: str | None, out: Path | None, format_: str, labels: str | None, checked: bool, web: Path | None, onnxruntime_web: str | None
 ) -> None:

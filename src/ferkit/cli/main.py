@@ -30,8 +30,17 @@ from .weights import weights_group
 __all__ = ["main"]
 
 
+# What ``ferkit --help`` lists under each heading, in this order.
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Use": (predict, video, webcam, batch, serve, explain),
+    "Adapt to your own data": (prepare, finetune, evaluate),
+    "Build weights": (train, train_detector, ensemble, export, push),
+    "Look after an installation": (weights_group, doctor),
+}
+
+
 class _Group(click.Group):
-    """Turns ferkit's own errors into one line on stderr and exit code 1."""
+    """Turns ferkit's own errors into a message on stderr and an exit code, and lists the commands under headings."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         for stream in (sys.stdout, sys.stderr):  # a name that the console's code page lacks must not cost the answer
@@ -42,9 +51,27 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(self._told(error, ctx)) from error
         except FerkitError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(self._told(error, ctx)) from error
+
+    def _told(self, error: FerkitError, ctx: click.Context) -> str:
+        """Return the message, which names Python's arguments, with the flags by which this command takes them."""
+        command: click.Command | None = self.commands.get(ctx.invoked_subcommand or "")
+        options = {} if command is None else {param.name: max(param.opts, key=len) for param in command.params}
+        flags = [options[name] for name in (_FLAGS.get(argument, argument) for argument in error.arguments) if name in options]
+        return f"{error} (On the command line: {', '.join(flags)}.)" if flags else str(error)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
+        names = [command.name or "" for commands in SECTIONS.values() for command in commands]
+        limit = formatter.width - 6 - max(map(len, names))
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", command.get_short_help_str(limit)) for command in commands])
+
+
+# Where an argument of Python and the option of the command line have different names.
+_FLAGS = {"base": "weights", "model": "detector_model"}
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,22 +80,6 @@ def main() -> None:
     """Read facial expressions: apparent expression, not feeling."""
 
 
-for command in (
-    predict,
-    batch,
-    train,
-    doctor,
-    ensemble,
-    evaluate,
-    explain,
-    export,
-    finetune,
-    prepare,
-    push,
-    serve,
-    train_detector,
-    video,
-    webcam,
-    weights_group,
-):
-    main.add_command(command)
+for section in SECTIONS.values():
+    for command in section:
+        main.add_command(command)

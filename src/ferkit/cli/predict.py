@@ -6,87 +6,102 @@ import glob
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import ImageError, InputError
-from .options import classifier_options
+from .options import FORMAT, Reading, grouped, reading_options, shared
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
     from ..results import Result
 
-
 __all__ = ["predict"]
 
 
-@click.command()
+@dataclass(frozen=True)
+class Drawing:
+    """The annotated copies of --draw: where they go, and what is on them."""
+
+    draw: Path | None
+    blur_faces: bool
+    landmarks: bool
+
+    def check(self) -> None:
+        if self.draw is None and (self.blur_faces or self.landmarks):
+            flag = "--blur-faces" if self.blur_faces else "--landmarks"
+            raise click.UsageError(f"{flag} is for annotated copies; add --draw PATH.")
+
+    def check_places(self, paths: list[str]) -> None:
+        """Refuse a place that cannot be written, or that is one of the pictures, before any work is done."""
+        draw = self.draw
+        if draw is None:
+            return
+        count = len(paths)
+        if draw.is_file() and any(path != "-" and os.path.exists(path) and draw.samefile(path) for path in paths):
+            raise click.UsageError(f"--draw {draw} is the picture itself and would be overwritten; give another name.")
+        folder = draw if count > 1 or draw.is_dir() else draw.parent
+        if count > 1 and draw.exists() and not draw.is_dir():
+            raise click.UsageError(f"--draw {draw} is a file, but there are {count} images; give a folder.")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"--draw {draw} cannot be written: {error.strerror}.") from error
+        if not os.access(folder, os.W_OK):
+            raise click.ClickException(f"--draw {draw} cannot be written: {folder} is read-only; choose another folder.")
+
+    def __call__(self, result: Result, count: int, failures: list[str]) -> None:
+        """Draw one of ``count`` results, if that was asked for."""
+        if self.draw is None:
+            return
+        name = "stdin" if result.image in (None, "-") else Path(str(result.image)).stem
+        target = self.draw
+        if count > 1 or target.is_dir():
+            target = self.draw / f"{name}.png"
+            number = 2
+            while target.exists():  # two folders may hold the same file name, and nothing is overwritten
+                target, number = self.draw / f"{name}-{number}.png", number + 1
+        try:
+            result.draw(blur=self.blur_faces, landmarks=self.landmarks).save(target)
+        except (OSError, ValueError) as error:
+            failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")
+
+
+@click.command(short_help="Find the faces in images and read their expressions.")
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--format", "format_", type=click.Choice(["json", "jsonl", "csv"]), default="json", show_default=True)
+@shared(
+    FORMAT,
+    format_={
+        "type": click.Choice(["json", "jsonl", "csv"]),
+        "default": "json",
+        "help": "One JSON list, a JSON object per line, or a table.",
+    },
+)
 @click.option("--draw", type=click.Path(path_type=Path), help="Write the annotated picture here; a folder for several images.")
-@click.option("--blur-faces", is_flag=True, help="Cover the heads in the --draw copies; no face can be brought back.")
-@click.option("--landmarks", is_flag=True, help="Draw the five landmarks too.")
-@classifier_options
-@click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
-@click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one.")
-@click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all.")
-@click.option("--min-confidence", type=click.FloatRange(0, 1), default=None, help="Abstain (label null) below this probability.")
+@shared("blur_faces", blur_faces={"help": "Cover the heads in the --draw copies; no face can be brought back."})
+@click.option("--landmarks", is_flag=True, help="Draw the five landmarks as well.")
+@grouped("drawing", Drawing, ("draw", "blur_faces", "landmarks"))
+@reading_options()
 @click.option("--features", is_flag=True, help="Add the numbers by which the network tells faces apart, for clustering and search.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images held in memory at once.")
-def predict(
-    inputs: tuple[str, ...],
-    format_: str,
-    draw: Path | None,
-    blur_faces: bool,
-    landmarks: bool,
-    weights: str | None,
-    labels: str | None,
-    tta: str | None,
-    runtime: str,
-    provider: tuple[str, ...],
-    threads: int | None,
-    detector: str | None,
-    detector_model: Path | None,
-    rotations: str | None,
-    min_confidence: float | None,
-    features: bool,
-    batch_size: int,
-) -> None:
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Images to hold in memory at once.")
+def predict(inputs: tuple[str, ...], format_: str, drawing: Drawing, reading: Reading, features: bool, batch_size: int) -> None:
     """Find the faces in images and classify their expressions.
 
     IMAGE is a file, a folder (searched through), a quoted glob, or - for an image on standard input. An image that
     cannot be read is reported on stderr and skipped; the exit code is then 1.
     """
-    from ..classifiers.ensemble import open_classifier
-    from ..detectors.face_detector import FaceDetector
-    from ..pipeline import Pipeline
-    from ..turning import parsed_rotations
-
-    if draw is None and (blur_faces or landmarks):
-        raise click.UsageError(f"{'--blur-faces' if blur_faces else '--landmarks'} is for annotated copies; add --draw PATH.")
+    drawing.check()
     failures: list[str] = []
     paths = list(_expand(inputs, failures))
-    pipeline = Pipeline(
-        FaceDetector(detector, model=detector_model, rotations=parsed_rotations(rotations)),
-        open_classifier(
-            weights,
-            labels=labels,
-            runtime=runtime,
-            tta=tta,
-            min_confidence=min_confidence,
-            providers=provider or None,
-            threads=threads,
-        ),
-        features=features,
-    )
-    _check_draw(draw, paths)
+    pipeline = reading.open_pipeline(features=features)
+    drawing.check_places(paths)
     write = _Writer(format_, list(pipeline.classifier.labels), _feature_count(pipeline) if features else 0)
-    for result in _results(pipeline, paths, batch_size, draw is not None, failures):
+    for result in _results(pipeline, paths, batch_size, drawing.draw is not None, failures):
         write(result)
-        if draw is not None:
-            _draw(result, draw, len(paths), failures, blur=blur_faces, landmarks=landmarks)
+        drawing(result, len(paths), failures)
     write.close()
     for failure in failures:
         click.echo(f"ferkit: {failure}", err=True)
@@ -176,35 +191,3 @@ class _Writer:
     def close(self) -> None:
         if self._format == "json":
             click.echo("[]" if self._count == 0 else "\n]")
-
-
-def _check_draw(draw: Path | None, paths: list[str]) -> None:
-    """Refuse a place that cannot be written, or that is one of the pictures, before any work is done."""
-    if draw is None:
-        return
-    count = len(paths)
-    if draw.is_file() and any(path != "-" and os.path.exists(path) and draw.samefile(path) for path in paths):
-        raise click.UsageError(f"--draw {draw} is the picture itself and would be overwritten; give another name.")
-    folder = draw if count > 1 or draw.is_dir() else draw.parent
-    if count > 1 and draw.exists() and not draw.is_dir():
-        raise click.UsageError(f"--draw {draw} is a file, but there are {count} images; give a folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.ClickException(f"--draw {draw} cannot be written: {error.strerror}.") from error
-    if not os.access(folder, os.W_OK):
-        raise click.ClickException(f"--draw {draw} cannot be written: {folder} is read-only; choose another folder.")
-
-
-def _draw(result: Result, draw: Path, count: int, failures: list[str], **how: bool) -> None:
-    name = "stdin" if result.image in (None, "-") else Path(str(result.image)).stem
-    target = draw
-    if count > 1 or draw.is_dir():
-        target = draw / f"{name}.png"
-        number = 2
-        while target.exists():  # two folders may hold the same file name, and nothing is overwritten
-            target, number = draw / f"{name}-{number}.png", number + 1
-    try:
-        result.draw(**how).save(target)
-    except (OSError, ValueError) as error:
-        failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")

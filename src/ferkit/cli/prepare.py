@@ -8,16 +8,23 @@ from pathlib import Path
 
 import click
 
+from .options import FORMAT, shared
+
 __all__ = ["prepare"]
 
 
-@click.command()
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder per label of photos or crops.")
-@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder; run it again to go on.")
-@click.option("--detector", default="none", show_default=True, help="ferkit, yunet or haar: find, align and cut the face of every picture.")
-@click.option("--detector-model", type=click.Path(path_type=Path), help="The detector's own file, instead of the default one.")
-@click.option("--size", type=click.IntRange(16, 1024), default=48, show_default=True, help="Side of the prepared faces, pixels.")
-@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.command(short_help="Write a folder of face pictures per label and split.")
+@shared(
+    "data",
+    "out",
+    "detector",
+    "detector_model",
+    data={"help": "Pictures to prepare: fer2013.csv, or a folder per label of photos or crops."},
+    out={"help": "Folder of the faces; the same command goes on after a stop."},
+    detector={"default": "none", "show_default": True, "help": "Face detector to cut the faces with; none takes whole pictures."},
+)
+@click.option("--size", type=click.IntRange(16, 1024), default=48, show_default=True, help="Side of the prepared faces, in pixels.")
+@shared(FORMAT)
 def prepare(data: Path, out: Path, detector: str, detector_model: Path | None, size: int, format_: str) -> None:
     """Write one folder of face pictures per label per split, tables of boxes and landmarks, and a report of copies."""
     from ..data.preparing import format_preparation

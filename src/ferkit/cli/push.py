@@ -9,10 +9,10 @@ import click
 __all__ = ["push"]
 
 
-@click.command()
+@click.command(short_help="Upload weights to the Hugging Face Hub.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("address", metavar="hf://ORG/REPO")
-@click.option("--private", is_flag=True, help="If the repository is made, make it private.")
+@click.option("--private", is_flag=True, help="Make the repository private, if it does not exist yet.")
 def push(bundle: Path, address: str, private: bool) -> None:
     """Verify the folder BUNDLE, upload it to the Hugging Face Hub and tag its version; print its pinned address."""
     from ..weights.publishing import push as run

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from ..errors import FerkitError
+from .options import reading_options, shared
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..video.events import Events
     from ..video.frame import Frame
 
-__all__ = ["check_outputs", "open_pipeline", "record", "recording_options"]
+__all__ = ["check_outputs", "record", "recording_options"]
 
 UNSURE = 0.5  # below it an answer is, by its own account, more likely wrong than right: benchmarks/README.md
 
@@ -34,51 +35,23 @@ class _Sink(Protocol):
 
 def recording_options(command: Callable[..., Any]) -> Callable[..., Any]:
     path = click.Path(path_type=Path, dir_okay=False)
+    command = reading_options(
+        min_confidence={"default": UNSURE, "show_default": True, "help": "Call a face unsure below this probability; 0 never does."}
+    )(command)
     for option in (
+        click.option("--detect-every", type=click.IntRange(1), help="Search for faces every so many frames.  [default: about every 0.3 s]"),
         click.option(
-            "--detector-model", type=click.Path(path_type=Path), help="The detector's own file or folder, instead of the default one."
+            "--smooth", type=click.FloatRange(0), default=0.5, show_default=True, help="Time constant of the smoothing, seconds; 0 is off."
         ),
-        click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all."),
-        click.option("--detector", default=None, help="ferkit, yunet, haar, or none.  [default: ferkit]"),
-        click.option(
-            "--min-confidence",
-            type=click.FloatRange(0, 1),
-            default=UNSURE,
-            show_default=True,
-            help="Abstain (unsure, no label) below this probability; 0 never does.",
-        ),
-        click.option("--threads", type=click.IntRange(1), help="Of the engines.  [default: FERKIT_THREADS, or the CPUs at hand]"),
-        click.option(
-            "--provider", "providers", multiple=True, help="onnxruntime's: cpu, cuda, coreml ...; repeat it in order of preference."
-        ),
-        click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime."),
-        click.option("--tta", default=None, help="Test-time augmentation: flip, or a number of views."),
-        click.option("--labels", default=None, help="Which of the weights' label sets to answer in."),
-        click.option("--weights", default=None, help="A name, hf://org/repo@revision, or a folder.  [default: bundled]"),
-        click.option("--detect-every", type=click.IntRange(1), help="Search every so many frames.  [default: about every 0.3 s]"),
-        click.option("--smooth", type=click.FloatRange(0), default=0.5, show_default=True, help="Time constant in seconds; 0 is off."),
-        click.option("--fps", type=click.FloatRange(0, min_open=True), help="Sample this many frames per second.  [default: all]"),
+        shared("fps"),
         click.option("--plot", type=path, help="Write the timeline here (.png): one strip per person."),
         click.option("--events", type=path, help="Write events and a summary per person here (.json)."),
         click.option("--table", type=path, help="Write the rows here: .csv, .jsonl or .parquet."),
-        click.option("--blur-faces", is_flag=True, help="Cover the heads in the annotated video, and leave faces out of the timeline."),
+        shared("blur_faces", blur_faces={"help": "Cover the heads in the annotated video, and leave faces out of the timeline."}),
         click.option("-o", "--out", type=path, help="Write the annotated video here: .mp4, .mkv or .mov."),
     ):
         command = option(command)
     return command
-
-
-def open_pipeline(options: dict[str, Any]) -> Pipeline:
-    from ..classifiers.ensemble import open_classifier
-    from ..detectors.face_detector import FaceDetector
-    from ..pipeline import Pipeline
-    from ..turning import parsed_rotations
-
-    chosen = {name: options[name] for name in ("labels", "runtime", "tta", "min_confidence", "threads")}
-    classifier = open_classifier(options["weights"], providers=options["providers"] or None, **chosen)
-    return Pipeline(
-        FaceDetector(options["detector"], model=options["detector_model"], rotations=parsed_rotations(options["rotations"])), classifier
-    )
 
 
 def check_outputs(source: str, options: dict[str, Any]) -> None:

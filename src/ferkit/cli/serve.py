@@ -6,10 +6,22 @@ from typing import Any
 
 import click
 
+from .options import shared
+
 __all__ = ["serve"]
 
+# Settings in bytes and pixels, which the command line takes in millions.
+_MILLIONS = {
+    "max_bytes": "max_megabytes",
+    "max_pending_bytes": "max_pending_megabytes",
+    "max_pixels": "max_megapixels",
+    "max_decoding_pixels": "max_decoding_megapixels",
+    "max_video_bytes": "max_video_megabytes",
+    "max_frame_bytes": "max_frame_megabytes",
+}
 
-@click.command()
+
+@click.command(short_help="Serve the web page and the HTTP interface.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on; 0 takes any free one.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with its own networks and queue.")
@@ -20,50 +32,72 @@ __all__ = ["serve"]
     "--batch", type=click.IntRange(1), default=None, help="Waiting pictures that a lane classifies together.  [default: measured]"
 )
 @click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Pictures that may wait in each worker; then 503.")
-@click.option(
-    "--weights", multiple=True, help="A name, hf://org/repo@revision, or a folder; repeat it to offer several.  [default: bundled]"
+@shared(
+    "weights",
+    "labels",
+    "runtime",
+    "detector",
+    "detector_model",
+    "rotations",
+    weights={
+        "multiple": True,
+        "help": "Weights to offer: a name, hf://org/repo@revision, or a folder; may be repeated.  [default: the bundled ones]",
+    },
+    labels={"help": "The label set to answer in when a request names none."},
+    detector_model={"type": click.Path()},
 )
-@click.option("--labels", default=None, help="The label set to answer in when a request names none.")
-@click.option("--runtime", default="opencv", show_default=True, help="opencv or onnxruntime.")
-@click.option("--detector", default=None, help="ferkit, yunet, haar, or none (each image is a face).  [default: ferkit]")
-@click.option("--detector-model", default=None, type=click.Path(), help="The detector's own file or folder, instead of the default one.")
-@click.option("--rotations", default=None, help="Turns of faces to look for too: some of 0,90,180,270, or all.")
-@click.option("--max-megabytes", type=click.FloatRange(0.001), default=20, show_default=True, help="Largest request, in megabytes.")
 @click.option(
-    "--max-pending-megabytes", type=click.FloatRange(0.001), default=256, show_default=True, help="Of all requests that a worker holds."
+    "--max-megabytes", type=click.FloatRange(0.001), default=20, show_default=True, help="Largest request accepted, in megabytes."
 )
-@click.option("--max-megapixels", type=click.FloatRange(0.001), default=50, show_default=True, help="Largest picture, in megapixels.")
 @click.option(
-    "--max-decoding-megapixels", type=click.FloatRange(0.001), default=50, show_default=True, help="Decoded at once by a worker's lanes."
+    "--max-pending-megabytes",
+    type=click.FloatRange(0.001),
+    default=256,
+    show_default=True,
+    help="Most megabytes of all requests that a worker holds.",
+)
+@click.option(
+    "--max-megapixels", type=click.FloatRange(0.001), default=50, show_default=True, help="Largest picture accepted, in megapixels."
+)
+@click.option(
+    "--max-decoding-megapixels",
+    type=click.FloatRange(0.001),
+    default=50,
+    show_default=True,
+    help="Most megapixels that a worker's lanes decode at once.",
 )
 @click.option(
     "--max-side", type=click.IntRange(64), default=2000, show_default=True, help="Scale pictures to this longer side while they are read."
 )
 @click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Most pictures in one request.")
-@click.option("--queue-seconds", default=5.0, show_default=True, help="How long a request may wait for its turn; then 503.")
-@click.option("--max-connections", type=click.IntRange(1), default=500, show_default=True, help="Open connections of each worker.")
+@click.option("--queue-seconds", default=5.0, show_default=True, help="Seconds that a request may wait for its turn; then 503.")
+@click.option("--max-connections", type=click.IntRange(1), default=500, show_default=True, help="Most open connections of each worker.")
 @click.option(
     "--max-client-connections",
     type=click.IntRange(0),
     default=100,
     show_default=True,
-    help="Open connections of one address, in each worker; 0 is no limit, as behind a proxy.",
+    help="Most open connections of one address, in each worker; 0 is no limit, as behind a proxy.",
 )
-@click.option("--header-seconds", default=10.0, show_default=True, help="How long a request's head may take; then 408.")
-@click.option("--keep-alive-seconds", default=15.0, show_default=True, help="How long a connection may be idle between two requests.")
-@click.option("--body-gap-seconds", default=15.0, show_default=True, help="How long an upload may pause; then 408.")
+@click.option("--header-seconds", default=10.0, show_default=True, help="Seconds that a request's head may take; then 408.")
+@click.option("--keep-alive-seconds", default=15.0, show_default=True, help="Seconds that a connection may be idle between two requests.")
+@click.option("--body-gap-seconds", default=15.0, show_default=True, help="Seconds that an upload may pause; then 408.")
 @click.option("--body-rate", type=click.IntRange(1), default=4000, show_default=True, help="Bytes a second that an upload must reach.")
-@click.option("--send-seconds", default=30.0, show_default=True, help="How long a client may leave an answer unread.")
-@click.option("--max-streams", type=click.IntRange(1), default=8, show_default=True, help="Open webcam streams of each worker.")
+@click.option("--send-seconds", default=30.0, show_default=True, help="Seconds that a client may leave an answer unread.")
+@click.option("--max-streams", type=click.IntRange(1), default=8, show_default=True, help="Most open webcam streams of each worker.")
 @click.option(
-    "--max-frame-megabytes", type=click.FloatRange(0.001), default=2, show_default=True, help="Largest webcam frame, in megabytes."
+    "--max-frame-megabytes", type=click.FloatRange(0.001), default=2, show_default=True, help="Largest webcam frame accepted, in megabytes."
 )
-@click.option("--idle-seconds", default=60.0, show_default=True, help="How long a webcam stream may send no frame.")
-@click.option("--max-jobs", type=click.IntRange(1), default=8, show_default=True, help="Films that each worker holds, read ones too.")
-@click.option("--max-video-megabytes", type=click.FloatRange(0.001), default=200, show_default=True, help="Largest film, in megabytes.")
-@click.option("--max-video-seconds", default=600.0, show_default=True, help="Longer films are read up to here.")
-@click.option("--job-seconds", default=1800.0, show_default=True, help="How long reading one film may take.")
-@click.option("--keep-job-seconds", default=3600.0, show_default=True, help="How long the results of a film are kept.")
+@click.option("--idle-seconds", default=60.0, show_default=True, help="Seconds that a webcam stream may send no frame.")
+@click.option(
+    "--max-jobs", type=click.IntRange(1), default=8, show_default=True, help="Most videos that each worker holds, read ones included."
+)
+@click.option(
+    "--max-video-megabytes", type=click.FloatRange(0.001), default=200, show_default=True, help="Largest video accepted, in megabytes."
+)
+@click.option("--max-video-seconds", default=600.0, show_default=True, help="Read longer videos up to this time, in seconds.")
+@click.option("--job-seconds", default=1800.0, show_default=True, help="Seconds that reading one video may take.")
+@click.option("--keep-job-seconds", default=3600.0, show_default=True, help="Seconds that the results of a video are kept.")
 @click.option("--onnxruntime-web", type=click.Path(), help="Folder of this npm package: the page can then answer without sending pictures.")
 @click.option("--api-key", envvar="FERKIT_API_KEY", default=None, help="Key that requests must carry; better set FERKIT_API_KEY.")
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="Let this origin's pages call the service; may be repeated.")
@@ -74,36 +108,21 @@ __all__ = ["serve"]
     metavar="NAME",
     help="Answer under this host name; may be repeated; * is any.  [default: this machine's own names on a loopback address, else any]",
 )
-@click.option("--blur-faces", is_flag=True, help="Cover the heads in every annotated picture that is answered.")
+@shared("blur_faces", blur_faces={"help": "Cover the heads in every annotated picture that is answered."})
 @click.option("--root-path", default="", help="Prefix under which a proxy publishes the service, such as /ferkit.")
-def serve(
-    host: str,
-    port: int,
-    workers: int,
-    max_megabytes: float,
-    max_pending_megabytes: float,
-    max_megapixels: float,
-    max_decoding_megapixels: float,
-    max_frame_megabytes: float,
-    max_video_megabytes: float,
-    **options: Any,
-) -> None:
+def serve(host: str, port: int, workers: int, **options: Any) -> None:
     """Serve the web page and the HTTP interface."""
     from ..serve.run import serve as run
     from ..serve.settings import Settings, cpu_count, default_batch, default_lanes
-    from ..turning import parsed_rotations
 
     options["lanes"] = options["lanes"] or default_lanes(workers)
     options["batch"] = options["batch"] or default_batch(options["detector"])
-    options["rotations"] = parsed_rotations(options["rotations"]) or ()
+    options["rotations"] = options["rotations"] or ()
+    options["max_pending_megabytes"] = max(options["max_pending_megabytes"], options["max_megabytes"])
+    limits = {setting: round(options.pop(option) * 1e6) for setting, option in _MILLIONS.items()}
     settings = Settings(
         **options,
         threads=max(1, cpu_count() // (workers * options["lanes"])),
-        max_bytes=round(max_megabytes * 1e6),
-        max_pending_bytes=round(max(max_pending_megabytes, max_megabytes) * 1e6),
-        max_pixels=round(max_megapixels * 1e6),
-        max_decoding_pixels=round(max_decoding_megapixels * 1e6),
-        max_video_bytes=round(max_video_megabytes * 1e6),
-        max_frame_bytes=round(max_frame_megabytes * 1e6),
+        **limits,
     )
     run(settings, host=host, port=port, workers=workers)

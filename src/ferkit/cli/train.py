@@ -4,42 +4,39 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
-__all__ = ["train"]
+from .options import shared
+
+__all__ = ["run_folder", "train"]
 
 
-@click.command()
-@click.option("--recipe", required=True, help="A recipe's name, or a TOML file.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="fer2013.csv, or a folder with one folder per label.")
-@click.option("--ferplus", type=click.Path(path_type=Path), help="FER+ votes, fer2013new.csv.")
-@click.option("--photos", type=click.Path(path_type=Path), help="Folder of portraits for a recipe with [photos]: labels.csv and images.")
+@click.command(short_help="Train a recipe and write its weights.")
+@click.option("--recipe", required=True, help="Recipe to train: its name, or a TOML file.")
+@shared("data", "ferplus")
 @click.option(
-    "--detector",
-    default=None,
-    help="ferkit, yunet, haar, or none (each picture is a ready crop).  [default: ferkit for a folder of photos]",
+    "--photos", type=click.Path(path_type=Path), help="Portraits for a recipe with [photos]: a folder with labels.csv and images."
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run's folder; at the end also its weights.")
-@click.option("--resume", is_flag=True, help="Continue a run that was stopped or killed.")
-@click.option("--max-minutes", type=click.FloatRange(min=0, min_open=True), help="Stop cleanly after this time.")
-@click.option("--licence", default="not stated", show_default=True, help="Of the weights, for their card: an SPDX name.")
-def train(
-    recipe: str,
-    data: Path,
-    ferplus: Path | None,
-    photos: Path | None,
-    detector: str | None,
-    out: Path,
-    resume: bool,
-    max_minutes: float | None,
-    licence: str,
-) -> None:
+@shared(
+    "detector",
+    "out",
+    "resume",
+    "max_minutes",
+    "licence",
+    detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
+)
+def train(recipe: str, data: Path, out: Path, **options: Any) -> None:
     """Train a recipe and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from ..train import train as run
 
-    done = run(
-        recipe, data, out, ferplus=ferplus, photos=photos, detector=detector, resume=resume, max_minutes=max_minutes, licence=licence
-    )
-    click.echo(str(done))
+    run_folder(run(recipe, data, out, **options))
+
+
+def run_folder(out: Path) -> None:
+    """Print a run's folder, and how to go on where it holds no weights yet."""
+    click.echo(str(out))
+    if not (out / "spec.json").exists():
+        click.echo("ferkit: the run is not finished; type the same command with --resume to go on.", err=True)

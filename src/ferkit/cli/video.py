@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .recording import _Sink, check_outputs, open_pipeline, record, recording_options
+from .options import Reading, shared
+from .recording import _Sink, check_outputs, record, recording_options
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["video"]
 
 
-@click.command()
+@click.command(short_help="Follow the people in a video and read their expressions.")
 @click.argument("source", metavar="VIDEO")
 @recording_options
-@click.option("--every", type=click.FloatRange(0, min_open=True), help="Sample one frame every so many seconds.")
-@click.option("--start", type=click.FloatRange(0), help="Begin at this time, seconds.")
-@click.option("--end", type=click.FloatRange(0), help="Stop before this time, seconds.")
-def video(source: str, every: float | None, start: float | None, end: float | None, **options: Any) -> None:
+@shared("every")
+@click.option("--start", type=click.FloatRange(0), help="Begin at this time of the video, seconds.")
+@click.option("--end", type=click.FloatRange(0), help="Stop before this time of the video, seconds.")
+def video(source: str, every: float | None, start: float | None, end: float | None, reading: Reading, **options: Any) -> None:
     """Follow the people in a video and classify their expressions over time.
 
     VIDEO is a file or an address. Without -o, --table, --events and --plot the rows are printed as JSON lines. If the video
@@ -35,7 +36,7 @@ def video(source: str, every: float | None, start: float | None, end: float | No
     check_source(source)
     check_outputs(source, options)
     total = estimate(source, span)
-    pipeline = open_pipeline(options)
+    pipeline = reading.open_pipeline()
     results = pipeline.video(
         source, fps=options["fps"], every=every, start=start, end=end, smooth=options["smooth"], detect_every=options["detect_every"]
     )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .recording import check_outputs, open_pipeline, record, recording_options
+from .options import Reading
+from .recording import check_outputs, record, recording_options
 
 if TYPE_CHECKING:
     from ..video.sources import Source
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["webcam"]
 
 
-@click.command()
+@click.command(short_help="Watch a camera, on a page of this machine.")
 @click.argument("source", metavar="[INDEX|URL]", default="0")
 @recording_options
-@click.option("--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="Of the page on 127.0.0.1; 0 takes any.")
-def webcam(source: str, port: int, **options: Any) -> None:
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8642, show_default=True, help="Port of the page on 127.0.0.1; 0 takes any free one."
+)
+def webcam(source: str, port: int, reading: Reading, **options: Any) -> None:
     """Watch a camera: the annotated picture on a page of this machine (127.0.0.1), until Ctrl-C.
 
     INDEX is a camera's number, URL an address such as rtsp://...; a file is played at its own speed. Late frames are
@@ -31,7 +34,7 @@ def webcam(source: str, port: int, **options: Any) -> None:
     camera: Source = int(source) if source.isdecimal() and not Path(source).exists() else source
     check_source(camera)
     check_outputs(source, options)
-    pipeline = open_pipeline(options)
+    pipeline = reading.open_pipeline()
     results = pipeline.video(camera, fps=options["fps"], smooth=options["smooth"], detect_every=options["detect_every"], live=True)
     monitor = Monitor(port, list(pipeline.classifier.labels), blur=options["blur_faces"])
     click.echo(f"ferkit: the camera is at {monitor.address} (Ctrl-C ends it)", err=True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .options import FORMAT, shared
+
 if TYPE_CHECKING:
     from ..weights.specs import DetectorSpec, EnsembleSpec, WeightsSpec
 
@@ -26,7 +28,7 @@ def weights_group() -> None:
 
 
 @weights_group.command("list")
-@click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@shared(FORMAT, format_={"type": click.Choice(["table", "json"]), "default": "table", "help": "Table for people, or JSON."})
 def weights_list(format_: str) -> None:
     """List the releases that this version knows, with their size, accuracy and milliseconds on this machine."""
     from ..weights.releases import list_weights

@@ -118,7 +118,7 @@ class Faces:
         The majority is the column with the most votes; the first one wins a tie, as in the FER+ authors' own script.
         """
         if self.votes is None:
-            raise DataError('FER+ labels need votes: type --ferplus fer2013new.csv, or pass ferplus="fer2013new.csv".')
+            raise DataError('FER+ labels need votes: pass ferplus="fer2013new.csv".', arguments=["ferplus"])
         winner = self.votes.argmax(axis=1)
         return winner < len(FERPLUS8), winner.astype(np.int64)
 

@@ -118,7 +118,7 @@ def read_photos(
             continue
         face = next(iter(detector.detect_rgb(pixels)), None)
         if face is None:
-            skipped.append((str(path), f"{path}: no face found by {name_of(detector)}; for ready crops type --detector none."))
+            skipped.append((str(path), f"{path}: no face found by {name_of(detector)}; for ready crops give detector='none'."))
             continue
         images.append(prepared(classifier, cut(pixels, face, detector, classifier.crop)))
         names.append(name)

@@ -160,7 +160,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
         known = json.loads(path.read_text(encoding="utf-8"))
         if known != settings:
             changed = ", ".join(f"{key} {known.get(key)!r}" for key in settings if settings[key] != known.get(key))
-            raise InputError(f"{out} was prepared with {changed}; use the same, or another --out.")
+            raise InputError(f"{out} was prepared with {changed}; use the same, or another out.", arguments=["out"])
     else:
         write_json(path, settings)
 
@@ -187,7 +187,7 @@ def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry
     if face is None:
         return {
             "source": item.source,
-            "skipped": f"{item.source}: no face found by {name_of(detector)}; for ready crops type --detector none.",
+            "skipped": f"{item.source}: no face found by {name_of(detector)}; for ready crops give detector='none'.",
         }
     crop = cut(pixels, face, detector, geometry)
     if crop.shape[:2] != (size, size):

@@ -62,7 +62,7 @@ def detector_for(root: Path, split: str) -> Detector:
         return FaceDetector("none")
     sys.stderr.write(
         f"{root} holds whole photos: their faces are found by {name_of(finder)} and cut as the weights want them. "
-        "If they are ready crops, type --detector none.\n"
+        "If they are ready crops, give detector='none'.\n"
     )
     return finder
 

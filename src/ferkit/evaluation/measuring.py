@@ -115,7 +115,8 @@ def measure(
     if unknown:
         raise DataError(
             f"The data has labels that {classifier.name} ({', '.join(classes)}) does not answer: {', '.join(unknown)}. "
-            "Choose a label set that has them with --labels."
+            "Choose a label set that has them: labels=NAME.",
+            arguments=["labels"],
         )
     truth = np.array([(columns[name] or [0])[0] for name in names], np.int64)[:limit]
     images = faces.images[keep][:limit]

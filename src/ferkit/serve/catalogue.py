@@ -36,7 +36,9 @@ class Catalogue:
         for where in settings.weights or (None,):
             spec = load_classifier_spec(resolve(where))
             if spec.name in self.specs:
-                raise InputError(f"Weights {spec.name!r} are given twice; expected every --weights to have a name of its own.")
+                raise InputError(
+                    f"Weights {spec.name!r} are given twice; expected weights with a name of their own each.", arguments=["weights"]
+                )
             self.specs[spec.name], self._where[spec.name] = spec, where
         first = next(iter(self.specs))
         if settings.labels is not None and settings.labels not in self.label_sets(first):

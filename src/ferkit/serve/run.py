@@ -96,7 +96,9 @@ def _run(config: uvicorn.Config) -> None:
     try:
         listening = config.bind_socket()
     except SystemExit as error:  # uvicorn has logged why
-        raise InputError(f"{config.host}:{config.port} cannot be opened; give another --port, or 0 for any that is free.") from error
+        raise InputError(
+            f"{config.host}:{config.port} cannot be opened; give another port, or 0 for any that is free.", arguments=["port"]
+        ) from error
     name = f"[{config.host}]" if ":" in config.host else config.host
     click.echo(f"ferkit is at http://{name}:{listening.getsockname()[1]}{config.root_path}/  (to stop it, press Ctrl-C)")
     sys.stdout.flush()

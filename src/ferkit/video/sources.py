@@ -78,8 +78,11 @@ class Opened:
         except PermissionError as error:
             raise ImageError(f"{self._name} cannot be read: {error.strerror}.") from error
         except (av.FFmpegError, OSError) as error:
-            what = "does not answer as a video" if remote else "not a video that FFmpeg can read, or cut before its table of contents"
-            raise ImageError(f"{self._name}: {what} ({reason(error)}).") from error
+            if remote:
+                raise ImageError(f"{self._name}: does not answer as a video ({reason(error)}).") from error
+            raise ImageError(
+                f"{self._name}: not a video that FFmpeg can read, or cut before its table of contents ({reason(error)})."
+            ) from error
         try:
             return self._container, self._pictures(self._container)
         except BaseException:

@@ -121,7 +121,7 @@ def open_table(path: Path, labels: Sequence[str]) -> Table:
         OSError: The place cannot be written.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"--table {path}; expected a name ending in {', '.join(SUFFIXES)}.")
+        raise InputError(f"Table {path}; expected a name ending in {', '.join(SUFFIXES)}.")
     if path.suffix.lower() == ".parquet":
         need("pyarrow", "Writing Parquet")
         return _Parquet(path, labels)

@@ -38,7 +38,7 @@ def push(bundle: str | Path, address: str, *, private: bool = False) -> str:
         raise InputError(f"{address!r} is no repository to push to; expected hf://org/repo, without a revision.")
     folder = Path(bundle)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; expected a folder of weights, such as the --out of ferkit finetune.")
+        raise InputError(f"{folder} is no folder; expected a folder of weights, such as one that ferkit.train.finetune wrote.")
     verify(folder)
     spec = load_spec(folder)
     if not re.search(r"-v[1-9]\d*$", spec.name):

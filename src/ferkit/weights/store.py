@@ -82,7 +82,7 @@ def resolve_detector(name: str, *, force: bool = False) -> Path:
         return _bundled(name)
     hub = release.hub
     path = fetch_file(hub.repo, hub.revision, hub.filename, force)
-    check(path, read_cached(path), hub.sha256, hub.size, f"ferkit weights fetch {name} --force, or give the file with --detector-model")
+    check(path, read_cached(path), hub.sha256, hub.size, f"ferkit weights fetch {name} --force; or give the file: FaceDetector(model=PATH)")
     return path
 
 

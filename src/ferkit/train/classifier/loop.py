@@ -282,9 +282,12 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
     recipe = _trainable(recipe, data, log)
-    if bool(recipe.photos) != (photos is not None):
-        wrong = "needs photos: type --photos FOLDER" if recipe.photos else "has no [photos] and would ignore --photos: add that table"
-        raise InputError(f"Recipe {recipe.name!r} {wrong}.")
+    if recipe.photos and photos is None:
+        raise InputError(f"Recipe {recipe.name!r} needs photos.", arguments=["photos"])
+    if photos is not None and not recipe.photos:
+        raise InputError(
+            f"Recipe {recipe.name!r} has no [photos] and would ignore the photos; expected that table, or none.", arguments=["photos"]
+        )
     for watch in (recipe.early_stopping, recipe.plateau):
         if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
             raise DataError(
@@ -331,7 +334,7 @@ def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recip
     heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))
     for head in recipe.heads:
         if head not in heads:
-            log(f"No targets for the head {head.labels!r}: it is left out. FER+ votes come with --ferplus fer2013new.csv.")
+            log(f'No targets for the head {head.labels!r}: it is left out. FER+ votes come with ferplus="fer2013new.csv".')
     return replace(recipe, heads=heads)
 
 
@@ -376,7 +379,7 @@ def _epochs(
         minutes = (time.monotonic() - begun) / 60
         log(_line(row, recipe.epochs, minutes))
         if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs and not stops(history, watch):
-            log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
+            log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
             return Run(recipe, _averaged(model, recipe), history, False, out)
     final = _averaged(model, recipe)
     if watch.get("restore_best", bool(watch)) and best.exists():

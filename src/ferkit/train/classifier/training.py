@@ -84,7 +84,10 @@ def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | Non
     check_exporter()
     for file in files:
         if file is not None and not expanded(file).is_file():
-            raise DataError(f"{file} is not there, or is not a file; expected what --ferplus or --photos names.")
+            raise DataError(
+                f"{file} is not there, or is not a file; ferplus is a csv, photos a folder with labels.csv.",
+                arguments=["ferplus", "photos"],
+            )
     begun = [recipe.training["initial"]] if "initial" in recipe.training else []
     check_weights([*begun, *recipe.teacher.get("weights", ())], f"Recipe {recipe.name!r}")
     to_onnx(build_from_recipe(recipe), recipe.head_names, recipe.window)

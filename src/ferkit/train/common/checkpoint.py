@@ -70,7 +70,8 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
         changed = [key for key in wanted if wanted[key] != trained.get(key, {})]
         if changed:
             raise InputError(
-                f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another --out."
+                f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another out.",
+                arguments=["recipe", "out"],
             )
         for i, variable in enumerate(_state(model)):
             variable.assign(stored[f"v{i}"])

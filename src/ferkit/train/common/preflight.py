@@ -45,5 +45,5 @@ def check_exporter() -> None:
 def check_folder(out: Path, resume: bool) -> None:
     """Refuse a run's folder that holds another run or cannot be written to. Raises InputError and WeightsError."""
     if (out / "checkpoint.npz").exists() and not resume:
-        raise InputError(f"{out} already holds a run; type --resume to continue it, or choose another --out.")
+        raise InputError(f"{out} already holds a run; resume=True continues it, or choose another out.", arguments=["resume", "out"])
     writable(out)

@@ -117,7 +117,7 @@ def fit_points(
             if epoch % 10 == 0 or epoch == recipe.epochs:
                 log(f"landmarks: epoch {epoch}/{recipe.epochs}  loss {history[-1]['loss']:.4f}  {history[-1]['seconds']:.0f} s")
             if until is not None and time.monotonic() >= until and epoch < recipe.epochs:
-                log(f"Stopped at epoch {epoch} of {recipe.epochs} of the landmarks; type --resume to go on.")
+                log(f"Stopped at epoch {epoch} of {recipe.epochs} of the landmarks; resume=True goes on.")
                 return False
     copy_averaged(model, model)
     settle(model, (batch(recipe.epochs * recipe.steps + n)[0] for n in range(40)))

@@ -175,7 +175,7 @@ def fit_detector(
             shown = f"  AP50 {row['val_ap50']:.4f}" if "val_ap50" in row else ""
             log(f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.4f}{shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)")
             if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
-                log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; type --resume to go on.")
+                log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
                 return False
         final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
         save_model(out / "model.keras", final)

@@ -90,7 +90,7 @@ def finetune(
         raise InputError(f"holdout={holdout!r}; expected a share from 0.05 to 0.5.")
     check_number("seed", seed, 0, whole=True)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already exists; weights are never overwritten. Choose another --out.")
+        raise InputError(f"{out} already exists; weights are never overwritten. Choose another out.", arguments=["out"])
     writable(out)
     check_exporter()
     known = None if publictest is None else read_csv(publictest, "PublicTest")
