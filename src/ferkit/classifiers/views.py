@@ -62,7 +62,7 @@ def parse_tta(tta: str | int | None) -> tuple[str | int, list[View]]:
     return {1: "none", 2: "flip"}.get(count, count), views(count)
 
 
-def _unknown(tta: str | int) -> InputError:
+def _unknown(tta: str | int | None) -> InputError:
     return InputError(
         f"tta={tta!r}; expected None, 'flip', 'ten-crop', a number of views from 1 to 100, or 'random:N' (random:N:SEED).",
         arguments=["tta"],

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
     from ..protocols import Classifier
 
+    _Type = click.ParamType[Any]
+else:
+    _Type = click.ParamType  # generic since click 8.4 only
+
 __all__ = ["FORMAT", "OneOf", "Part", "Reading", "Rotations", "grouped", "reading_options", "shared"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class OneOf(click.ParamType):
+class OneOf(_Type):
     """One of the names in a table, which is read when a value or the help asks for it: ``ferkit --help`` loads none.
 
     Args:
@@ -45,7 +49,7 @@ class OneOf(click.ParamType):
         return str(value)
 
 
-class Rotations(click.ParamType):
+class Rotations(_Type):
     """Turns of faces: some of 0, 90, 180 and 270 with commas between, or ``all``."""
 
     name = "turns"
@@ -57,7 +61,7 @@ class Rotations(click.ParamType):
         return tuple(int(turn) for turn in turns)
 
 
-class Part(click.ParamType):
+class Part(_Type):
     """The I-th of N parts, written ``I/N``."""
 
     name = "I/N"
