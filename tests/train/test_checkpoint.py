@@ -69,4 +69,4 @@ assert [p.name for p in path.parent.iterdir()] == [path.name], "the partial file
     done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "checkpoint.npz cannot be written (File too large)" in done.stdout
-    assert "--resume" in done.stdout
+    assert "resume=True" in done.stdout
