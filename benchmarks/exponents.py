@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from photos import TRUTHS, Photos, cut, detected, read_photos
 
 from ferkit import ExpressionClassifier, FaceDetector
-from ferkit.data.faces import Faces, read_faces, vote_distribution
+from ferkit.data import read_faces
+from ferkit.data.faces import Faces, vote_distribution
 from ferkit.evaluation.calibration import fit_temperature
 from ferkit.evaluation.figures import wilson
 from ferkit.labels import FER7, FERPLUS8

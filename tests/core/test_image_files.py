@@ -15,7 +15,7 @@ from PIL import Image, features
 
 from ferkit import ExpressionClassifier, FaceDetector, ImageError, load_image
 from ferkit.cli.main import main
-from ferkit.data.faces import read_folder
+from ferkit.data import read_folder
 from ferkit.data.folders import read_photos
 from ferkit.data.preparing import prepare
 from ferkit.evaluation.measuring import evaluate

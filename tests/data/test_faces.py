@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from ferkit import DataError, LabelSet
-from ferkit.data.faces import VOTE_COLUMNS, Faces, read_csv, read_faces, read_ferplus, read_folder, vote_distribution
+from ferkit.data import read_faces, read_folder
+from ferkit.data.faces import VOTE_COLUMNS, Faces, read_csv, read_ferplus, vote_distribution
 from ferkit.labels import FER7
 from tests.helpers.faces import write_fer_csv
 
@@ -43,7 +44,7 @@ def test_csv_with_a_byte_order_mark_and_spaces(tmp_path: Path) -> None:
         (f"0,{' '.join(['7'] * 2303)},Training", "line 2: 2303 pixels; expected 2304"),
         (f"9,{GOOD},Training", "line 2: label 9; expected 0 to 6"),
         (f"-1,{GOOD},Training", "label -1"),
-        (f"happy,{GOOD},Training", "line 2.*whole numbers"),
+        (f",{GOOD},Training", "line 2: label missing"),
         (f"0,{GOOD.replace('7', '300')},Training", "pixel values 300 to 300"),
         (f"0,{GOOD.replace('7', 'x')},Training", "whole numbers"),
         ("0", "no rows of split"),

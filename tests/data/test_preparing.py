@@ -32,7 +32,7 @@ def test_prepare_a_csv(tmp_path: Path) -> None:
         assert table["box"].shape == (14, 4)
         assert np.isnan(table["landmarks"]).all()
         assert table["label"][3] == "happy"
-    from ferkit.data.faces import read_csv, read_folder
+    from ferkit.data import read_csv, read_folder
 
     assert sorted(f.tobytes() for f in read_folder(out, "Training").images) == sorted(
         f.tobytes() for f in read_csv(tmp_path / "f.csv").images

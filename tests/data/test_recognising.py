@@ -12,7 +12,8 @@ from PIL import Image
 
 from ferkit import ExpressionClassifier, FaceDetector
 from ferkit.cli.main import main
-from ferkit.data.recognising import are_photos, detector_for, read_cut_faces
+from ferkit.data.reading import read_cut_faces
+from ferkit.data.recognising import are_photos, detector_for
 from ferkit.protocols import cut, prepared
 
 

@@ -37,7 +37,7 @@ def test_exactly_the_public_names() -> None:
 
 ROOMS = {
     "bulk": "BatchReport batch rows",
-    "data": "Faces Photos Portraits prepare read_csv read_faces read_ferplus read_folder read_photos read_portraits",
+    "data": "Faces Listing Photos Portraits Sample list_data prepare read_csv read_faces read_ferplus read_folder read_photos read_portraits",
     "evaluation": "Measurement compare evaluate measure score write_report",
     "explain": "Curves Explanation curves explain grad_cam occlusion overlay sheet",
     "train": "Recipe Run build_model evaluate finetune fit fit_ensemble list_recipes load_recipe make_ensemble snapshot_weights train train_detector",

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import InputError
-from .options import grouped, shared
+from .options import grouped, parted_labels, shared
 
 __all__ = ["ensemble"]
 
@@ -39,20 +39,27 @@ class Fitting:
     "detector",
     "ferplus",
     out={"help": "Folder of the ensemble; it must not exist yet."},
-    data={"required": False, "help": "Fit weights and temperature on PublicTest of this: fer2013.csv, or a folder per label."},
+    data={"required": False, "help": "Fit weights and temperature on PublicTest of this: fer2013.csv, a folder per label, or a manifest."},
     detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
     ferplus={"help": "Fit and measure FER+'s labels on these votes: fer2013new.csv."},
 )
 @grouped("fitting", Fitting, ("data", "detector", "ferplus"))
 @click.option("--equal", is_flag=True, help="Let every member count the same; with --data the temperature alone is fitted.")
-@shared("combine", "labels", labels={"help": "The one label set to answer in.  [default: all that the members share]"})
+@shared(
+    "combine",
+    "labels",
+    labels={
+        "multiple": True,
+        "help": "The one label set to answer in; or, and as well, what the data's labels mean: 1=surprise,2=fear.  [default: all that the members share]",
+    },
+)
 def ensemble(
-    members: tuple[str, ...], snapshots: Path | None, out: Path, fitting: Fitting, equal: bool, combine: str, labels: str | None
+    members: tuple[str, ...], snapshots: Path | None, out: Path, fitting: Fitting, equal: bool, combine: str, labels: tuple[str, ...]
 ) -> None:
     """Make an ensemble of WEIGHTS (names, addresses, folders), of a run's snapshots, or of both."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from ..classifiers.ensemble import open_classifier
-    from ..data.recognising import read_cut_faces
+    from ..data.reading import read_cut_faces
     from ..detectors.face_detector import FaceDetector
     from ..files import writable
     from ..train.ensembling import make_ensemble, snapshot_weights
@@ -60,17 +67,22 @@ def ensemble(
 
     names: list[str | Path] = list(members)
     fitting.check(snapshots)
+    chosen, relabel = parted_labels(labels)
     if out.exists():
         raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
     writable(out)
     data = fitting.data
     found = None if fitting.detector is None else FaceDetector(fitting.detector)
     crop = open_classifier(names[0] if names else snapshots).crop
-    faces = None if data is None else read_cut_faces(data, "PublicTest", crop, ferplus=fitting.ferplus, detector=found)
+    faces = (
+        None
+        if data is None
+        else read_cut_faces(data, "PublicTest", crop, ferplus=fitting.ferplus, detector=found, relabel=relabel, told=True)
+    )
     if snapshots is not None and faces is not None:
         names += snapshot_weights(snapshots, faces)
     source = "" if data is None else data.resolve().name
-    make_ensemble(names, out, validation=faces, source=source, labels=labels, combine=combine, weights=not equal)
+    make_ensemble(names, out, validation=faces, source=source, labels=chosen, combine=combine, weights=not equal)
     spec = EnsembleSpec.load(out)
     outputs = {
         output.name: {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FORMAT, Reading, grouped, reading_options, shared
+from .options import FORMAT, Reading, grouped, parted_labels, reading_options, shared
 
 if TYPE_CHECKING:
     from ..evaluation.measuring import Measurement
@@ -53,7 +53,11 @@ class ModelFile:
     "rotations",
     "min_confidence",
     weights={"help": "Weights to measure: a name, hf://org/repo@revision, a folder, or a bare model file.  [default: the bundled ones]"},
-    labels={"help": "Which of the weights' label sets to answer in; for a model file its class names in order, a,b,c."},
+    labels={
+        "multiple": True,
+        "help": "Which of the weights' label sets to answer in; for a model file its class names in order, a,b,c. "
+        "Or, and as well, what the data's labels mean: 1=surprise,2=fear; 8= leaves one out.",
+    },
     detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
 )
 @click.option("--input-size", type=click.IntRange(8), help="Side of a model file's input in pixels, if the file does not say.")
@@ -74,8 +78,9 @@ def evaluate(labelled: Labelled, reading: Reading, model_file: ModelFile, report
     labelled.check()
     if report_folder is not None:
         writable(report_folder, 20 << 20)
-    classifier = _opened(reading, model_file, labelled)
-    measured = measure(classifier, detector=reading.asked_detector(), progress=True, **vars(labelled))
+    labels, relabel = parted_labels(reading.labels)
+    classifier = _opened(replace(reading, labels=labels), model_file, labelled)
+    measured = measure(classifier, detector=reading.asked_detector(), progress=True, relabel=relabel, **vars(labelled))
     report = measured.report
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
     if report_folder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -59,8 +60,15 @@ class _Group(click.Group):
         """Return the message, which names Python's arguments, with the flags by which this command takes them."""
         command: click.Command | None = self.commands.get(ctx.invoked_subcommand or "")
         options = {} if command is None else {param.name: max(param.opts, key=len) for param in command.params}
-        flags = [options[name] for name in (_FLAGS.get(argument, argument) for argument in error.arguments) if name in options]
-        return f"{error} (On the command line: {', '.join(flags)}.)" if flags else str(error)
+        told, flags = str(error), list[str]()
+        for argument in error.arguments:
+            flag = options.get(_FLAGS.get(argument, argument)) or options.get(argument)
+            if flag is None:
+                continue
+            # A value that can be typed as it is: relabel='1=surprise' is --labels 1=surprise here.
+            told, typed = re.subn(rf"\b{argument}='([^']+)'", rf"{flag} \1", told)
+            flags += [] if typed else [flag]
+        return f"{told} (On the command line: {', '.join(flags)}.)" if flags else told
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's signature
         names = [command.name or "" for commands in SECTIONS.values() for command in commands]
@@ -71,7 +79,7 @@ class _Group(click.Group):
 
 
 # Where an argument of Python and the option of the command line have different names.
-_FLAGS = {"base": "weights", "model": "detector_model"}
+_FLAGS = {"base": "weights", "model": "detector_model", "relabel": "labels"}
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

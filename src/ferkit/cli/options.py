@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic since click 8.4 only
 
-__all__ = ["FORMAT", "OneOf", "Part", "Reading", "Rotations", "grouped", "reading_options", "shared"]
+__all__ = ["FORMAT", "OneOf", "Part", "Reading", "Relabel", "Rotations", "grouped", "parted_labels", "reading_options", "shared"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,6 +47,21 @@ class OneOf(_Type):
         if value not in names:
             self.fail(f"{value!r}; expected one of {', '.join(names)}.", param, ctx)
         return str(value)
+
+
+class Relabel(_Type):
+    """New names for the data's labels, ``1=surprise,2=fear``."""
+
+    name = "OLD=NEW,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        from ..data.label_names import parse_mapping
+        from ..errors import InputError
+
+        try:
+            return value if isinstance(value, dict) else parse_mapping(str(value))
+        except InputError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Rotations(_Type):
@@ -133,7 +148,11 @@ _TOLD: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
     ),
     "data": (
         ["--data"],
-        {"required": True, "type": _FILE, "help": "Labelled faces to read: fer2013.csv, or a folder with one folder per label."},
+        {"required": True, "type": _FILE, "help": "Labelled faces to read: fer2013.csv, a folder per label, or a manifest."},
+    ),
+    "relabel": (
+        ["--labels", "relabel"],
+        {"type": Relabel(), "help": "What the data's labels mean, for example 1=surprise,2=fear; 8= leaves one out."},
     ),
     "ferplus": (["--ferplus"], {"type": _FILE, "help": "FER+ votes to use as well: fer2013new.csv."}),
     "split": (["--split"], {"type": OneOf(_splits), "default": "PublicTest", "show_default": True, "help": "Part of the data to use."}),
@@ -236,3 +255,14 @@ def reading_options(*left_out: str, **changed: dict[str, Any]) -> Callable[[Call
         return shared(*names, **changed)(grouped("reading", Reading, names)(command))
 
     return given
+
+
+def parted_labels(values: Sequence[str] | str | None) -> tuple[str | None, dict[str, str] | None]:
+    """Part several ``--labels`` into the label set to answer in, and new names for the data's labels: these have a ``=``."""
+    from ..data.label_names import parse_mapping
+
+    given = [values] if isinstance(values, str) else list(values or ())
+    sets, renamed = [value for value in given if "=" not in value], [value for value in given if "=" in value]
+    if len(sets) > 1:
+        raise click.UsageError(f"--labels names two label sets, {sets[0]} and {sets[1]}; expected one, and new names such as 1=surprise.")
+    return sets[0] if sets else None, parse_mapping(",".join(renamed)) if renamed else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,19 +20,20 @@ __all__ = ["prepare"]
     "out",
     "detector",
     "detector_model",
-    data={"help": "Pictures to prepare: fer2013.csv, or a folder per label of photos or crops."},
+    "relabel",
+    data={"help": "Pictures to prepare: fer2013.csv, a folder per label of photos or crops, or a manifest."},
     out={"help": "Folder of the faces; the same command goes on after a stop."},
     detector={"default": "none", "show_default": True, "help": "Face detector to cut the faces with; none takes whole pictures."},
 )
 @click.option("--size", type=click.IntRange(16, 1024), default=48, show_default=True, help="Side of the prepared faces, in pixels.")
 @shared(FORMAT)
-def prepare(data: Path, out: Path, detector: str, detector_model: Path | None, size: int, format_: str) -> None:
+def prepare(data: Path, out: Path, detector: str, detector_model: Path | None, size: int, relabel: Any, format_: str) -> None:
     """Write one folder of face pictures per label per split, tables of boxes and landmarks, and a report of copies."""
     from ..data.preparing import format_preparation
     from ..data.preparing import prepare as run
     from ..detectors.face_detector import FaceDetector
 
-    report = run(data, out, detector=FaceDetector(detector, model=detector_model), size=size, progress=True)
+    report = run(data, out, detector=FaceDetector(detector, model=detector_model), size=size, relabel=relabel, progress=True)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_preparation(report))
     for _, reason in report["skipped"]:
         click.echo(f"ferkit: {reason}", err=True)

@@ -15,7 +15,7 @@ __all__ = ["run_folder", "train"]
 
 @click.command(short_help="Train a recipe and write its weights.")
 @click.option("--recipe", required=True, help="Recipe to train: its name, or a TOML file.")
-@shared("data", "ferplus")
+@shared("data", "relabel", "ferplus")
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Portraits for a recipe with [photos]: a folder with labels.csv and images."
 )

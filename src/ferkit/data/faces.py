@@ -1,10 +1,12 @@
-"""Readers of labelled faces: Kaggle's fer2013.csv, a folder per label, and FER+ votes."""
+"""Labelled faces, and readers of those that come as numbers: Kaggle's fer2013.csv and its relatives, and FER+ votes."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..crops import resized
-from ..errors import DataError, ImageError, InputError
-from ..image_files import expanded, image_files
-from ..images import load_image, to_grey
+from ..errors import DataError, InputError
+from ..image_files import expanded
 from ..labels import FER7, FERPLUS8, LabelSet
+from .label_names import NUMBERINGS, as_fer2013, as_mapping, label_set_of, mapping_line, renaming
+from .samples import MissingSplitError, check_split
+from .split_names import SPLITS, split_of
 
-__all__ = ["SPLITS", "VOTE_COLUMNS", "Faces", "MissingSplitError", "read_csv", "read_faces", "read_ferplus", "read_folder"]
+__all__ = ["SPLITS", "USAGE", "VOTE_COLUMNS", "Faces", "MissingSplitError", "is_pixel_csv", "read_csv", "read_ferplus"]
 
 SIZE = 48
-SPLITS = ("Training", "PublicTest", "PrivateTest")
 VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
-FOLDER_SPLITS = {
-    "Training": ("train", "Training"),
-    "PublicTest": ("validation", "val", "PublicTest"),
-    "PrivateTest": ("test", "PrivateTest"),
-}
-
-
-class MissingSplitError(DataError):
-    """The data are well-formed, but have nothing of the split that was asked for: some callers can do without."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,11 @@ class Faces:
         label_set: The names of the labels.
         votes: FER+ votes, float32 ``(n, 10)`` in the order of ``VOTE_COLUMNS``, or None.
         skipped: ``(source, reason)`` for every file that could not be read.
+        soft: Soft labels, float32 ``(n, k)``, rows that sum to 1, or None: what is learnt instead of the label alone.
+        weights: What each face counts in learning, float32 ``(n,)``, 0 or more, or None: all the same. Figures count every face alike.
+        persons: Whose face each is, ``""`` where nobody says; empty: nobody says of any.
+        files: Where each face comes from, below its data; empty for faces without files.
+        notes: Whole sentences on what was read, ignored and mapped.
     """
 
     images: NDArray[np.uint8]
@@ -50,6 +49,11 @@ class Faces:
     label_set: LabelSet = FER7
     votes: NDArray[np.float32] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    soft: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
+    persons: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Take lists too. Raises InputError for what is not as described."""
@@ -78,6 +82,15 @@ class Faces:
             ):
                 raise InputError(f"Votes of shape {votes.shape}; expected {(len(images), len(VOTE_COLUMNS))}, finite numbers, 0 or more.")
             object.__setattr__(self, "votes", votes.astype(np.float32, copy=False))
+        for name, shape in (("soft", (len(images), len(self.label_set))), ("weights", (len(images),))):
+            if (given := getattr(self, name)) is not None:
+                values = _array(name, given)
+                if values.shape != shape or values.dtype.kind not in "iuf" or not (np.isfinite(values) & (values >= 0)).all():
+                    raise InputError(f"Faces with {name} of shape {values.shape}; expected {shape}, finite numbers, 0 or more.")
+                object.__setattr__(self, name, values.astype(np.float32, copy=False))
+        for name in ("persons", "files"):
+            if len(getattr(self, name)) not in (0, len(images)):
+                raise InputError(f"{len(images)} images with {len(getattr(self, name))} {name}; expected one a face, or none at all.")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -85,11 +98,37 @@ class Faces:
     def targets(self, head: str, smoothing: float = 0.0) -> NDArray[np.float32]:
         """Return float32 ``(n, k)`` target distributions for one head; an all-zero row means "no target here"."""
         if head == FERPLUS8.name and self.label_set.name != FERPLUS8.name:
-            if self.votes is None:
-                return np.zeros((len(self), len(FERPLUS8)), np.float32)
-            return vote_distribution(self.votes)
+            none = np.zeros((len(self), len(FERPLUS8)), np.float32)
+            return none if self.votes is None else self._weighted(vote_distribution(self.votes))
         k = len(self.label_set)
-        return np.eye(k, dtype=np.float32)[self.labels] * (1.0 - smoothing) + smoothing / k
+        known = np.eye(k, dtype=np.float32)[self.labels] if self.soft is None else self.soft
+        return self._weighted(known * np.float32(1.0 - smoothing) + np.float32(smoothing / k))
+
+    def _weighted(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A distribution that sums to 2 costs twice as much; the mean weight is 1."""
+        if self.weights is None or not self.weights.any():
+            return targets
+        return np.asarray(targets * (self.weights / self.weights.mean())[:, None], np.float32)
+
+    def subset(self, rows: NDArray[Any]) -> Faces:
+        """Return the faces of a mask or of indices; what was skipped and noted stays with the whole."""
+        chosen = np.arange(len(self))[rows]
+
+        def part(values: Any) -> Any:
+            return None if values is None else values[chosen]
+
+        return replace(
+            self,
+            images=self.images[chosen],
+            labels=self.labels[chosen],
+            votes=part(self.votes),
+            skipped=(),
+            soft=part(self.soft),
+            weights=part(self.weights),
+            persons=tuple(self.persons[i] for i in chosen) if self.persons else (),
+            files=tuple(self.files[i] for i in chosen) if self.files else (),
+            notes=(),
+        )
 
     def restricted(self, labels: LabelSet) -> Faces:
         """Return the faces whose label is in ``labels``, renumbered; the others are dropped.
@@ -101,9 +140,14 @@ class Faces:
         keep = np.isin(self.labels, list(column))
         if not keep.any():
             raise DataError(f"No face has a label of {labels.name!r}; expected some of {', '.join(labels)}.")
-        renumbered = np.array([column[int(label)] for label in self.labels[keep]], np.int64)
-        votes = None if self.votes is None else self.votes[keep]
-        return Faces(self.images[keep], renumbered, labels, votes, self.skipped)
+        kept = self.subset(keep)
+        renumbered = np.array([column[int(label)] for label in kept.labels], np.int64)
+        soft = kept.soft
+        if soft is not None:
+            shares = np.zeros((len(kept), len(labels)), np.float32)
+            shares[:, list(column.values())] = soft[:, list(column)]
+            soft = shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
+        return replace(kept, labels=renumbered, label_set=labels, soft=soft, skipped=self.skipped, notes=self.notes)
 
     def faint_smiles(self) -> NDArray[np.bool_]:
         """Return which faces at least three annotators of FER+ call happy and three neutral, bool ``(n,)``; none without votes."""
@@ -137,8 +181,7 @@ class Faces:
 
     def agreed(self) -> Faces:
         """Return the faces of :meth:`agreeing`, without votes. Raises DataError as that does."""
-        keep = self.agreeing()
-        return Faces(self.images[keep], self.labels[keep], self.label_set, None, self.skipped)
+        return replace(self.subset(self.agreeing()), votes=None, skipped=self.skipped, notes=self.notes)
 
 
 def _array(name: str, values: Any) -> NDArray[Any]:
@@ -160,61 +203,111 @@ def vote_distribution(votes: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.divide(kept, total, out=np.zeros_like(kept), where=total > 0), np.float32)
 
 
-def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield ``(line number, row)`` one at a time, so that memory does not grow with the file."""
+USAGE = ("usage", "split", "set", "subset")
+# What the columns of a csv of pixels may be called; capitals do not count.
+_PIXELS = {"emotion": ("emotion", "label", "expression", "class"), "pixels": ("pixels", "pixel"), "usage": USAGE}
+_CSV_COLUMNS = "emotion,pixels,Usage"
+
+
+def is_pixel_csv(names: Sequence[str]) -> bool:
+    """Return True if a table with these columns holds the pictures themselves, as Kaggle's fer2013.csv does."""
+    return any(name.strip().lower() in _PIXELS["pixels"] for name in names)
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield ``(line number, row)`` one at a time, so that memory does not grow with the file; the names of its columns without spaces."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            missing = [column for column in columns if column not in names]
-            if missing:
-                raise DataError(
-                    f"{path} lacks the column(s) {', '.join(missing)}; expected {','.join(columns)}; it has {','.join(names) or 'none'}."
-                )
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             try:
+                yield 1, dict.fromkeys(reader.fieldnames, "")
                 for row in reader:
                     yield reader.line_num, row
             except csv.Error as error:  # for example a quote that nobody closed: the rest of the file would be one field
                 raise DataError(f"{path}, line {reader.line_num}: not a row of csv ({error}).") from None
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; expected Kaggle's fer2013.csv ({','.join(columns)}).") from None
+        raise DataError(f"{path} does not exist; expected Kaggle's fer2013.csv ({_CSV_COLUMNS}).") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a UTF-8 csv file: {error}.") from error
 
 
-def read_csv(path: str | Path, split: str = "Training") -> Faces:
-    """Read one split of Kaggle's ``fer2013.csv`` (columns emotion, pixels, Usage).
+def _lacking(path: Path, missing: Sequence[str], expected: str, names: Sequence[str]) -> DataError:
+    return DataError(f"{path} lacks the column(s) {', '.join(missing)}; expected {expected}; it has {','.join(names) or 'none'}.")
+
+
+def read_csv(path: str | Path, split: str = "Training", relabel: Mapping[str, str] | str | None = None) -> Faces:
+    """Read one split of Kaggle's ``fer2013.csv`` (columns emotion, pixels, Usage), or of a relative of it.
 
     Args:
-        path: The csv file. It is streamed: memory grows with the split only.
+        path: The csv file. It is streamed: memory grows with the split only. ``Usage`` may hold other names of the splits, or be missing:
+            then all of it is one part, whatever the split. Other squares than 48x48 pixels are resized.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
+        relabel: New names for the labels, by their number or name in the file; None: FER2013's numbers 0 to 6, or names.
 
     Raises:
-        DataError: A column is missing, a row has not 48x48 pixels of 0-255 or a label outside 0-6, or the split is empty.
+        DataError: A column is missing, a row has not so many pixels of 0-255 or a label outside 0-6, or the split is empty.
+        InputError: ``relabel`` names a label that is not there.
     """
-    path = expanded(path)
-    _check_split(split)
-    pixels_read, labels = bytearray(), []  # grows in place: at no time are there two copies of the images
-    for line, row in _csv_rows(path, ("emotion", "pixels", "Usage")):
-        if (row["Usage"] or "").strip() != split:
+    path, relabel = expanded(path), as_mapping(relabel)
+    check_split(split)
+    rows = _csv_rows(path)
+    names = list(next(rows)[1])
+    spelt = {name.lower(): name for name in names}
+    at = {role: next((spelt[name] for name in known if name in spelt), "") for role, known in _PIXELS.items()}
+    if missing := [role for role in ("emotion", "pixels") if not at[role]]:
+        raise _lacking(path, missing, _CSV_COLUMNS, names)
+    pixels_read, labels, others = bytearray(), list[str](), Counter[str]()  # grows in place: at no time are there two copies of the images
+    for line, row in rows:
+        usage = (row[at["usage"]] or "").strip() if at["usage"] else split
+        if (own := usage if usage in SPLITS else split_of(usage)) != split:
+            others[own or usage or "no split"] += 1
             continue
-        try:
-            pixels = np.array((row["pixels"] or "").split(), dtype=np.int64)
-            label = int(row["emotion"])
-        except ValueError as error:
-            raise DataError(f"{path}, line {line}: {error}; expected whole numbers in emotion and pixels.") from None
-        if pixels.size != SIZE * SIZE:
-            raise DataError(f"{path}, line {line}: {pixels.size} pixels; expected {SIZE * SIZE} ({SIZE}x{SIZE}).")
-        if pixels.min() < 0 or pixels.max() > 255:
-            raise DataError(f"{path}, line {line}: pixel values {pixels.min()} to {pixels.max()}; expected 0 to 255.")
-        if not 0 <= label < len(FER7):
-            raise DataError(f"{path}, line {line}: label {label}; expected 0 to {len(FER7) - 1} ({', '.join(FER7)}).")
-        pixels_read += pixels.astype(np.uint8).tobytes()
-        labels.append(label)
+        pixels_read += _pixels(path, line, row[at["pixels"]] or "").tobytes()
+        labels.append(_csv_label(path, line, row[at["emotion"]], relabel))
     if not labels:
         raise MissingSplitError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
-    return Faces(np.frombuffer(pixels_read, np.uint8).reshape(-1, SIZE, SIZE), np.array(labels, np.int64))
+    known = {number: name for number, name in NUMBERINGS["FER2013"].items() if number in labels}
+    named = renaming(labels, known if relabel is None else relabel, str(path))
+    if same := as_fer2013(name for name in named.values() if name):
+        named = {old: same.get(name, "") for old, name in named.items()}
+    keep = np.array([bool(named[label]) for label in labels])
+    label_set = label_set_of(name for name in named.values() if name)
+    truth = np.array([label_set.index(named[label]) for label in labels if named[label]], np.int64)
+    left = ", ".join(f"{count:,} {name}" for name, count in others.items())
+    notes = [
+        f"{len(truth):,} faces of {split if at['usage'] else 'one part, as it has no column Usage'}{f'; not read: {left}' if left else ''}."
+    ]
+    if changed := [f"{old} {f'as {new}' if new else 'not at all'}" for old, new in named.items() if old != new and old not in known]:
+        notes.append(f"read {', '.join(changed)}.")
+    images = np.frombuffer(pixels_read, np.uint8).reshape(-1, SIZE, SIZE)
+    return Faces(images if keep.all() else images[keep], truth, label_set, notes=tuple(f"{path.name}: {note}" for note in notes))
+
+
+def _pixels(path: Path, line: int, text: str) -> NDArray[np.uint8]:
+    """Return one row's face, uint8 ``(48, 48)``."""
+    try:
+        pixels = np.array(text.split(), dtype=np.int64)
+    except ValueError as error:
+        raise DataError(f"{path}, line {line}: {error}; expected whole numbers in emotion and pixels.") from None
+    side = math.isqrt(pixels.size)
+    if side * side != pixels.size or side < 8:
+        raise DataError(f"{path}, line {line}: {pixels.size} pixels; expected {SIZE * SIZE} ({SIZE}x{SIZE}), or another square.")
+    if pixels.min() < 0 or pixels.max() > 255:
+        raise DataError(f"{path}, line {line}: pixel values {pixels.min()} to {pixels.max()}; expected 0 to 255.")
+    return resized(pixels.astype(np.uint8).reshape(side, side), SIZE)
+
+
+def _csv_label(path: Path, line: int, text: str | None, relabel: Mapping[str, str] | None) -> str:
+    """Return a row's label as it is spelt; numbers beyond FER2013's are refused where nobody says what they mean."""
+    label = (text or "").strip().removesuffix(".0")
+    if not label or (relabel is None and label.lstrip("-").isdecimal() and label not in NUMBERINGS["FER2013"]):
+        raise DataError(
+            f"{path}, line {line}: label {label or 'missing'}; expected 0 to {len(FER7) - 1} ({', '.join(FER7)}). If the numbers mean "
+            f"something else, say what, for example relabel='{mapping_line(NUMBERINGS['CK+ (csv)'])}'",
+            arguments=["relabel"],
+        )
+    return label
 
 
 def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float32]:
@@ -224,10 +317,15 @@ def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float3
         DataError: A column is missing, a vote is not a number, or the split is empty.
     """
     path = expanded(path)
-    _check_split(split)
+    check_split(split)
     votes = []
-    for line, row in _csv_rows(path, ("Usage", *VOTE_COLUMNS)):
-        if (row["Usage"] or "").strip() != split:
+    rows = _csv_rows(path)
+    names = list(next(rows)[1])
+    if missing := [column for column in ("Usage", *VOTE_COLUMNS) if column not in names]:
+        raise _lacking(path, missing, ",".join(("Usage", *VOTE_COLUMNS)), names)
+    for line, row in rows:
+        usage = (row["Usage"] or "").strip()
+        if (usage if usage in SPLITS else split_of(usage)) != split:
             continue
         try:
             votes.append([float(row[column] or "") for column in VOTE_COLUMNS])
@@ -238,75 +336,3 @@ def read_ferplus(path: str | Path, split: str = "Training") -> NDArray[np.float3
     if not votes:
         raise MissingSplitError(f"{path} has no rows of split {split!r}; expected Usage to be one of {', '.join(SPLITS)}.")
     return np.array(votes, np.float32)
-
-
-def read_folder(path: str | Path, split: str | None = None, labels: LabelSet | None = None) -> Faces:
-    """Read ready face crops from one folder per label.
-
-    Args:
-        path: ``path/<label>/*.png``, or ``path/<split>/<label>/*.png`` with split folders named train, validation and
-            test (or as in the csv).
-        split: Which split folder to read, if there are any.
-        labels: The label set; by default FER2013's if the folders' names are all in it, else the names themselves, sorted.
-
-    Returns:
-        Faces resized to 48x48 grey. Files that cannot be read are listed in ``skipped``.
-
-    Raises:
-        DataError: No folder, no label folder, an unknown label, or no readable image.
-    """
-    root = expanded(path)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected one folder per label in it.")
-    if split is not None:
-        _check_split(split)
-        found = {name for names in FOLDER_SPLITS.values() for name in names if (root / name).is_dir()}
-        wanted = [name for name in FOLDER_SPLITS[split] if name in found]
-        if found and not wanted:
-            raise MissingSplitError(
-                f"{root} has no rows of split {split!r}: expected a folder {FOLDER_SPLITS[split][0]!r} beside {', '.join(sorted(found))}."
-            )
-        root = root / wanted[0] if wanted else root
-    folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    if not folders:
-        raise DataError(f"{root} has no folders in it; expected one folder per label, for example {root / 'happy'}.")
-    names = [folder.name for folder in folders]
-    if labels is None:
-        labels = FER7 if set(names) <= set(FER7.classes) else LabelSet("custom", tuple(names))
-    unknown = [name for name in names if name not in labels.classes]
-    if unknown:
-        raise DataError(f"{root} has folders that are no labels of {labels.name}: {', '.join(unknown)}; expected {', '.join(labels)}.")
-    images, targets, skipped = [], [], []
-    for folder in folders:
-        for file in image_files(folder):
-            try:
-                grey = to_grey(load_image(file))
-            except ImageError as error:
-                skipped.append((str(file), str(error)))
-                continue
-            images.append(resized(grey, SIZE))
-            targets.append(labels.index(folder.name))
-    if not images:
-        raise DataError(f"{root} has no readable image in its label folders; {len(skipped)} file(s) could not be read.")
-    return Faces(np.stack(images), np.array(targets, np.int64), labels, skipped=tuple(skipped))
-
-
-def read_faces(path: str | Path, split: str = "Training", ferplus: str | Path | None = None, labels: LabelSet | None = None) -> Faces:
-    """Read one split from a csv file or a folder, with FER+ votes beside it if they are given.
-
-    Raises:
-        DataError: As the readers; also if the votes' number differs from the faces'.
-    """
-    path = expanded(path)
-    faces = read_folder(path, split, labels) if path.is_dir() else read_csv(path, split)
-    if ferplus is None:
-        return faces
-    votes = read_ferplus(ferplus, split)
-    if len(votes) != len(faces):
-        raise DataError(f"{ferplus} has {len(votes)} rows of {split}, {path} has {len(faces)}; expected the same rows in the same order.")
-    return Faces(faces.images, faces.labels, faces.label_set, votes, faces.skipped)
-
-
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise DataError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")

@@ -1,10 +1,10 @@
-"""Reading photos or crops from one folder per label: faces are found and cut as the weights want them. Needs no Keras."""
+"""Reading photos or crops that a listing names: faces are found and cut as the weights want them. Needs no Keras."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, ImageError
-from ..image_files import expanded, image_files
+from ..faces import Face
+from ..geometry import iou
+from ..image_files import expanded
 from ..images import load_image
-from ..labels import FER7, LabelSet
+from ..labels import LabelSet
 from ..protocols import Classifier, Detector, cut, name_of, prepared
-from .faces import FOLDER_SPLITS, SPLITS, Faces, MissingSplitError
+from .faces import Faces
+from .label_names import as_mapping, label_set_of
+from .layouts import list_folder
+from .manifest import columns_in, is_table, list_manifest
+from .samples import Listing, Sample, with_persons
 
-__all__ = ["Photos", "label_files", "read_photos"]
+__all__ = ["Photos", "face_of", "list_data", "read_listing", "read_photos"]
+
+_SAME_FACE = 0.4  # IoU from which a detected face is the one of a given box: annotators draw boxes with and without hair
 
 
 @dataclass(frozen=True)
@@ -39,42 +47,26 @@ class Photos:
     def subset(self, chosen: NDArray[Any]) -> Photos:
         """Return the faces of a mask or of indices; nothing is skipped in the subset."""
         rows = np.arange(len(self))[chosen]
-        faces = replace(self.faces, images=self.faces.images[rows], labels=self.faces.labels[rows], skipped=())
-        return Photos(faces, tuple(self.files[i] for i in rows))
+        return Photos(self.faces.subset(rows), tuple(self.files[i] for i in rows))
 
 
-def label_files(root: Path, split: str | None = None) -> dict[str, list[Path]]:
-    """Return the pictures below ``root/<label>``, or ``root/<split folder>/<label>`` if there is one, sorted by name.
+def list_data(path: str | Path, relabel: Mapping[str, str] | str | None = None, group: str | None = None) -> Listing:
+    """List the labelled pictures of a folder or of a manifest, before any of them is opened.
 
     Args:
-        root: Folder.
-        split: ``Training``, ``PublicTest`` or ``PrivateTest``; its folder may be called train, validation (val), test.
+        path: A folder as :func:`ferkit.data.layouts.list_folder` reads it, or a table as :func:`ferkit.data.manifest.list_manifest` does.
+        relabel: New names for labels; ``""`` leaves a label out.
+        group: Who is on a picture: ``"folder"``, a regular expression, or a column of the table.
 
     Raises:
-        DataError: No folder, no label folders in it, or other split folders but not this one.
+        DataError, InputError, MissingExtraError: As these.
     """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; expected one folder per label in it.")
-    present = split_folders(root)
-    if split is not None:
-        if split not in SPLITS:
-            raise DataError(f"Unknown split {split!r}; expected one of {', '.join(SPLITS)}.")
-        if present and split not in present:
-            raise MissingSplitError(
-                f"{root} has no rows of split {split!r}: expected a folder {FOLDER_SPLITS[split][0]!r} beside "
-                f"{', '.join(sorted(folder.name for folder in present.values()))}."
-            )
-        root = present.get(split, root)
-    folders = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
-    if not folders:
-        raise DataError(f"{root} has no folders in it; expected one folder per label, for example {root / 'happy'}.")
-    return {f.name: image_files(f) for f in folders}
-
-
-def split_folders(root: Path) -> dict[str, Path]:
-    """Return the split folders that are there, by the split's name."""
-    found = {split: next((root / name for name in names if (root / name).is_dir()), None) for split, names in FOLDER_SPLITS.items()}
-    return {split: folder for split, folder in found.items() if folder is not None}
+    path, relabel = expanded(path), as_mapping(relabel)
+    if not is_table(path):
+        return with_persons(list_folder(path, relabel), group)
+    if group is None or group in columns_in(path):
+        return list_manifest(path, relabel, group)
+    return with_persons(list_manifest(path, relabel), group)
 
 
 def read_photos(
@@ -84,62 +76,119 @@ def read_photos(
     *,
     split: str | None = None,
     labels: LabelSet | None = None,
+    relabel: Mapping[str, str] | str | None = None,
     progress: bool = False,
 ) -> Photos:
-    """Find the largest face of every photo and prepare it for a classifier.
+    """Find the largest face of every photo, or the one in its box, and prepare it for a classifier.
 
     Args:
-        root: ``root/<label>/*.jpg``, or the same below split folders.
+        root: ``root/<label>/*.jpg``, or the same below split folders; or a manifest.
         classifier: Says how the faces are cut, and how they are kept.
         detector: ``FaceDetector("none")`` for ready crops.
-        split: Which split folder to read, if there are any.
-        labels: The label set. None: FER2013's if the folders' names are all in it, else the names themselves, sorted;
-            folders without a usable face do not count.
+        split: Which split to read, if there are any.
+        labels: The label set. None: FER2013's if the labels' names are all in it, else the names themselves, sorted;
+            labels without a usable face do not count.
+        relabel: New names for the data's labels; ``""`` leaves a label out.
         progress: Show a bar on standard error.
 
     Returns:
-        Faces in the order of labels and file names. Empty folders, files that cannot be read and photos without a face
-        are in ``faces.skipped``.
+        Faces in the order of labels and file names, of a manifest in its own. Empty folders, files that cannot be read and photos
+        without a face are in ``faces.skipped``.
 
     Raises:
-        DataError: As :func:`label_files`; also if fewer than two labels, or none, are left.
+        DataError: The data are not as described; also if fewer than two labels, or none, are left.
+        InputError: ``relabel`` names a label that is not there.
     """
-    root = expanded(root)
-    files = label_files(root, split)
-    skipped = [(name, f"{root / name}: no images in this folder; the label is left out.") for name, paths in files.items() if not paths]
+    return read_listing(list_data(root, relabel).part(split), classifier, detector, labels=labels, progress=progress)
+
+
+def read_listing(
+    listing: Listing, classifier: Classifier, detector: Detector, *, labels: LabelSet | None = None, progress: bool = False
+) -> Photos:
+    """Do what :func:`read_photos` does for samples that were listed before. Arguments and errors as there."""
+    skipped = list(listing.skipped)
     images: list[NDArray[np.uint8]] = []
-    names: list[str] = []
-    used: list[Path] = []
-    for name, path in _bar([(name, path) for name, paths in files.items() for path in paths], progress):
+    used: list[Sample] = []
+    for sample in _bar(listing.samples, progress):
         try:
-            pixels = load_image(path)
+            pixels = load_image(sample.path)
         except ImageError as error:
-            skipped.append((str(path), str(error)))
+            skipped.append((str(sample.path), str(error)))
             continue
-        face = next(iter(detector.detect_rgb(pixels)), None)
+        face = face_of(sample, pixels, detector)
         if face is None:
-            skipped.append((str(path), f"{path}: no face found by {name_of(detector)}; for ready crops give detector='none'."))
+            skipped.append(
+                (str(sample.path), f"{sample.path}: no face found by {name_of(detector)}; for ready crops give detector='none'.")
+            )
             continue
-        images.append(prepared(classifier, cut(pixels, face, detector, classifier.crop)))
-        names.append(name)
-        used.append(path)
+        whole = detector if sample.box is None else _Boxed()
+        images.append(prepared(classifier, cut(pixels, face, whole, classifier.crop)))
+        used.append(sample)
+    root = listing.source
     if not images:
         raise DataError(f"{root} has no usable face in its label folders; {_last(skipped)}")
-    found = sorted(set(names))
+    found = sorted({sample.label for sample in used})
     if labels is None:
-        if len(found) < 2 and not set(found) <= set(FER7):
+        if len(found) < 2 and label_set_of([*found, "neutral"]).name == "custom":
             raise DataError(f"{root} has one label with usable faces, {found[0]!r}; expected at least two. {_last(skipped)}".rstrip())
-        labels = FER7 if set(found) <= set(FER7) else LabelSet("custom", tuple(found))
-    truth = np.array([labels.index(name) for name in names], np.int64)
-    return Photos(Faces(np.stack(images), truth, labels, skipped=tuple(skipped)), tuple(used))
+        labels = label_set_of(found)
+    truth = np.array([labels.index(sample.label) for sample in used], np.int64)
+    faces = Faces(
+        np.stack(images),
+        truth,
+        labels,
+        skipped=tuple(skipped),
+        soft=_soft(listing, used, labels),
+        weights=None if all(s.weight == 1 for s in used) else np.array([s.weight for s in used], np.float32),
+        persons=tuple(s.person for s in used) if any(s.person for s in used) else (),
+        files=tuple(s.place for s in used),
+        notes=listing.notes,
+    )
+    return Photos(faces, tuple(s.path for s in used))
+
+
+class _Boxed:
+    """A face by its box is cut out, even where the detector takes whole pictures."""
+
+    def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
+        raise NotImplementedError
+
+
+def face_of(sample: Sample, pixels: NDArray[np.uint8], detector: Detector) -> Face | None:
+    """Return the sample's face: the largest that is found, or the one in its box, with landmarks where the detector finds it too."""
+    if sample.box is None:
+        return next(iter(detector.detect_rgb(pixels)), None)
+    if not getattr(detector, "whole", False):
+        near = max(detector.detect_rgb(pixels), key=lambda face: _overlap(face, sample), default=None)
+        if near is not None and _overlap(near, sample) >= _SAME_FACE:
+            return near
+    return Face(sample.box)
+
+
+def _overlap(face: Face, sample: Sample) -> float:
+    return float(iou(np.array([face.box]), np.array([sample.box]))[0, 0])
+
+
+def _soft(listing: Listing, used: list[Sample], labels: LabelSet) -> NDArray[np.float32] | None:
+    """Return soft labels ``(n, k)`` in the order of the label set; what they give to labels that it lacks is shared out among the others."""
+    if not any(sample.soft for sample in used):
+        return None
+    rows = np.array([sample.soft for sample in used], np.float64)
+    out = np.zeros((len(used), len(labels)))
+    for column, name in enumerate(listing.labels):
+        if name in labels.classes:
+            out[:, labels.index(name)] = rows[:, column]
+    alone = np.eye(len(labels))[[labels.index(sample.label) for sample in used]]
+    total = out.sum(axis=1, keepdims=True)
+    return np.where(total > 0, out / np.maximum(total, 1e-12), alone).astype(np.float32)
 
 
 def _last(skipped: list[tuple[str, str]]) -> str:
     return f"{len(skipped)} could not be used, the last: {skipped[-1][1]}" if skipped else "There are no images in them."
 
 
-def _bar(items: list[tuple[str, Path]], progress: bool) -> Iterable[tuple[str, Path]]:
+def _bar(items: Iterable[Sample], progress: bool) -> Iterable[Sample]:
     from tqdm import tqdm
 
-    bar: Iterable[tuple[str, Path]] = tqdm(items, unit="image", file=sys.stderr, disable=not progress)
+    bar: Iterable[Sample] = tqdm(items, unit="image", file=sys.stderr, disable=not progress)
     return bar

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifiers.expression_classifier import ExpressionClassifier
-from ..crops import CropGeometry
+from ..crops import CropGeometry, crop_face
 from ..detectors.face_detector import open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
-from ..files import write_bytes, write_json
+from ..files import writable, write_bytes, write_json
 from ..image_files import expanded
 from ..images import load_image
 from ..protocols import Detector, cut, name_of
 from ..text import encodable
 from .copies_report import copies, format_copies
-from .faces import FOLDER_SPLITS, SPLITS, MissingSplitError, read_csv
-from .folders import label_files, split_folders
-from .label_names import label_order
+from .faces import USAGE, read_csv
+from .folders import face_of, list_data
+from .label_names import as_mapping, label_order
+from .manifest import columns_in
+from .reading import holds_pixels
+from .samples import Listing, MissingSplitError, Sample
+from .split_names import FOLDER_OF, SPLITS
 
 __all__ = ["format_preparation", "prepare"]
 
@@ -40,11 +45,25 @@ class _Item:
     label: str
     name: str
     source: str
-    read: Callable[[], NDArray[np.uint8]]
+    sample: Sample | None
+    pixels: NDArray[np.uint8] | None
+
+    def read(self) -> NDArray[np.uint8]:
+        """Return the picture, RGB. Raises ImageError."""
+        if self.pixels is not None:
+            return np.repeat(self.pixels[:, :, None], 3, axis=2)
+        assert self.sample is not None
+        return load_image(self.sample.path)
 
 
 def prepare(
-    data: str | Path, out: str | Path, *, detector: Detector | str | None = None, size: int = 48, progress: bool = False
+    data: str | Path,
+    out: str | Path,
+    *,
+    detector: Detector | str | None = None,
+    size: int = 48,
+    relabel: Mapping[str, str] | str | None = None,
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Write ``out/<train|validation|test>/<label>/*.png``, tables of boxes and landmarks, and a report of copies.
 
@@ -52,11 +71,12 @@ def prepare(
     its row of the table, and both are written whole or not at all.
 
     Args:
-        data: ``fer2013.csv``, or a folder per label, with or without split folders (without: all of it is ``train``).
+        data: ``fer2013.csv``, a folder per label, with or without split folders (without: all of it is ``train``), or a manifest.
         out: Folder. An earlier preparation in it must have had the same settings.
         detector: Finds the largest face of each picture, which is aligned on its landmarks where the detector gives them,
             cut out (the picture's edge is repeated where the face reaches past it) and resized. None: whole pictures.
         size: Side of the prepared faces, pixels, 16 to 1024.
+        relabel: New names for the data's labels; ``""`` leaves a label out.
         progress: Show a bar on standard error.
 
     Returns:
@@ -71,15 +91,20 @@ def prepare(
     """
     if not 16 <= size <= 1024:
         raise InputError(f"size={size}; expected a side from 16 to 1024 pixels.")
-    data, out = expanded(data), expanded(out)
-    items = list(_folder_items(data) if data.is_dir() else _csv_items(data))
+    data, out, relabel = expanded(data), expanded(out), as_mapping(relabel)
+    writable(out)
+    listing = None if holds_pixels(data) else list_data(data, relabel)
+    if listing is not None and progress:
+        sys.stderr.write("".join(f"{line}\n" for line in listing.lines()))
+    items = list(_csv_items(data, relabel) if listing is None else _listed_items(listing))
     detector = open_detector("none" if detector is None else detector)
-    _check_settings(out, {"data": data.resolve().name, "detector": name_of(detector), "size": size})
+    settings = {"data": data.resolve().name, "detector": name_of(detector), "size": size}
+    _check_settings(out, settings | ({"labels": relabel} if relabel else {}))
     crop = ExpressionClassifier().crop
     geometry = replace(crop, mode="aligned") if crop.template else crop
 
     rows: dict[str, list[dict[str, Any]]] = {}
-    skipped: list[tuple[str, str]] = []
+    skipped: list[tuple[str, str]] = [] if listing is None else list(listing.skipped)
     for split in dict.fromkeys(item.split for item in items):
         own = [item for item in items if item.split == split]
         journal = out / f"{split}.jsonl"
@@ -121,36 +146,34 @@ def format_preparation(report: dict[str, Any]) -> str:
     return "\n".join([*lines, *format_copies(report["copies"])])
 
 
-def _csv_items(path: Path) -> Iterator[_Item]:
+def _csv_items(path: Path, relabel: Mapping[str, str] | None) -> Iterator[_Item]:
     present = 0
-    for split in SPLITS:
+    whole = not any(name.lower() in USAGE for name in columns_in(path))
+    for split in SPLITS[:1] if whole else SPLITS:
         try:
-            faces = read_csv(path, split)
+            faces = read_csv(path, split, relabel)
         except MissingSplitError:
             continue
         present += 1
         for number, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
             name = f"{number:05d}"
-            yield _Item(
-                FOLDER_SPLITS[split][0],
-                faces.label_set[label],
-                name,
-                f"{split} {name}",
-                lambda image=image: np.repeat(image[:, :, None], 3, axis=2),  # type: ignore[misc]
-            )
+            yield _Item(FOLDER_OF[split], faces.label_set[label], name, f"{split} {name}", None, image)
     if not present:
         raise DataError(f"{path} has no rows of split {', '.join(SPLITS)}; expected them in the column Usage.")
 
 
-def _folder_items(root: Path) -> Iterator[_Item]:
-    present = split_folders(root)
-    for split in present or ("Training",):
-        base = present.get(split, root)
-        for label, files in label_files(root, split).items():
-            for file in files:
-                source = file.relative_to(root).as_posix()
-                name = file.relative_to(base / label).as_posix().replace("/", "_").replace(".", "_")  # a.jpg and a.png are two
-                yield _Item(FOLDER_SPLITS[split][0], label, name, source, lambda file=file: load_image(file))  # type: ignore[misc]
+def _listed_items(listing: Listing) -> Iterator[_Item]:
+    places = Counter(sample.place for sample in listing.samples)
+    named = Counter((sample.split, sample.label, sample.below or sample.place) for sample in listing.samples)
+    for number, sample in enumerate(listing.samples):
+        below = sample.below or sample.place
+        many = (
+            places[sample.place] > 1 or named[sample.split, sample.label, below] > 1
+        )  # several faces of one picture, or one name in two folders of a label
+        parts = [part for part in Path(below).parts if part not in ("/", "..")]
+        name = "_".join([*parts, *([str(number)] if many else [])]).replace(".", "_")  # a.jpg and a.png are two
+        source = f"{sample.place} {number}" if many else sample.place
+        yield _Item(FOLDER_OF[sample.split or "Training"], sample.label, name, source, sample, None)
 
 
 def _check_settings(out: Path, settings: dict[str, Any]) -> None:
@@ -183,13 +206,14 @@ def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry
         pixels = item.read()
     except ImageError as error:
         return {"source": item.source, "skipped": str(error)}
-    face = next(iter(detector.detect_rgb(pixels)), None)
+    boxed = item.sample is not None and item.sample.box is not None
+    face = next(iter(detector.detect_rgb(pixels)), None) if item.sample is None else face_of(item.sample, pixels, detector)
     if face is None:
         return {
             "source": item.source,
             "skipped": f"{item.source}: no face found by {name_of(detector)}; for ready crops give detector='none'.",
         }
-    crop = cut(pixels, face, detector, geometry)
+    crop = crop_face(pixels, face.box, geometry, face.landmarks) if boxed else cut(pixels, face, detector, geometry)
     if crop.shape[:2] != (size, size):
         how = cv2.INTER_AREA if min(crop.shape[:2]) > size else cv2.INTER_LINEAR
         crop = np.asarray(cv2.resize(crop, (size, size), interpolation=how), np.uint8)

@@ -7,19 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..crops import CropGeometry, Crops, checked, resized
 from ..detectors.face_detector import FaceDetector
 from ..errors import ImageError
-from ..image_files import expanded
-from ..images import load_image, to_grey
-from ..labels import FER7, LabelSet
+from ..images import load_image
 from ..protocols import Detector, name_of
-from .faces import SIZE, Faces, read_faces
-from .folders import label_files, read_photos
+from .folders import list_data
+from .samples import Listing
 
-__all__ = ["are_photos", "detector_for", "read_cut_faces"]
+__all__ = ["are_photos", "detector_for"]
 
 _SAMPLE = 24  # pictures that are looked at
 _CROP_SIDE = 64  # px: whatever is no larger is a ready crop
@@ -51,60 +47,24 @@ def are_photos(files: Sequence[Path], finder: Detector) -> bool:
     return 2 * sum(votes) > len(votes)
 
 
-def detector_for(root: Path, split: str) -> Detector:
-    """Return the default detector for a folder of photos, ``FaceDetector("none")`` for ready crops; says on standard error which photos.
-
-    Raises:
-        DataError: There are no label folders.
-    """
-    finder = FaceDetector()
-    if not are_photos([file for files in label_files(root, split).values() for file in files], finder):
-        return FaceDetector("none")
-    sys.stderr.write(
-        f"{root} holds whole photos: their faces are found by {name_of(finder)} and cut as the weights want them. "
-        "If they are ready crops, give detector='none'.\n"
-    )
-    return finder
-
-
-class _Grey:
-    """What :func:`read_photos` asks of a classifier, for weights that do not exist yet."""
-
-    name = "training"
-    labels: LabelSet = FER7
-
-    def __init__(self, crop: CropGeometry) -> None:
-        self.crop = crop
-
-    def prepare(self, crops: Crops) -> NDArray[np.uint8]:
-        return np.stack([resized(to_grey(crop), SIZE) for crop in checked(crops)])
-
-    def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
-        raise NotImplementedError
-
-
-def read_cut_faces(
-    path: str | Path, split: str, crop: CropGeometry, *, ferplus: str | Path | None = None, detector: Detector | None = None
-) -> Faces:
-    """Read one split as :func:`read_faces` does; faces of whole photos are found, and cut as prediction cuts them.
+def detector_for(source: Path | Listing, split: str | None = None) -> Detector:
+    """Return the default detector for whole photos, ``FaceDetector("none")`` for ready crops; says on standard error which photos.
 
     Args:
-        path: ``fer2013.csv`` or a folder.
-        split: ``Training``, ``PublicTest`` or ``PrivateTest``.
-        crop: Of the weights.
-        ferplus: FER+ votes beside a csv.
-        detector: ``FaceDetector("none")`` for ready crops. None: the pictures tell.
-
-    Returns:
-        Faces of 48x48.
+        source: A folder, a manifest, or what is listed of one. Pictures with a box for the face are photos.
+        split: Which of it.
 
     Raises:
-        DataError: As the readers.
+        DataError: As :func:`ferkit.data.folders.list_data`.
     """
-    path = expanded(path)
-    if not path.is_dir():
-        return read_faces(path, split, ferplus)
-    detector = detector or detector_for(path, split)
-    if getattr(detector, "whole", False) or ferplus is not None:
-        return read_faces(path, split, ferplus)
-    return read_photos(path, _Grey(crop), detector, split=split).faces
+    listing = source if isinstance(source, Listing) else list_data(source)
+    samples = listing.part(split).samples
+    finder = FaceDetector()
+    if not any(sample.box for sample in samples):
+        if not are_photos([sample.path for sample in samples], finder):
+            return FaceDetector("none")
+        sys.stderr.write(
+            f"{listing.source} holds whole photos: their faces are found by {name_of(finder)} and cut as the weights want them. "
+            "If they are ready crops, give detector='none'.\n"
+        )
+    return finder

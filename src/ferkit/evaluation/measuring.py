@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 
 from ..classifiers.ensemble import Ensemble, as_classifier, open_classifier
 from ..classifiers.expression_classifier import ExpressionClassifier
-from ..data.faces import Faces, read_faces
-from ..data.folders import read_photos
+from ..data.faces import Faces
 from ..data.label_names import columns_of
-from ..data.recognising import detector_for
+from ..data.reading import read_labelled
 from ..detectors.face_detector import open_detector
 from ..errors import DataError
-from ..image_files import expanded
 from ..labels import FER6, FER7, FERPLUS8, PHOTOS
 from ..protocols import Classifier, Detector, tta_of
 from ..weights.specs import load_classifier_spec
@@ -56,17 +54,19 @@ def evaluate(
     limit: int | None = None,
     logits: NDArray[np.float32] | None = None,
     detector: Detector | str | None = None,
+    relabel: Mapping[str, str] | str | None = None,
 ) -> dict[str, Any]:
     """Measure a classifier on one split.
 
     Args:
         classifier: Anything that :class:`ferkit.protocols.Classifier` describes, or weights by name, as ExpressionClassifier takes them.
-        data: ``fer2013.csv``, a folder with one folder per label, or Faces.
+        data: ``fer2013.csv``, a folder with one folder per label, a manifest, or Faces.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
         ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
         limit: Only the first faces.
         logits: The classifier's raw outputs on all these faces, if they are already known.
         detector: Finds the faces of a folder's photos, the largest of each; a FaceDetector or its name. ``"none"`` for ready crops. None: the pictures tell, whole photos or crops.
+        relabel: New names for the data's labels, ``{"1": "surprise"}``; ``""`` leaves a label out.
 
     Returns:
         ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
@@ -77,7 +77,7 @@ def evaluate(
     """
     found = open_detector(detector) if detector is not None else None
     opened = as_classifier(classifier)
-    return measure(opened, data, split=split, ferplus=ferplus, limit=limit, logits=logits, detector=found).report
+    return measure(opened, data, split=split, ferplus=ferplus, limit=limit, logits=logits, detector=found, relabel=relabel).report
 
 
 def measure(
@@ -91,12 +91,17 @@ def measure(
     detector: Detector | None = None,
     progress: bool = False,
     agreed: bool = False,
+    relabel: Mapping[str, str] | str | None = None,
 ) -> Measurement:
     """As :func:`evaluate`, but returns what the report was made from as well.
 
-    ``progress`` shows a bar while a folder is read. With ``agreed`` only the faces count whose own label is FER+'s majority too.
+    ``progress`` says what is read, and shows a bar while pictures are. With ``agreed`` only the faces count whose own label is FER+'s majority too.
     """
-    faces = data if isinstance(data, Faces) else _read(classifier, expanded(data), split, ferplus, detector, progress)
+    faces = (
+        data
+        if isinstance(data, Faces)
+        else read_labelled(data, split, classifier, ferplus=ferplus, relabel=relabel, detector=detector, progress=progress, told=progress)
+    )
     if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
         faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
     classes = list(classifier.labels)
@@ -175,12 +180,6 @@ def _rows_of(
             row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
         rows.append(row)
     return rows
-
-
-def _read(classifier: Classifier, path: Path, split: str, ferplus: str | Path | None, detector: Detector | None, progress: bool) -> Faces:
-    if not path.is_dir() or ferplus is not None:
-        return read_faces(path, split, ferplus)
-    return read_photos(path, classifier, detector or detector_for(path, split), split=split, progress=progress).faces
 
 
 def format_report(report: dict[str, Any]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...crops import CropGeometry
 from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import read_portraits
-from ...data.recognising import read_cut_faces
+from ...data.reading import has_split, read_cut_faces
 from ...detectors.face_detector import open_detector
 from ...errors import DataError
 from ...image_files import expanded
@@ -35,18 +35,20 @@ def train(
     resume: bool = False,
     max_minutes: float | None = None,
     licence: str = "not stated",
+    relabel: Mapping[str, str] | str | None = None,
 ) -> Path:
     """Read the data, train a recipe and, once it has finished, write its weights into the run's folder.
 
     Args:
         recipe: Name, TOML path or Recipe.
-        data: ``fer2013.csv`` or a folder; PublicTest (``validation``) calibrates and is measured if it is there.
+        data: ``fer2013.csv``, a folder or a manifest; PublicTest (``validation``) calibrates and is measured if it is there.
         out: The run's folder.
         ferplus: FER+ votes beside a csv.
         photos: Folder of portraits for a recipe with ``[photos]``: ``labels.csv`` and ``images``.
         detector: Finds the faces of a folder's photos; a detector or its name, ``"none"`` for ready crops. None: the pictures tell.
         resume, max_minutes: As in :func:`ferkit.train.fit`.
         licence: Of the weights, for their card: an SPDX name.
+        relabel: New names for the data's labels, ``{"1": "surprise"}`` or ``"1=surprise"``; an empty name leaves a label out.
 
     Returns:
         ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
@@ -58,11 +60,11 @@ def train(
     out = expanded(out)
     _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
     found, crop = None if detector is None else open_detector(detector), CropGeometry(**recipe.crop)
-    training = matching(read_cut_faces(data, "Training", crop, ferplus=ferplus, detector=found), recipe)
+    training = matching(read_cut_faces(data, "Training", crop, ferplus=ferplus, detector=found, relabel=relabel, told=True), recipe)
     portraits = None if photos is None else read_portraits(photos, crop)
     for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
         print(f"Skipped {reason}", file=sys.stderr)
-    validation = _validation(data, ferplus, crop, found)
+    validation = _validation(data, ferplus, crop, found, relabel)
     validation = None if validation is None else matching(validation, recipe)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits)
     if run.finished:
@@ -93,13 +95,19 @@ def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | Non
     to_onnx(build_from_recipe(recipe), recipe.head_names, recipe.window)
 
 
-def _validation(data: str | Path, ferplus: str | Path | None, crop: CropGeometry, detector: Detector | None) -> Faces | None:
-    path = Path(data)
-    if path.is_dir() and not any((path / name).is_dir() for name in ("validation", "val", "PublicTest")):
-        print("No validation folder: the weights will be neither measured nor calibrated.", file=sys.stderr)
-        return None
+def _validation(
+    data: str | Path,
+    ferplus: str | Path | None,
+    crop: CropGeometry,
+    detector: Detector | None,
+    relabel: Mapping[str, str] | str | None,
+) -> Faces | None:
+    path = expanded(data)
+    missing: MissingSplitError | str = "No validation folder."
     try:
-        return read_cut_faces(path, "PublicTest", crop, ferplus=ferplus, detector=detector)
+        if has_split(path, "PublicTest", relabel):
+            return read_cut_faces(path, "PublicTest", crop, ferplus=ferplus, detector=detector, relabel=relabel)
     except MissingSplitError as error:
-        print(f"{error} The weights will be neither measured nor calibrated.", file=sys.stderr)
-        return None
+        missing = error
+    print(f"{missing} The weights will be neither measured nor calibrated.", file=sys.stderr)
+    return None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces, read_csv
+from ...data.folders import list_data
 from ...data.label_names import columns_of
 from ...detectors.face_detector import open_detector
 from ...errors import InputError
@@ -94,7 +95,7 @@ def finetune(
     writable(out)
     check_exporter()
     known = None if publictest is None else read_csv(publictest, "PublicTest")
-    check_labels(data)
+    check_labels(list_data(data))
     classifier = ExpressionClassifier(base)
     detector = open_detector(detector)
     backbone = Backbone(base, classifier)

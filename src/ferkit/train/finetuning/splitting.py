@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces
-from ...data.folders import label_files, read_photos, split_folders
+from ...data.folders import list_data, read_listing
 from ...data.label_names import label_order
 from ...data.near_copies import digests, groups
+from ...data.samples import Listing
 from ...errors import DataError
 from ...labels import LabelSet
 from ...protocols import Detector
@@ -41,14 +43,15 @@ class Table:
         return self.training.label_set
 
 
-def check_labels(data: Path) -> None:
-    """Look at the folders alone, before any picture is opened. Raises DataError for fewer than two labels with two files each."""
-    files = label_files(data, "Training")
-    enough = [name for name, paths in files.items() if len(paths) >= 2]
+def check_labels(listing: Listing) -> None:
+    """Look at the names alone, before any picture is opened. Raises DataError for fewer than two labels with two files each."""
+    learnt = listing.part("Training") if "Training" in listing.splits else listing
+    counts = Counter(sample.label for sample in learnt.samples)
+    enough = [name for name in counts if counts[name] >= 2]
     if len(enough) < 2:
         raise DataError(
-            f"{data} has {len(enough)} label folder(s) with two pictures ({', '.join(enough) or 'none'}); expected at least two. "
-            f"It has the folders {', '.join(f'{name} ({len(paths)} pictures)' for name, paths in files.items())}."
+            f"{listing.source} has {len(enough)} label folder(s) with two pictures ({', '.join(enough) or 'none'}); expected at least two. "
+            f"It has {', '.join(f'{name} ({count} pictures)' for name, count in counts.items()) or 'none'}."
         )
 
 
@@ -60,11 +63,12 @@ def gather(data: Path, classifier: ExpressionClassifier, detector: Detector, hol
     Raises:
         DataError: As the reader; also fewer than two labels with two faces that are no copies of each other.
     """
-    present = split_folders(data)
+    listing = list_data(data)
+    present = listing.splits
     test_split = next((split for split in ("PrivateTest", "PublicTest") if split in present), None) if "Training" in present else None
-    parts = [read_photos(data, classifier, detector, split="Training", progress=progress)]
+    parts = [read_listing(listing.part("Training"), classifier, detector, progress=progress)]
     if test_split is not None:
-        parts.append(read_photos(data, classifier, detector, split=test_split, progress=progress))
+        parts.append(read_listing(listing.part(test_split), classifier, detector, progress=progress))
     images = np.concatenate([part.faces.images for part in parts])
     names = np.array([part.faces.label_set[label] for part in parts for label in part.faces.labels], dtype=object)
     files = [str(file) for part in parts for file in part.files]
