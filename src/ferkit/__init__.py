@@ -14,6 +14,7 @@ from .lazy import attach
 
 if TYPE_CHECKING:
     from .bulk.running import batch as batch
+    from .classifiers.adopting import adopt as adopt
     from .classifiers.ensemble import Ensemble as Ensemble
     from .classifiers.expression_classifier import ExpressionClassifier as ExpressionClassifier
     from .detectors.face_detector import FaceDetector as FaceDetector
@@ -51,6 +52,7 @@ _HOMES = {
     "Pipeline": "pipeline",
     "Result": "results",
     "WeightsError": "errors",
+    "adopt": "classifiers.adopting",
     "batch": "bulk.running",
     "frames": "video.decode",
     "list_weights": "weights.releases",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,10 +11,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
 from .geometry import Float, similarity, window
-from .images import load_image
+from .images import load_image, to_grey
 from .tensors import is_one_image, to_array
 
-__all__ = ["CropGeometry", "Crops", "centre", "checked", "crop_face", "normalised", "normalised_by", "picture_to_crop", "resized"]
+__all__ = [
+    "CropGeometry",
+    "Crops",
+    "centre",
+    "checked",
+    "crop_face",
+    "in_channels",
+    "normalised",
+    "normalised_by",
+    "picture_to_crop",
+    "resized",
+]
 
 
 @dataclass(frozen=True)
@@ -131,23 +142,30 @@ def _aligned(image: NDArray[np.uint8], landmarks: Float, geometry: CropGeometry)
 Crops = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 
 
-def resized(grey: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return a grey face ``(H, W)`` as ``(side, side)``: areas are averaged when shrinking, where a bilinear sample would alias."""
+def resized(face: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return a face ``(H, W)`` or ``(H, W, 3)`` as a square of ``side``: areas are averaged when shrinking, where a bilinear sample would alias."""
     import cv2
 
-    if grey.shape == (side, side):
-        return grey
-    how = cv2.INTER_AREA if min(grey.shape) > side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(grey, (side, side), interpolation=how), np.uint8)
+    if face.shape[:2] == (side, side):
+        return face
+    how = cv2.INTER_AREA if min(face.shape[:2]) > side else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(face, (side, side), interpolation=how), np.uint8)
+
+
+def in_channels(face: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return a face as grey ``(H, W)`` for 1 channel, as RGB ``(H, W, 3)`` for 3: a grey one is repeated."""
+    if channels == 1:
+        return to_grey(face)
+    return face if face.ndim == 3 else np.repeat(face[:, :, None], 3, axis=2)
 
 
 def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.float32]:
     """Map pixel values 0-255 ``(n, ...)`` to a network's input scale, float32.
 
     Args:
-        pixels: Faces, the part of them that the network sees.
-        settings: ``mean`` and ``std`` of pixels / 255; with ``standardise`` every face is first centred on its own mean and
-            scaled to unit variance.
+        pixels: Faces, the part of them that the network sees; their channels, if they have any, come last.
+        settings: ``mean`` and ``std`` of pixels / 255, numbers or one for each channel; with ``standardise`` every face is first
+            centred on its own mean and scaled to unit variance.
     """
     return np.asarray(normalised_by(np, np.asarray(pixels, np.float32), settings), np.float32)
 
@@ -166,7 +184,11 @@ def normalised_by(arrays: Any, values: Any, settings: Mapping[str, Any]) -> Any:
         values = values - arrays.mean(values, axis=axes, keepdims=True)
         # One grey level more than nothing: a face of a single colour is all zeros, not noise blown up.
         values = values / arrays.maximum(arrays.std(values, axis=axes, keepdims=True), 1 / 255)
-    return (values - float(settings["mean"])) / float(settings["std"])
+    return (values - _per_channel(settings["mean"])) / _per_channel(settings["std"])
+
+
+def _per_channel(setting: Any) -> Any:
+    return np.asarray(setting, np.float32) if isinstance(setting, Sequence) else float(setting)
 
 
 def checked(crops: Crops) -> list[NDArray[np.uint8]]:

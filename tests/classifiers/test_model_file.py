@@ -43,7 +43,7 @@ def test_a_bare_onnx_file_is_measured(crops: np.ndarray, tmp_path: Path) -> None
     with pytest.raises(WeightsError, match="does not exist"):
         ModelFileClassifier(tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"no network")
-    with pytest.raises(WeightsError, match="no network that onnxruntime"):
+    with pytest.raises(WeightsError, match="cannot be read as an ONNX network"):
         ModelFileClassifier(tmp_path / "bad.onnx")
     with pytest.raises(InputError, match="for a bare model file"):
         ModelFileClassifier(path, input_size=44, tta=10)

@@ -20,6 +20,7 @@ PUBLIC = {
     "Expression",
     "Result",
     "LabelSet",
+    "adopt",
     "batch",
     "frames",
     "load_image",

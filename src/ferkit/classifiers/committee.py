@@ -8,8 +8,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry
+from ..crops import CropGeometry, checked, in_channels, resized
 from ..errors import InputError
+from ..gate import native
 from ..labels import LabelSet
 from ..tensors import is_one_image
 
@@ -31,6 +32,8 @@ class Member(Protocol):
     def tta(self) -> str | int: ...
     @property
     def size(self) -> int: ...
+    @property
+    def channels(self) -> int: ...
     @property
     def columns(self) -> int: ...
     def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.float32]: ...
@@ -97,13 +100,23 @@ class Committee(Generic[_M]):
         return max(member.size for member in self.members)
 
     @property
+    def channels(self) -> int:
+        """Of a prepared face: 3 where any member sees colors, else 1."""
+        return max(member.channels for member in self.members)
+
+    @property
     def columns(self) -> int:
         """How many raw outputs all members have together."""
         return int(self._columns[-1])
 
     def prepare(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return crops as the grey squares of the member that wants the largest, uint8 ``(n, size, size)``."""
-        return max(self.members, key=lambda member: member.size).prepare(crops)
+        """Return crops as the squares of the member that wants the largest, uint8 ``(n, size, size)``, with colors if any member sees them."""
+        if self.channels == 1:
+            return max(self.members, key=lambda member: member.size).prepare(crops)
+        given = checked(crops)
+        with native:
+            faces = [resized(in_channels(crop, 3), self.size) for crop in given]
+        return np.stack(faces) if faces else np.zeros((0, self.size, self.size, 3), np.uint8)
 
     def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return all members' raw outputs side by side, float32 ``(views, n, columns of all)``."""

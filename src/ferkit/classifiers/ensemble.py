@@ -164,7 +164,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
             else:
                 entry["path"] = f"members/{number:02d}-{member.name}"
                 (out / entry["path"]).mkdir(parents=True)
-                for filename in (SPEC_FILE, "model.onnx"):
+                for filename in (SPEC_FILE, member.spec.network_file):
                     data = (member.folder / filename).read_bytes()
                     (out / entry["path"] / filename).write_bytes(data)
                     files[f"{entry['path']}/{filename}"] = file_entry(data)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, Crops, centre, checked, normalised, resized
+from ..crops import CropGeometry, Crops, centre, checked, in_channels, normalised, resized
 from ..engines.features import with_features
+from ..engines.feeding import Feeding, open_fed
+from ..engines.onnx_file import with_output
 from ..engines.table import open_engine
 from ..errors import InputError, WeightsError
 from ..faces import Expression, as_expression
 from ..gate import native
-from ..images import to_grey
 from ..labels import LabelSet
 from ..pickling import ByArguments
 from ..protocols import Engine
@@ -42,7 +42,7 @@ class ExpressionClassifier(ByArguments):
         labels: Which of the weights' outputs to answer in (``"fer2013"``, ``"ferplus"``, ...), or class names (a
             LabelSet or a sequence), which must all be in the weights' default output: the rest is left out and the
             probabilities are renormalised. None is the weights' own default.
-        runtime: ``"opencv"`` or ``"onnxruntime"``.
+        runtime: ``"opencv"`` or ``"onnxruntime"``. Adopted networks (:func:`ferkit.adopt`) that OpenCV cannot run have an engine of their own.
         tta: Test-time augmentation: None, ``"flip"``, ``"ten-crop"``, a number of views (10 is the ten-crop), or
             ``"random:10"`` for so many random views, ``"random:10:7"`` with another seed than 0.
         min_confidence: Abstain (label None, with a reason) below this probability, 0-1.
@@ -86,8 +86,8 @@ class ExpressionClassifier(ByArguments):
             self._labels = self._committee.labels
         else:
             self.mix, self._labels = _mixing(spec, labels)
-            self._open = partial(open_engine, runtime, providers=providers, threads=threads)
-            self._runtime = self._open(read_verified(folder, spec))
+            self._open = _opener(folder, spec, runtime, providers=providers, threads=threads)
+            self._runtime = self._open(read_verified(folder, spec, spec.network_file))
             self._described: Engine | None = None  # opened when features are first asked for
             self._opening = threading.Lock()
 
@@ -129,6 +129,11 @@ class ExpressionClassifier(ByArguments):
     def size(self) -> int:
         """The side of the network's input, of an ensemble's largest, pixels."""
         return int(self.spec.input["size"]) if self._committee is None else self._committee.size
+
+    @property
+    def channels(self) -> int:
+        """Of a prepared face: 1, grey, or 3, in color; an ensemble's where any of its networks sees colors."""
+        return self.spec.channels if self._committee is None else self._committee.channels
 
     @property
     def columns(self) -> int:
@@ -202,13 +207,13 @@ class ExpressionClassifier(ByArguments):
             return self._committee.logits_and_features(crops)
         faces = self.prepare(crops)
         columns, engine = self.spec.columns, self._features_engine()
-        rows = self._rows(faces if len(faces) else np.zeros((1, self.size, self.size), np.uint8), engine)[:, : len(faces)]
+        rows = self._rows(faces if len(faces) else np.zeros((1, *faces.shape[1:]), np.uint8), engine)[:, : len(faces)]
         return rows[:, :, :columns], rows[:, :, columns:].mean(axis=0)
 
     def _features_engine(self) -> Engine:
         with self._opening:
             if self._described is None:
-                self._described = self._open(with_features(read_verified(self.folder, self.spec), f"{self.folder / 'model.onnx'}"))
+                self._described = self._open(read_verified(self.folder, self.spec, self.spec.network_file), features=True)
             return self._described
 
     def _rows(self, faces: NDArray[np.uint8], engine: Engine) -> NDArray[np.float32]:
@@ -231,22 +236,44 @@ class ExpressionClassifier(ByArguments):
         return np.asarray((exp / exp.sum(axis=-1, keepdims=True)).mean(axis=0), np.float32)
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
-        """Return crops as the network's grey squares, uint8 ``(n, size, size)``. Arguments as in predict_proba."""
+        """Return crops as the network's squares, uint8 ``(n, size, size)``, or ``(n, size, size, 3)`` in color. Arguments as in predict_proba."""
         if self._committee is not None:
             return self._committee.prepare(crops)
         given = checked(crops)
         with native:
-            prepared = [resized(to_grey(crop), self.size) for crop in given]
-        return np.stack(prepared) if prepared else np.zeros((0, self.size, self.size), np.uint8)
+            prepared = [resized(in_channels(crop, self.channels), self.size) for crop in given]
+        shape = (self.size, self.size) + ((3,) if self.channels == 3 else ())
+        return np.stack(prepared) if prepared else np.zeros((0, *shape), np.uint8)
 
     def normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return prepared faces, uint8 ``(n, size, size)``, as the network takes them: their middle, scaled, float32 ``(n, 1, window, window)``."""
+        """Return prepared faces as the network takes them: their middle, scaled, float32 ``(n, channels, window, window)``."""
         seen = centre(faces, int(self.spec.input.get("window", self.size)))
-        return np.ascontiguousarray(normalised(seen[:, None], self.spec.input))
+        seen = seen[..., None] if self.channels == 1 else seen[..., ::-1] if self.spec.input.get("order") == "bgr" else seen
+        return np.ascontiguousarray(np.moveaxis(normalised(seen, self.spec.input), -1, 1))
 
     def expression(self, row: NDArray[np.float32], min_confidence: float | None = None) -> Expression:
         """Return one row of probabilities ``(k,)`` as an Expression, abstaining below ``min_confidence`` (by default the classifier's)."""
         return as_expression(row, self._labels, self._min_confidence if min_confidence is None else min_confidence)
+
+
+def _opener(folder: Path, spec: WeightsSpec, runtime: str, **options: Any) -> Callable[..., Engine]:
+    """Return what opens the bytes of a network, as it is or with its features beside its logits."""
+    where = f"{folder / spec.network_file}"
+    feeding = Feeding.of(spec.network) if spec.network else None
+    if feeding is not None and feeding.suffix == ".onnx":
+        options["runtime"] = runtime
+
+    def opened(model: bytes, features: bool = False) -> Engine:
+        if features:
+            if feeding is not None and feeding.suffix != ".onnx":
+                raise WeightsError(f"{where} gives no features; expected an ONNX network, from which ferkit reads them.")
+            model = with_features(model if feeding is None or feeding.output is None else with_output(model, feeding.output, where), where)
+        if feeding is None:
+            return open_engine(runtime, model, **options)
+        fed = replace(feeding, output=None) if features else feeding
+        return open_fed(model, fed, where=where, columns=spec.columns, **options)
+
+    return opened
 
 
 def open_members(

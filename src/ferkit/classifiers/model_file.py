@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, normalised
-from ..errors import InputError, MissingExtraError, WeightsError
+from ..crops import CropGeometry, in_channels, normalised, resized
+from ..engines.feeding import SUFFIXES, open_fed
+from ..errors import InputError
 from ..image_files import expanded
-from ..images import to_grey
 from ..labels import FER7, LabelSet
 from ..pickling import ByArguments
+from .adopting import inspected
 
 __all__ = ["SUFFIXES", "ModelFileClassifier"]
 
-SUFFIXES = (".onnx", ".keras", ".h5", ".tflite")
 _BATCH = 32
-
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class ModelFileClassifier(ByArguments):
@@ -52,36 +49,26 @@ class ModelFileClassifier(ByArguments):
         tta: str | int | None = None,
     ) -> None:
         path = expanded(path)
-        if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path} ends in {path.suffix or 'nothing'}; expected one of {', '.join(SUFFIXES)}.")
-        if not path.is_file():
-            raise WeightsError(f"{path} does not exist; expected a model file ({', '.join(SUFFIXES)}).")
         if tta not in (None, "none", "flip"):
             raise InputError(f"tta={tta!r} for a bare model file; expected None or 'flip'.")
         if not std > 0:
             raise InputError(f"std={std}; expected a number above 0.")
         self.name, self.tta, self.crop = path.name, tta or "none", CropGeometry()
         self.labels = LabelSet("custom", tuple(labels)) if labels is not None else FER7
-        self._mean, self._std = mean, std
-        self._run, shape = _OPENERS[path.suffix.lower()](path)
-        self._size, self._channels, self._first = _layout(path, shape, input_size)
-        columns = self._run(self._batch(np.zeros((1, self._size, self._size, self._channels), np.uint8))).shape[1]
-        if columns != len(self.labels):
+        found = inspected(path, input_size=input_size)
+        self._size, self._channels = found.size, found.channels
+        # A network that takes bytes gets them as they are.
+        self._input = {"mean": 0.0, "std": 1 / 255} if found.feeding.dtype == "uint8" else {"mean": mean, "std": std}
+        self._run = open_fed(found.data, found.feeding, where=str(path)).run
+        if found.columns != len(self.labels):
             raise InputError(
-                f"{path} answers {columns} numbers for {len(self.labels)} labels; name them in order: labels=['a', 'b', 'c'].",
+                f"{path} answers {found.columns} numbers for {len(self.labels)} labels; name them in order: labels=['a', 'b', 'c'].",
                 arguments=["labels"],
             )
 
     def prepare(self, crops: Any) -> NDArray[np.uint8]:
         """Return crops as the network's squares, uint8 ``(n, size, size)`` or ``(n, size, size, 3)``."""
-        import cv2
-
-        out = []
-        for given in crops:
-            crop = np.asarray(given)
-            crop = to_grey(crop) if self._channels == 1 else np.repeat(crop[:, :, None], 3, axis=2) if crop.ndim == 2 else crop
-            how = cv2.INTER_AREA if min(crop.shape[:2]) > self._size else cv2.INTER_LINEAR
-            out.append(cv2.resize(crop, (self._size, self._size), interpolation=how))
+        out = [resized(in_channels(np.asarray(crop), self._channels), self._size) for crop in crops]
         shape = (0, self._size, self._size) + ((3,) if self._channels == 3 else ())
         return np.asarray(out, np.uint8) if out else np.zeros(shape, np.uint8)
 
@@ -96,8 +83,7 @@ class ModelFileClassifier(ByArguments):
         return np.asarray(np.mean([_as_probabilities(np.concatenate(parts)) for parts in rows], axis=0), np.float32)
 
     def _batch(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batch = normalised(faces, {"mean": self._mean, "std": self._std})
-        return np.ascontiguousarray(np.moveaxis(batch, -1, 1) if self._first else batch, np.float32)
+        return np.ascontiguousarray(np.moveaxis(normalised(faces, self._input), -1, 1), np.float32)
 
 
 def _as_probabilities(rows: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -106,74 +92,3 @@ def _as_probabilities(rows: NDArray[np.float32]) -> NDArray[np.float64]:
         return values
     exp = np.exp(values - values.max(axis=1, keepdims=True))
     return np.asarray(exp / exp.sum(axis=1, keepdims=True))
-
-
-def _layout(path: Path, shape: Sequence[Any], size: int | None) -> tuple[int, int, bool]:
-    """Return side, channels, and whether the channels come first, from a shape of four with unknown entries as None."""
-    known = [int(v) if isinstance(v, (int, np.integer)) and v > 0 else None for v in shape]
-    if len(known) == 4:
-        first = known[1] in (1, 3) and known[3] not in (1, 3)
-        channels = known[1] if first else known[3]
-        side = size or (known[2] if first else known[1])
-        if channels in (1, 3) and side:
-            return int(side), int(channels), first
-    raise InputError(
-        f"{path} takes {tuple(shape)}; expected one grey or RGB square. If only the side is open, give it as input_size.",
-        arguments=["input_size"],
-    )
-
-
-def _open_onnx(path: Path) -> tuple[Run, Sequence[Any]]:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime", "onnxruntime", f"Measuring {path.name}") from error
-    try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    except Exception as error:  # the engine's errors share no root
-        raise WeightsError(f"{path} is no network that onnxruntime can read: {error}") from error
-    given = session.get_inputs()[0]
-    return lambda batch: np.asarray(session.run(None, {given.name: batch})[0]).reshape(len(batch), -1), given.shape
-
-
-def _open_keras(path: Path) -> tuple[Run, Sequence[Any]]:
-    try:
-        import keras
-    except ImportError as error:
-        raise MissingExtraError("keras", "train", f"Measuring {path.name}") from error
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, OSError, TypeError) as error:
-        raise WeightsError(f"{path} is no network that Keras {keras.__version__} can read: {error}") from error
-
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        answer = model(batch, training=False)
-        return np.asarray(keras.ops.convert_to_numpy(next(iter(answer.values())) if isinstance(answer, dict) else answer))
-
-    return run, model.inputs[0].shape
-
-
-def _open_tflite(path: Path) -> tuple[Run, Sequence[Any]]:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise MissingExtraError("ai-edge-litert", "train", f"Measuring {path.name}") from error
-    try:
-        interpreter = Interpreter(model_path=str(path))
-    except ValueError as error:
-        raise WeightsError(f"{path} is no network that LiteRT can read: {error}") from error
-    given, answer = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    if given["dtype"] != np.float32:
-        raise InputError(f"{path} takes {np.dtype(given['dtype']).name}; expected float32 (a network that is quantised inside is fine).")
-
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        interpreter.resize_tensor_input(given["index"], batch.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], batch)
-        interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(answer["index"])).reshape(len(batch), -1)
-
-    return run, list(given.get("shape_signature", given["shape"]))
-
-
-_OPENERS = {".onnx": _open_onnx, ".keras": _open_keras, ".h5": _open_keras, ".tflite": _open_tflite}

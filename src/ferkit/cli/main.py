@@ -11,6 +11,7 @@ import click
 from .. import __version__
 from ..errors import FerkitError, InputError
 from ..text import tolerate
+from .adopt import adopt
 from .batch import batch
 from .doctor import doctor
 from .ensemble import ensemble
@@ -34,7 +35,7 @@ __all__ = ["main"]
 # What ``ferkit --help`` lists under each heading, in this order.
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Use": (predict, video, webcam, batch, serve, explain),
-    "Adapt to your own data": (prepare, finetune, evaluate),
+    "Adapt to your own data": (prepare, finetune, adopt, evaluate),
     "Build weights": (train, train_detector, ensemble, export, push),
     "Look after an installation": (weights_group, doctor),
 }

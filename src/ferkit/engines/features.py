@@ -6,10 +6,10 @@ engines have no common way to ask for a tensor inside. One more node joins both,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import WeightsError
+from .protobuf import Field, encoded, fields, number, text
 
 __all__ = ["with_features"]
 
@@ -19,14 +19,6 @@ _NODE, _INITIALIZER, _OUTPUT = 1, 5, 12
 _INPUTS, _OUTPUTS, _OP, _ATTRIBUTE = 1, 2, 4, 5
 _TENSOR_NAME, _VALUE_NAME = 8, 1
 _ROWS = "ferkit_logits_and_features"
-
-
-class _Field(NamedTuple):
-    """One field of a message: its number, what it holds (empty for numbers), and its bytes with their head."""
-
-    number: int
-    value: bytes
-    raw: bytes
 
 
 class _Node(NamedTuple):
@@ -50,9 +42,9 @@ def with_features(onnx: bytes, where: str) -> bytes:
         WeightsError: It is not ONNX, or its first output does not come out of one layer's features.
     """
     try:
-        model = list(_fields(onnx))
-        graph = [field for part in model if part.number == _GRAPH for field in _fields(part.value)]
-        logits = _text(next(field for field in graph if field.number == _OUTPUT).value, _VALUE_NAME)
+        model = list(fields(onnx))
+        graph = [field for part in model if part.number == _GRAPH for field in fields(part.value)]
+        logits = text(next(field for field in graph if field.number == _OUTPUT).value, _VALUE_NAME)
         features = _feature_tensors(graph, logits)
     except (IndexError, StopIteration, UnicodeDecodeError) as error:
         raise WeightsError(f"{where} cannot be read as an ONNX network; expected the bytes of a .onnx file.") from error
@@ -63,13 +55,13 @@ def with_features(onnx: bytes, where: str) -> bytes:
     added = [_node("Flatten", [name], to, axis=1) for name, to in zip((logits, *features), flat, strict=True)]
     added.append(_node("Concat", flat, _ROWS, axis=1))
     kept = b"".join(field.raw for field in graph if field.number != _OUTPUT)
-    new = kept + b"".join(_field(_NODE, node) for node in added) + _field(_OUTPUT, _float_rows(_ROWS))
-    return b"".join(part.raw for part in model if part.number != _GRAPH) + _field(_GRAPH, new)
+    new = kept + b"".join(encoded(_NODE, node) for node in added) + encoded(_OUTPUT, _float_rows(_ROWS))
+    return b"".join(part.raw for part in model if part.number != _GRAPH) + encoded(_GRAPH, new)
 
 
-def _feature_tensors(graph: list[_Field], output: str) -> set[str]:
+def _feature_tensors(graph: list[Field], output: str) -> set[str]:
     """Return what the linear layers read that an output comes out of: back from it to the nearest of them on every path."""
-    constants = {_text(field.value, _TENSOR_NAME) for field in graph if field.number == _INITIALIZER}
+    constants = {text(field.value, _TENSOR_NAME) for field in graph if field.number == _INITIALIZER}
     made = {}
     for node in (_read_node(field.value) for field in graph if field.number == _NODE):
         if constants.issuperset(node.inputs):
@@ -91,69 +83,22 @@ def _feature_tensors(graph: list[_Field], output: str) -> set[str]:
 
 
 def _read_node(data: bytes) -> _Node:
-    fields = list(_fields(data))
+    found = list(fields(data))
 
-    def texts(number: int) -> list[str]:
-        return [field.value.decode() for field in fields if field.number == number]
+    def texts(at: int) -> list[str]:
+        return [field.value.decode() for field in found if field.number == at]
 
     return _Node("".join(texts(_OP)), texts(_INPUTS), texts(_OUTPUTS))
 
 
-def _text(message: bytes, number: int) -> str:
-    return next(field.value for field in _fields(message) if field.number == number).decode()
-
-
-def _fields(data: bytes) -> Iterator[_Field]:
-    """Yield a message's fields. Source: protobuf.dev, "Encoding". Raises IndexError where it is cut off or none."""
-    at = 0
-    while at < len(data):
-        start = at
-        head, at = _varint(data, at)
-        kind, value = head & 7, b""
-        if kind == 0:
-            _, at = _varint(data, at)
-        elif kind == 2:
-            size, at = _varint(data, at)
-            value, at = data[at : at + size], at + size
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise IndexError(f"wire type {kind}")
-        if at > len(data):
-            raise IndexError("cut off")
-        yield _Field(head >> 3, value, data[start:at])
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-
-
-def _number(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _field(number: int, value: bytes) -> bytes:
-    return _number(number << 3 | 2) + _number(len(value)) + value
-
-
 def _float_rows(name: str) -> bytes:
     """Return a ValueInfoProto: float32, two axes of any length; OpenCV 5 refuses one without a type."""
-    axes = b"".join(_field(1, _field(2, axis)) for axis in (b"n", b"columns"))
-    return _field(_VALUE_NAME, name.encode()) + _field(2, _field(1, _number(1 << 3) + _number(1) + _field(2, axes)))
+    axes = b"".join(encoded(1, encoded(2, axis)) for axis in (b"n", b"columns"))
+    return encoded(_VALUE_NAME, name.encode()) + encoded(2, encoded(1, number(1 << 3) + number(1) + encoded(2, axes)))
 
 
 def _node(op: str, inputs: list[str] | tuple[str, ...], output: str, axis: int) -> bytes:
     # AttributeProto: name 1, i 3 (a number), type 20 (2 is INT)
-    attribute = _field(1, b"axis") + _number(3 << 3) + _number(axis) + _number(20 << 3) + _number(2)
-    names = b"".join(_field(_INPUTS, name.encode()) for name in inputs) + _field(_OUTPUTS, output.encode())
-    return names + _field(3, output.encode()) + _field(_OP, op.encode()) + _field(_ATTRIBUTE, attribute)
+    attribute = encoded(1, b"axis") + number(3 << 3) + number(axis) + number(20 << 3) + number(2)
+    names = b"".join(encoded(_INPUTS, name.encode()) for name in inputs) + encoded(_OUTPUTS, output.encode())
+    return names + encoded(3, output.encode()) + encoded(_OP, op.encode()) + encoded(_ATTRIBUTE, attribute)

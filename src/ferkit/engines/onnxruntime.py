@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingExtraError
+from ..errors import InputError, MissingExtraError, WeightsError
 from .threads import requested_threads, thread_count
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -28,7 +28,10 @@ class OnnxRuntimeEngine:
         if requested_threads(threads) is not None or thread_count() < (os.cpu_count() or 1):
             options.intra_op_num_threads = thread_count(threads)  # else onnxruntime's own: one for each core, and bound to it
         self._open = partial(onnxruntime.InferenceSession, model, options, providers=wanted)
-        self._session, self._process = self._open(), os.getpid()
+        try:
+            self._session, self._process = self._open(), os.getpid()
+        except Exception as error:  # the engine's errors share no root
+            raise WeightsError(f"The network cannot be read by onnxruntime {onnxruntime.__version__}: {error}") from error
         refused = [name for name in wanted if name not in self._session.get_providers()]
         if refused:  # onnxruntime warns and goes on with the CPU; what was asked for is never replaced in silence
             raise InputError(

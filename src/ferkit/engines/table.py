@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..protocols import Engine
+from .onnx_file import check_whole
 from .onnxruntime import OnnxRuntimeEngine
 from .opencv import OpenCVEngine
 from .threads import requested_threads
@@ -33,5 +34,6 @@ def open_engine(name: str, model: bytes, providers: Sequence[str] | None = None,
     if name not in ENGINES:
         raise InputError(f"Unknown runtime {name!r}; expected one of {', '.join(ENGINES)}.")
     requested_threads(threads)
+    check_whole(model)
     engine: Engine = ENGINES[name](model, providers, threads)
     return engine

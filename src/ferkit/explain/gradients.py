@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.keras_file import load_network
 from ..errors import InputError, MissingExtraError
 from ..protocols import Classifier
 from ..weights.store import read_verified
@@ -71,10 +70,7 @@ def _halves(member: ExpressionClassifier) -> tuple[Any, Any]:
         raise MissingExtraError("keras", "train", "Grad-CAM") from error
     if "model.keras" not in member.spec.files:
         raise InputError(f"Weights {member.name!r} have no model.keras, which Grad-CAM needs; use occlusion, which takes any weights.")
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "model.keras"  # the very bytes that were checked
-        path.write_bytes(read_verified(member.folder, member.spec, "model.keras"))
-        model = keras.models.load_model(path, compile=False)
+    model = load_network(read_verified(member.folder, member.spec, "model.keras"), f"{member.folder / 'model.keras'}")
     spatial = [layer for layer in model.layers if not isinstance(layer.output, (list, dict)) and len(layer.output.shape) == 4]
     if not spatial or spatial[-1].output is model.input:
         raise InputError(f"Weights {member.name!r} have no feature maps, which Grad-CAM needs; use occlusion, which takes any network.")

@@ -31,7 +31,7 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
     """Return all that a browser needs to answer alone, by name.
 
     Args:
-        catalogue: Whose weights and label sets are offered; ensembles are left out, since a browser opens one network at a time.
+        catalogue: Whose weights and label sets are offered; ensembles and adopted networks are left out: a browser opens one network at a time, of ferkit's own kind.
         onnxruntime_web: The folder of the npm package, or one that holds ``node_modules``.
 
     Raises:
@@ -44,7 +44,7 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
     found |= {"detector.onnx": read_verified(folder, spec), "points.onnx": read_verified(folder, spec, "points.onnx")}
     offered = []
     for name, weights in catalogue.specs.items():
-        if isinstance(weights, EnsembleSpec):
+        if isinstance(weights, EnsembleSpec) or weights.network or weights.channels != 1:
             continue
         first = catalogue.classifier((name, catalogue.default_labels(name)))
         assert isinstance(first, ExpressionClassifier)

@@ -13,6 +13,7 @@ from ..errors import InputError, WeightsError
 from ..labels import LabelSet
 
 __all__ = [
+    "ADOPTED_SCHEMA",
     "SPEC_FILE",
     "SPEC_SCHEMA",
     "DetectorSpec",
@@ -26,6 +27,7 @@ __all__ = [
 
 SPEC_FILE = "spec.json"
 SPEC_SCHEMA = 1
+ADOPTED_SCHEMA = 2  # what an earlier ferkit would feed wrongly: networks of other makers, faces in color
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Output:
 class WeightsSpec:
     """Everything about a release that is not a tensor. See ``docs/weights.md`` for the fields.
 
+    ``network`` says how a network of another maker is fed, see :class:`ferkit.engines.feeding.Feeding`; it is empty for ferkit's own.
+
     Raises:
         InputError: A field is missing or contradicts another.
     """
@@ -90,18 +94,29 @@ class WeightsSpec:
     licence: str
     architecture: Mapping[str, Any] = field(default_factory=dict)
     schema: int = SPEC_SCHEMA
+    network: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.schema != SPEC_SCHEMA:
+        if self.schema not in (SPEC_SCHEMA, ADOPTED_SCHEMA):
             raise InputError(
-                f"Spec of {self.name!r} has schema {self.schema}; this ferkit reads {SPEC_SCHEMA}. Type: pip install -U ferkit"
+                f"Spec of {self.name!r} has schema {self.schema}; this ferkit reads {SPEC_SCHEMA} and {ADOPTED_SCHEMA}. Type: pip install -U ferkit"
             )
-        if "model.onnx" not in self.files:
-            raise InputError(f"Spec of {self.name!r} lists no model.onnx; it has {', '.join(self.files) or 'no files'}.")
+        if self.network_file not in self.files:
+            raise InputError(f"Spec of {self.name!r} lists no {self.network_file}; it has {', '.join(self.files) or 'no files'}.")
         for key in ("size", "mean", "std"):
             if key not in self.input:
                 raise InputError(f"Spec of {self.name!r} lacks input.{key}; expected size, mean and std.")
         self.output(self.default_output)
+
+    @property
+    def network_file(self) -> str:
+        """The file of the network that predicts."""
+        return str(self.network.get("file", "model.onnx"))
+
+    @property
+    def channels(self) -> int:
+        """Of a face as the network takes it: 1, grey, or 3, in color."""
+        return int(self.input.get("channels", 1))
 
     @property
     def columns(self) -> int:
@@ -113,7 +128,8 @@ class WeightsSpec:
         return _named(self.name, self.outputs, name)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "crop": self.crop.to_dict()}
+        table = {**asdict(self), "crop": self.crop.to_dict()}
+        return table if self.network else {key: value for key, value in table.items() if key != "network"}
 
     @staticmethod
     def from_dict(table: Mapping[str, Any]) -> WeightsSpec:

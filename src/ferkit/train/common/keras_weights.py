@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import keras
 
 from ...classifiers.expression_classifier import ExpressionClassifier
+from ...engines.keras_file import load_network
 from ...errors import InputError
 from ...weights.store import read_verified, resolve
 
@@ -20,10 +20,9 @@ def load_keras(base: str | os.PathLike[str] | None, classifier: ExpressionClassi
     folder, spec = resolve(base), classifier.spec
     if "model.keras" not in spec.files:
         raise InputError(f"Weights {spec.name!r} have no model.keras, which this needs; they list {', '.join(spec.files)}.")
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / "model.keras"  # the very bytes that were checked
-        path.write_bytes(read_verified(folder, spec, "model.keras"))
-        return keras.models.load_model(path, compile=False)
+    if spec.network:
+        raise InputError(f"Weights {spec.name!r} were adopted, which this cannot start from; expected weights that ferkit trained.")
+    return load_network(read_verified(folder, spec, "model.keras"), f"{folder / 'model.keras'}")
 
 
 def head_names(classifier: ExpressionClassifier) -> list[str]:
