@@ -187,3 +187,25 @@ def test_grad_cam_is_the_class_activation_map(astronaut: np.ndarray) -> None:
     assert happy[24:, :].sum() > happy[:24, :].sum()  # the lower half of a smiling face
     pair = Ensemble([ExpressionClassifier("fer2013-n-v5"), ExpressionClassifier("fer2013-n-v5")])
     assert grad_cam(pair, found.crop) == pytest.approx(found.maps, abs=1e-5)
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_the_corners_are_where_the_map_lies_in_the_photo(turn: int) -> None:
+    from ferkit import Face
+    from ferkit.explain import Explanation
+
+    width, height = 200, 120
+    across = width if turn in (0, 180) else height
+    matrix = np.array([[0.018, 0.006, -0.6 if across == width else -0.4], [-0.006, 0.018, -0.3 if across == width else 0.1]])
+    found = Explanation(
+        Face((0, 0, 1, 1), turn=turn or None), np.zeros((48, 48), np.uint8), ("a",), np.ones((1, 48, 48), np.float32), matrix
+    )
+    corners = found.corners(width, height)
+    y, x = np.nonzero(found.on_photo(width, height) > 0.5)
+    assert [x.mean() + 0.5, y.mean() + 0.5] == pytest.approx(corners.mean(axis=0).tolist(), abs=0.5)
+    assert [x.min(), y.min(), x.max() + 1, y.max() + 1] == pytest.approx([*corners.min(axis=0), *corners.max(axis=0)], abs=1.5)
+    ramp = np.linspace(0, 1, 48, dtype=np.float32)[None, :].repeat(48, axis=0)[None]
+    lying = Explanation(found.face, found.crop, ("a",), ramp, matrix).on_photo(width, height)
+    middle = lambda a, b: tuple(np.round(0.9 * corners[[a, b]].mean(axis=0) + 0.1 * corners.mean(axis=0)).astype(int))  # noqa: E731
+    (left_x, left_y), (right_x, right_y) = middle(0, 3), middle(1, 2)
+    assert lying[right_y, right_x] - lying[left_y, left_x] > 0.7, "the first corner is the crop's upper left one"

@@ -385,7 +385,7 @@ def test_metrics_count_and_logs_hold_no_image_data(whole: TestClient, caplog: py
 
 def test_a_slow_body_is_408_and_a_steady_one_arrives_however_long_it_takes() -> None:
     from ferkit.serve.problems import Problem
-    from ferkit.serve.uploads import Pace, read_body
+    from ferkit.serve.uploads import Arrival, Pace, read_body
 
     async def drip(chunk: bytes, count: int, pause: float) -> Any:
         for _ in range(count):
@@ -393,10 +393,14 @@ def test_a_slow_body_is_408_and_a_steady_one_arrives_however_long_it_takes() -> 
             await asyncio.sleep(pause)
 
     def read(pace: Pace, *body: Any) -> bytes:
-        return asyncio.run(read_body(drip(*body), None, 10_000, pace, lambda count: None))
+        async def whole() -> bytes:
+            return await read_body(drip(*body), None, 1_000_000, Arrival(pace), lambda count: None)
+
+        return asyncio.run(whole())
 
     assert len(read(Pace(gap=0.2, rate=100), b"x" * 100, 12, 0.05)) == 1200  # three times the gap, but never a pause nor too slow
-    for pace, body in ((Pace(0.2, 100), (b"x", 100, 0.05)), (Pace(0.2, 1), (b"x" * 100, 2, 0.5))):  # too slow, and a pause
+    # Too slow; a pause; and much at once, which buys no long wait for the rest.
+    for pace, body in ((Pace(0.2, 100), (b"x", 100, 0.05)), (Pace(0.2, 1), (b"x" * 100, 2, 0.5)), (Pace(0.2, 100), (b"x" * 9000, 2, 0.5))):
         with pytest.raises(Problem) as raised:
             read(pace, *body)
         assert (raised.value.status, raised.value.code) == (408, "too_slow")

@@ -150,6 +150,36 @@ def watch(page: Any, seconds: float = 4) -> None:
     page.wait_for_function(f"() => document.querySelector('#live-timeline .timeline')?.getAttribute('aria-valuenow') >= {seconds}")
 
 
+def test_explain_shows_what_an_answer_rests_on(page: Any, tmp_path: Path) -> None:
+    page.complaints_allowed = True  # Chromium advises against reading pixels so often
+    upload(page, astronaut())
+    page.locator("#explain").focus()
+    page.keyboard.press("Space")
+    playwright.expect(page.locator("#results .evidence canvas")).to_have_count(1, timeout=60_000)
+    playwright.expect(page.locator("#announcer")).to_contain_text("what the answers rest on is shown")
+    painted = """(where) => {
+        const canvas = document.querySelector(where);
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return data.reduce((sum, v, n) => sum + (n % 4 < 3 ? v * (1 + (n % 97)) : 0), 0);
+    }"""
+    page.wait_for_function("() => document.querySelector('#results .evidence-photo') !== null")
+    choice = page.locator("#results .evidence select")
+    assert choice.input_value() == "happy"
+    before = [page.evaluate(painted, where) for where in ("#results .evidence canvas", "#results .evidence-photo")]
+    assert all(before), "nothing is painted"
+    shoot(page, "explain-light")
+    choice.select_option("sad")
+    after = [page.evaluate(painted, where) for where in ("#results .evidence canvas", "#results .evidence-photo")]
+    assert all(a != b for a, b in zip(after, before, strict=True))
+    assert faults(page) == []
+    upload(page, crowd(tmp_path), already=1)
+    playwright.expect(page.locator("#results .evidence canvas")).to_have_count(5, timeout=60_000)
+    page.locator("#results summary").first.click()
+    shoot(page, "explain-group")
+    page.uncheck("#explain")
+    playwright.expect(page.locator("#results .evidence, #results .evidence-photo")).to_have_count(0)
+
+
 def test_the_webcam_streams(page: Any) -> None:
     watch(page)
     playwright.expect(page.locator("#live-faces .bars li")).to_have_count(7)

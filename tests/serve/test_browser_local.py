@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 from ferkit import Pipeline
 from ferkit.cli import main
 from tests.helpers.browsing import MARKS, browser, faults, playwright, shoot
+from tests.helpers.large_photos import KINDS, write_large
 from tests.helpers.serving import SHARED, Service, astronaut, photo
 
 __all__ = ["browser"]  # a fixture
@@ -120,6 +122,23 @@ def test_twenty_photos_alone(alone: Any, tmp_path: Path) -> None:
     alone.click("#clear")
     boxes, shares = differences(answers(alone, jpegs), jpegs)
     print(f"n = {len(jpegs)} JPEG: labels equal, boxes differ by at most {boxes:.3f} px, probabilities by {shares:.2e}")
+
+
+def test_large_photos_alone(alone: Any, tmp_path: Path) -> None:
+    """Of 12 megapixels, as phones and programs write them; the faces are the astronaut's and, where they are there, shared portraits."""
+    faces = [Image.open(astronaut())]
+    if NAMES.is_dir():
+        faces += [Image.open(path) for path in sorted(NAMES.glob("*.jpg"))[5::41][:15]]
+    paths = [write_large(tmp_path, kind, [faces[(2 * n) % len(faces)], faces[(2 * n + 1) % len(faces)]], n) for n, kind in enumerate(KINDS)]
+    began = time.perf_counter()
+    found = answers(alone, paths)
+    seconds = time.perf_counter() - began
+    for path, answer in zip(paths, found, strict=True):
+        boxes, shares = differences([answer], [path])
+        print(
+            f"{path.stem}: labels equal, {len(answer['faces'])} faces, boxes differ by at most {boxes:.2f} px, probabilities by {shares:.1e}"
+        )
+    print(f"n = {len(paths)} photos of 12 MP, {1000 * seconds / len(paths):.0f} ms a photo")
 
 
 def test_the_switch_sends_nothing(browser: Any, runtime: Path, tmp_path: Path) -> None:

@@ -181,3 +181,19 @@ def test_what_a_film_is_is_told_by_its_bytes() -> None:
         b"<?xml version='1.0'?><MPD/>",
     ):
         assert not containers(other)
+
+
+def test_folders_of_a_service_that_was_killed_are_removed_whatever_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a container every service is process 1, so that the number of a killed one is that of the next."""
+    import tempfile
+
+    from ferkit.serve.folders import remove_stale_folders, temporary_folder
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = tmp_path / f"ferkit-jobs-{os.getpid()}-left"
+    killed.mkdir()
+    (killed / "held").touch()
+    with temporary_folder("jobs") as running:
+        remove_stale_folders()
+        assert [path.name for path in tmp_path.iterdir()] == [Path(running).name]
+    assert not list(tmp_path.iterdir())

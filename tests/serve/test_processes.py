@@ -104,6 +104,39 @@ def test_a_killed_worker_loses_only_its_own_requests(tmp_path: Path) -> None:
         assert total >= counts["200"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_that_is_told_to_stop_answers_what_it_has_and_refuses_the_rest(tmp_path: Path, workers: int) -> None:
+    outcomes: list[str] = []
+    service = Service(tmp_path, "--workers", str(workers), "--detector", "none")
+
+    def ask() -> None:
+        while True:
+            try:  # a connection of its own each time: an idle one that is kept may be closed at any moment
+                outcomes.append(str(httpx.post(f"{service.url}/v1/predict", content=noise(), timeout=30).status_code))
+            except httpx.ConnectError:
+                outcomes.append("refused")
+                return
+            except httpx.TransportError as error:
+                outcomes.append(repr(error))
+                return
+
+    with service:
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: outcomes.count("200") > 30, "answers")
+        service.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert service.process.wait(40) in (0, -signal.SIGTERM)
+    # A connection that the system had taken and no worker yet is cut off; with the port held open until the end all of them were.
+    assert sum(outcome not in ("200", "refused") for outcome in outcomes) <= 3, outcomes[-6:]
+    assert "refused" in outcomes
+    for line in service.log.read_text().splitlines():
+        assert "exception" not in json.loads(line)
+
+
 def nginx_in_front(folder: Path, upstream: int) -> tuple[int, Path]:
     """Write the shipped configuration with this test's ports and without its limit on the rate, which a fast machine meets; return port and file."""
     port = free_port()

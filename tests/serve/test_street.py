@@ -26,13 +26,14 @@ from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 from ferkit.serve import app as app_module  # noqa: E402
-from ferkit.serve.admission import PixelBudget, StreamPlaces  # noqa: E402
+from ferkit.serve.admission import Admission, PixelBudget, StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.logs import FewOfAKind  # noqa: E402
+from ferkit.serve.pieces import scans_of_jpeg  # noqa: E402
 from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
-from ferkit.serve.uploads import decode, scans_of_jpeg  # noqa: E402
+from ferkit.serve.uploads import Arrival, Pace, decode, read_body  # noqa: E402
 from tests.helpers.serving import WEIGHTS, Service, encoded, noise  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
@@ -174,6 +175,115 @@ def test_a_wrong_key_a_wrong_host_and_a_foreign_page_are_refused_before_the_body
                 assert connection.recv(200).split()[1] == status
 
 
+def masked(kind: int, data: bytes = b"", last: bool = True) -> bytes:
+    """One frame of a WebSocket's client, with a mask of zeros."""
+    return bytes([128 * last | kind, 128 | len(data)]) + bytes(4) + data
+
+
+FLOODS = {
+    "a body in chunks of one byte": b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    + b"1\r\nx\r\n" * 40_000,
+    "text": masked(1, b"{}") * 30_000,
+    "text that is wrong": masked(1, b"[]") * 30_000,
+    "pings": masked(9, b"x" * 120) * 2_000,
+    "empty parts of one message": masked(2, b"a", last=False) + masked(0, last=False) * 40_000,
+}
+
+
+@pytest.mark.slow
+def test_floods_of_small_things_end_their_own_connection_and_nobody_elses(tmp_path: Path) -> None:
+    upgrade = (
+        b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with Service(tmp_path, "--detector", "none") as service:
+        for name, flood in FLOODS.items():
+            with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+                connection.settimeout(20)
+                if not flood.startswith(b"POST"):
+                    connection.sendall(upgrade)
+                    assert b"101" in connection.recv(4096), name
+                with contextlib.suppress(ConnectionError):  # closed while it is still being sent
+                    connection.sendall(flood)
+                    while connection.recv(65536):
+                        pass
+            with socket.create_connection(("127.0.0.1", service.port), 10) as other:
+                assert said(other, GET).startswith(b"HTTP/1.1 200"), name
+    lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+    assert not [line for line in lines if "exception" in line]
+    assert sum("more frames than anybody needs" in line["message"] for line in lines) == 4
+    assert not [line for line in lines if "WebSocket" in line["message"]], "ferkit writes its own line, without the address and the query"
+
+
+def test_a_body_in_chunks_of_some_size_is_read(tmp_path: Path) -> None:
+    data = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)), "PNG")
+    body = b"".join(b"%x\r\n" % len(part) + part + b"\r\n" for part in (data[i : i + 500] for i in range(0, len(data), 500))) + b"0\r\n\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Service(tmp_path, "--detector", "none") as service, socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+        assert said(connection, head + body).startswith(b"HTTP/1.1 200")
+
+
+def after_jpegs_head(pieces: bytes) -> bytes:
+    still = encoded(Image.new("RGB", (64, 64), "gray"))
+    at = still.index(b"\xff\xdb")
+    return still[:at] + pieces + still[at:]
+
+
+def png_with(kind: bytes, count: int) -> bytes:
+    import struct
+    import zlib
+
+    plain = noise()
+    return plain[:33] + (struct.pack(">I", 0) + kind + struct.pack(">I", zlib.crc32(kind))) * count + plain[33:]
+
+
+def gif_with(block: bytes) -> bytes:
+    plain = noise(8, 8, "GIF")
+    at = 13 + 3 * 2 ** ((plain[10] & 7) + 1)
+    return plain[:at] + block + plain[at:]
+
+
+def webp_with(chunks: bytes) -> bytes:
+    plain, head = noise(kind="WEBP"), b"VP8X\n\0\0\0\0\0\0\0" + (63).to_bytes(3, "little") + (47).to_bytes(3, "little")
+    body = b"WEBP" + head + chunks + plain[12:]
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+# Each took a worker from half a minute and up to 0.9 GB where it filled the 20 MB of a request.
+MANY_PIECES = {
+    "a JPEG's empty segments": after_jpegs_head(b"\xff\xe0\0\x02" * 30_000),
+    "a JPEG's comments": after_jpegs_head(b"\xff\xfe\0\x03a" * 30_000),
+    "a JPEG's fill bytes": after_jpegs_head(b"\xff" * 30_000),
+    "what is nothing in a JPEG": after_jpegs_head(b"a" * 30_000),
+    "a JPEG's many gaps": after_jpegs_head((b"\xff" * 900 + b"\xe0\0\x02") * 30),
+    "a PNG's chunks": png_with(b"teST", 30_000),
+    "a PNG's empty chunks of pixels": png_with(b"IDAT", 30_000),
+    "a GIF's comments": gif_with(b"\x21\xfe\x01a\0" * 30_000),
+    "parts of one comment of a GIF": gif_with(b"\x21\xfe" + b"\x01a" * 30_000 + b"\0"),
+    "a WebP's chunks": webp_with(b"ABCD\0\0\0\0" * 30_000),
+}
+
+
+@pytest.mark.parametrize("name", MANY_PIECES)
+def test_pictures_made_of_tens_of_thousands_of_pieces_are_refused(client: TestClient, name: str) -> None:
+    answer = client.post("/v1/predict", content=MANY_PIECES[name])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_many_pieces")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        after_jpegs_head(b"\xff\xe2\xff\xff" + b"x" * 65533),
+        png_with(b"teST", 900),
+        gif_with(b"\x21\xfe\x01a\0" * 900),
+        webp_with(b"ABCD\0\0\0\0" * 900),
+    ],
+    ids=["JPEG", "PNG", "GIF", "WebP"],
+)
+def test_pictures_made_of_some_pieces_are_read(client: TestClient, data: bytes) -> None:
+    assert client.post("/v1/predict", content=data).status_code == 200
+
+
 def test_a_phones_motion_photo_is_read_up_to_its_end_of_image(client: TestClient) -> None:
     still = encoded(Image.new("RGB", (64, 64), "gray"))
     motion = still + b"\xff\xda\x00\x02" * 500  # as an appended video may look
@@ -199,6 +309,59 @@ def test_a_progressive_jpegs_scans_are_counted() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- requests within the limits
+
+
+class _Coming:
+    """A body on its way."""
+
+    def __init__(self, *, slow: bool) -> None:
+        self.slow, self.given_up = slow, False
+
+    def give_up(self) -> None:
+        self.given_up = True
+
+
+def test_uploads_that_hardly_move_make_room_for_others() -> None:
+    admission = Admission(Settings(max_bytes=100, max_pending_bytes=100))
+    slow, quick = _Coming(slow=True), _Coming(slow=False)
+    with admission.enter(slow, 1) as first, admission.enter(quick, 1) as second, admission.enter(_Coming(slow=False), 1) as third:
+        first.take(60)
+        second.take(40)
+        third.take(50)
+        assert (slow.given_up, quick.given_up, admission.bytes) == (True, False, 90)
+        with pytest.raises(Problem):
+            third.take(50)
+        second.arrived()
+    assert (admission.bytes, admission.requests) == (0, 0)
+
+
+def test_a_body_that_comes_too_slowly_while_room_is_short_is_408() -> None:
+    import asyncio
+
+    async def drip() -> Any:
+        yield b"x"
+        await asyncio.sleep(60)
+        yield b"y"
+
+    async def read() -> bytes:
+        arrival = Arrival(Pace(30, 1))
+        asyncio.get_running_loop().call_later(0.05, arrival.give_up)
+        return await read_body(drip(), None, 10, arrival, lambda count: None)
+
+    with pytest.raises(Problem) as raised:
+        asyncio.run(read())
+    assert (raised.value.status, raised.value.code) == (408, "too_slow")
+
+
+def test_a_body_is_slow_after_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic()
+    arrival = Arrival(Pace(15, 4000))
+    arrival.count(100_000)
+    for seconds, slow in ((5, False), (11, True)):
+        monkeypatch.setattr("ferkit.serve.uploads.time.monotonic", lambda seconds=seconds: now + seconds)
+        assert arrival.slow == slow
+    arrival.count(400_000)
+    assert not arrival.slow
 
 
 def test_a_large_request_is_answered_though_its_work_takes_longer_than_the_queue_may(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,18 +443,67 @@ def test_streams_that_have_not_shown_their_key_take_no_place() -> None:
         assert closed.value.code == 1013
 
 
+class _Sitter:
+    def __init__(self, seen: float) -> None:
+        self.seen, self.left = seen, False
+
+    def make_room(self) -> None:
+        self.left = True
+
+
 def test_places_and_those_who_wait_are_bounded() -> None:
-    places = StreamPlaces(1)
+    places, now = StreamPlaces(1), time.monotonic()
     for _ in range(10):
         places.wait_outside()
     with pytest.raises(Problem):
         places.wait_outside()
-    places.take()
+    first, second = _Sitter(now), _Sitter(now)
+    places.take(first)
     with pytest.raises(Problem):
-        places.take()
-    places.leave(had_place=True)
-    places.take()
+        places.take(second)
+    places.leave(first)
+    places.take(second)
     assert (places.taken, places.waiting) == (1, 9)
+
+
+def test_who_has_sent_no_picture_for_longest_makes_room() -> None:
+    places, now = StreamPlaces(2, idle=10), time.monotonic()
+    silent, busy, third = _Sitter(now - 60), _Sitter(now), _Sitter(now)
+    places.take(silent)
+    places.take(busy)
+    places.take(third)
+    assert (silent.left, busy.left, places.taken) == (True, False, 2)
+    with pytest.raises(Problem):
+        places.take(_Sitter(now))
+
+
+@pytest.mark.parametrize("junk", [b"", b"x", b"\xff\xd8\xff", noise()[:60]])
+def test_frames_that_are_no_pictures_keep_no_stream_open(junk: bytes) -> None:
+    def send(stream: Any) -> None:
+        for _ in range(100):
+            stream.send_bytes(junk)
+            assert stream.receive_json()["error"]["code"] in ("empty", "unsupported_type", "damaged")
+            time.sleep(0.05)
+
+    with running(idle_seconds=0.7) as client, client.websocket_connect("/v1/stream") as stream:
+        with pytest.raises(WebSocketDisconnect) as closed:
+            send(stream)
+        assert closed.value.code == 1001
+
+
+def test_a_stream_that_is_pushed_out_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.serve import admission
+
+    monkeypatch.setattr(admission.StreamPlaces.__init__, "__defaults__", (0.0,))
+    with running(max_streams=1) as client, client.websocket_connect("/v1/stream") as old:
+        old.send_bytes(noise())
+        assert old.receive_json()["frame"] == 0
+        with client.websocket_connect("/v1/stream") as new:
+            with pytest.raises(WebSocketDisconnect) as closed:
+                old.receive_json()
+            assert (closed.value.code, "no picture" in closed.value.reason) == (1013, True)
+            new.send_bytes(noise())
+            assert new.receive_json()["frame"] == 0
 
 
 # -------------------------------------------------------------------------------------------------- other sites' pages
@@ -307,6 +519,7 @@ def test_places_and_those_who_wait_are_bounded() -> None:
         ({"Sec-Fetch-Site": "none"}, 200),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "null", "Host": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],
@@ -414,6 +627,25 @@ def test_the_description_has_ids_examples_schemes_and_every_error(client: TestCl
 
 
 @pytest.mark.slow
+def test_what_libraries_say_on_standard_error_is_json_too(tmp_path: Path) -> None:
+    whole = bytearray(encoded_tiff("tiff_lzw"))
+    with Service(tmp_path, "--detector", "none") as service:
+        for at in range(8, len(whole) - 40, 40):
+            broken = bytes(whole[:at]) + bytes([whole[at] ^ 255]) + bytes(whole[at + 1 :])
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(urllib.request.Request(f"{service.url}/v1/predict", broken), timeout=20)
+        until(lambda: "a library says" in service.log.read_text(), "libtiff's complaint")
+    for line in service.log.read_text().splitlines():
+        assert json.loads(line)["message"]
+
+
+def encoded_tiff(compression: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "gray").save(buffer, "TIFF", compression=compression)
+    return buffer.getvalue()
+
+
+@pytest.mark.slow
 def test_every_line_of_the_log_is_json_and_people_are_told_the_address(tmp_path: Path) -> None:
     with Service(tmp_path, "--detector", "none", "--workers", "2", "--host", "0.0.0.0") as service:
         with contextlib.suppress(urllib.error.HTTPError):
@@ -456,6 +688,14 @@ def test_every_format_is_read_as_predict_reads_it(client: TestClient, kind: str)
     if kind == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
     answer = client.post("/v1/predict", content=encoded(Image.new("RGB", (64, 48), "gray"), kind))
+    assert answer.status_code == 200
+    assert (answer.json()["images"][0]["width"], answer.json()["images"][0]["height"]) == (64, 48)
+
+
+def test_heic_is_read_with_its_extra(client: TestClient) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs ferkit[heif]")
+    pillow_heif.register_heif_opener()
+    answer = client.post("/v1/predict", content=encoded(Image.new("RGB", (64, 48), "gray"), "HEIF"))
     assert answer.status_code == 200
     assert (answer.json()["images"][0]["width"], answer.json()["images"][0]["height"]) == (64, 48)
 

@@ -70,6 +70,9 @@ _MILLIONS = {
     "--max-side", type=click.IntRange(64), default=2000, show_default=True, help="Scale pictures to this longer side while they are read."
 )
 @click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Most pictures in one request.")
+@click.option(
+    "--max-explained", type=click.IntRange(0), default=4, show_default=True, help="Faces of a picture that are explained; 0 is none."
+)
 @click.option("--queue-seconds", default=5.0, show_default=True, help="Seconds that a request may wait for its turn; then 503.")
 @click.option("--max-connections", type=click.IntRange(1), default=500, show_default=True, help="Most open connections of each worker.")
 @click.option(

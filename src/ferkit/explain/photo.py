@@ -65,26 +65,45 @@ class Explanation:
         import cv2
 
         turn, side = self.face.turn or 0, self.maps.shape[1]
-        across, down = (height, width) if turn in (90, 270) else (width, height)
+        across, down = _turned(width, height, turn)
         matrix = self.matrix * side  # then from edges to pixel centres, on both sides
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
         lying = cv2.warpAffine(self.map(label), matrix, (across, down), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         return np.ascontiguousarray(np.rot90(np.asarray(lying, np.float32), -turn // 90))
 
+    def corners(self, width: int, height: int) -> NDArray[np.float64]:
+        """Return where the corners of the crop lie in the photo of ``width`` x ``height`` pixels: float64 ``(4, 2)``, x and y in pixels
+        of its edges; upper left, upper right, lower right, lower left of the crop.
+        """
+        turn = self.face.turn or 0
+        unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
+        points = np.linalg.solve(self.matrix[:, :2], (unit - self.matrix[:, 2]).T).T
+        across, down = _turned(width, height, turn)
+        for _ in range(turn // 90):  # a quarter clockwise each time, as np.rot90 with -1
+            points, (across, down) = np.column_stack([down - points[:, 1], points[:, 0]]), (down, across)
+        return points
 
-def explain(pipeline: Reader, image: ImageLike, *, method: Literal["occlusion", "grad-cam"] = "occlusion") -> list[Explanation]:
+
+def _turned(width: int, height: int, turn: int) -> tuple[int, int]:
+    return (height, width) if turn in (90, 270) else (width, height)
+
+
+def explain(
+    pipeline: Reader, image: ImageLike, *, method: Literal["occlusion", "grad-cam"] = "occlusion", most: int | None = None
+) -> list[Explanation]:
     """Explain what a pipeline says about the faces of a photo.
 
     Args:
         pipeline: A :class:`ferkit.Pipeline`, or whatever has a detector and a classifier.
         image: What :func:`ferkit.load_image` takes.
         method: ``"occlusion"``, for any classifier and engine, or ``"grad-cam"``, for weights with a ``model.keras`` where Keras is installed.
+        most: Explain only so many of the largest faces; None explains them all.
 
     Returns:
         One for each face, the largest first; an empty list where there is none.
 
     Raises:
-        ImageError, InputError: As load_image; InputError also for an unknown method.
+        ImageError, InputError: As load_image; InputError also for an unknown method, or for ``most`` below 1.
         MissingExtraError: ``"grad-cam"`` without Keras.
 
     Example:
@@ -95,8 +114,10 @@ def explain(pipeline: Reader, image: ImageLike, *, method: Literal["occlusion", 
     """
     if method not in METHODS:
         raise InputError(f"method={method!r}; expected one of {', '.join(METHODS)}.")
+    if most is not None and most < 1:
+        raise InputError(f"most={most}; expected a number of faces, 1 or more, or None for all.")
     pixels, classifier = load_image(image), pipeline.classifier
-    faces = pipeline.detector.detect_rgb(pixels)
+    faces = pipeline.detector.detect_rgb(pixels)[:most]
     crops = [cut(pixels, face, pipeline.detector, classifier.crop) for face in faces]
     out = []
     for face, crop, expression in zip(faces, crops, expressions_of(classifier, crops), strict=True):

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from .problems import Problem, busy
 from .settings import Settings
 
-__all__ = ["Admission", "PixelBudget", "StreamPlaces", "Ticket"]
+__all__ = ["Admission", "Arriving", "PixelBudget", "Seated", "StreamPlaces", "Ticket"]
+
+_STREAM_IDLE_S = 10.0  # without a picture, from which a stream's place may go to another
+
+
+class Seated(Protocol):
+    """Who has a place: ``seen`` is the time of its last picture, on the clock of ``time.monotonic``."""
+
+    seen: float
+
+    def make_room(self) -> None:
+        """Leave."""
 
 
 class Admission:
@@ -18,35 +31,58 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self._max_bytes, self._max_requests = settings.max_pending_bytes, 2 * settings.queue + 8
         self.bytes = self.requests = 0
+        self._arriving: dict[Ticket, None] = {}
 
     @contextmanager
-    def enter(self, retry_after: int) -> Iterator[Ticket]:
+    def enter(self, arrival: Arriving, retry_after: int) -> Iterator[Ticket]:
         """Hold what one request takes until its answer is made."""
-        ticket = Ticket(self, retry_after)
+        ticket = Ticket(self, arrival, retry_after)
+        self._arriving[ticket] = None
         try:
             yield ticket
         finally:
-            self.bytes -= ticket.taken
+            self.forget(ticket)
             self.requests -= ticket.complete
 
     def take(self, count: int, retry_after: int) -> None:
-        """Count further bytes. Raises Problem 503 where the service holds as many as it may."""
+        """Count further bytes; slow uploads make room for them. Raises Problem 503 where the service holds as many as it may."""
+        while self.bytes + count > self._max_bytes and (slow := next((t for t in self._arriving if t.arrival.slow), None)) is not None:
+            slow.arrival.give_up()
+            self.forget(slow)
         if self.bytes + count > self._max_bytes:
             raise busy("The service holds as many uploads as it may.", retry_after)
         self.bytes += count
 
-    def admit(self, retry_after: int) -> None:
+    def forget(self, ticket: Ticket) -> None:
+        """Count a request's bytes no longer."""
+        self._arriving.pop(ticket, None)
+        self.bytes -= ticket.taken
+        ticket.taken = 0
+
+    def admit(self, ticket: Ticket, retry_after: int) -> None:
         """Count a request whose body is complete; those that still arrive are bounded by the connections. Raises Problem 503."""
         if self.requests >= self._max_requests:
             raise busy(f"{self.requests} requests are being answered.", retry_after)
         self.requests += 1
+        self._arriving.pop(ticket, None)
+
+
+class Arriving(Protocol):
+    """A body on its way."""
+
+    @property
+    def slow(self) -> bool:
+        """Whether it should make room."""
+
+    def give_up(self) -> None:
+        """Wait no longer for it."""
 
 
 class Ticket:
     """One request's share: the bytes it has taken, and whether it is counted as complete."""
 
-    def __init__(self, admission: Admission, retry_after: int) -> None:
-        self._admission, self._retry_after = admission, retry_after
+    def __init__(self, admission: Admission, arrival: Arriving, retry_after: int) -> None:
+        self._admission, self.arrival, self._retry_after = admission, arrival, retry_after
         self.taken, self.complete = 0, 0
 
     def take(self, count: int) -> None:
@@ -56,7 +92,7 @@ class Ticket:
 
     def arrived(self) -> None:
         """The body is complete. Raises Problem 503 where too many requests are being answered."""
-        self._admission.admit(self._retry_after)
+        self._admission.admit(self, self._retry_after)
         self.complete = 1
 
 
@@ -83,11 +119,20 @@ class PixelBudget:
 
 
 class StreamPlaces:
-    """Places for webcam streams. A stream that still has to show its key waits outside, and takes no place."""
+    """Places for webcam streams. A stream that still has to show its key waits outside, and takes no place.
 
-    def __init__(self, places: int) -> None:
-        self._places, self._outside = places, 2 * places + 8
-        self.taken = self.waiting = 0
+    Where all places are taken, the stream that has sent no picture for longest makes room, if that is long enough.
+    """
+
+    def __init__(self, places: int, idle: float = _STREAM_IDLE_S) -> None:
+        self._places, self._outside, self._idle = places, 2 * places + 8, idle
+        self._seated: dict[Seated, None] = {}
+        self.waiting = 0
+
+    @property
+    def taken(self) -> int:
+        """How many streams have a place."""
+        return len(self._seated)
 
     def wait_outside(self) -> None:
         """Count a connection without a place. Raises Problem 503 for too many."""
@@ -95,13 +140,17 @@ class StreamPlaces:
             raise Problem(503, "too_many_streams", "too many streams; try again later", 5)
         self.waiting += 1
 
-    def take(self) -> None:
+    def take(self, stream: Seated) -> None:
         """Give a waiting connection a place. Raises Problem 503 where none is free."""
-        if self.taken >= self._places:
-            raise Problem(503, "too_many_streams", "too many streams; try again later", 5)
-        self.taken += 1
+        if len(self._seated) >= self._places:
+            silent = min(self._seated, key=lambda other: other.seen)
+            if time.monotonic() - silent.seen < self._idle:
+                raise Problem(503, "too_many_streams", "too many streams; try again later", 5)
+            del self._seated[silent]
+            silent.make_room()
+        self._seated[stream] = None
 
-    def leave(self, *, had_place: bool) -> None:
+    def leave(self, stream: Seated) -> None:
         """Forget a connection."""
         self.waiting -= 1
-        self.taken -= had_place
+        self._seated.pop(stream, None)

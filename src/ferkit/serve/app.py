@@ -29,19 +29,19 @@ from .engine import Answer, Engine
 from .films import READS_FILMS, add_films
 from .interface import EXAMPLE, describe, errors, upload
 from .jobs import Jobs
-from .logs import log, log_everything
+from .logs import log, log_everything, log_libraries
 from .metrics import Metrics
 from .middleware import Doorman, Watch
 from .page import add_page, tabled
 from .people import TRACKS_PEOPLE
 from .problems import Problem, busy
-from .schemas import ClassOut, HealthResponse, LabelsOut, PredictResponse, WeightsOut, WeightsResponse
+from .schemas import ClassOut, ExplainResponse, HealthResponse, LabelsOut, PredictResponse, WeightsOut, WeightsResponse
 from .security import key_of, require_key
 from .settings import Settings
 from .static_export import browser_files
 from .stream import Stream
-from .uploads import FORMATS, Pace, Upload, parse_multipart, read_body
-from .wire import error_json, image_out
+from .uploads import FORMATS, Arrival, Pace, Upload, parse_multipart, read_body
+from .wire import error_json, explained_out, image_out
 
 __all__ = ["app_from_env", "create_app"]
 
@@ -50,6 +50,7 @@ def app_from_env() -> FastAPI:
     """Make the application from the settings in the environment; what a worker process starts with."""
     settings = Settings.from_env()
     log_everything()
+    log_libraries()
     fitting = raise_descriptor_limit(settings.max_connections)
     if fitting < settings.max_connections:
         log.warning("the limit of open files leaves room for %d connections, not %d", fitting, settings.max_connections)
@@ -115,11 +116,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     _add_errors(app)
     _add_probes(app)
     _add_v1(app, settings)
+    _add_explain(app, settings)
     add_films(app, settings, [Depends(_key), Depends(_known_parameters)])
     _add_stream(app, settings, metrics)
     add_page(app)
     describe(app, key=settings.api_key is not None)
-    routes = ["/", "/docs", "/openapi.json", "/v1/predict", "/v1/weights", "/v1/stream", "/v1/video", "/healthz", "/readyz", "/metrics"]
+    routes = [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/v1/predict",
+        "/v1/explain",
+        "/v1/weights",
+        "/v1/stream",
+        "/v1/video",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+    ]
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,
@@ -267,8 +281,9 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
     ) -> Any:
         choice = app.state.catalogue.choose(weights, labels)
         engine: Engine = app.state.engine
-        with app.state.admission.enter(engine.retry_after()) as ticket:
-            uploads = await _uploads(request, settings, ticket)
+        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
+        with app.state.admission.enter(arrival, engine.retry_after()) as ticket:
+            uploads = await _uploads(request, settings, arrival, ticket)
             if draw and len(uploads) > 1:
                 raise Problem(422, "one_picture", f"draw=1 answers one picture; the request has {len(uploads)}.")
             if blur and not draw:
@@ -288,9 +303,44 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
         return PredictResponse(weights=choice[0], labels=choice[1], images=images)
 
 
-async def _uploads(request: Request, settings: Settings, ticket: Ticket) -> list[Upload]:
-    pace = Pace(settings.body_gap_seconds, settings.body_rate)
-    body = await read_body(request.stream(), request.headers.get("content-length"), settings.max_bytes, pace, ticket.take)
+def _add_explain(app: FastAPI, settings: Settings) -> None:
+    @app.post(
+        "/v1/explain",
+        tags=["v1"],
+        summary="Say what the answers for a picture rest on",
+        response_description="The largest faces with maps of evidence for each label",
+        description=(
+            "Parts of each face are blurred one after the other, and the network is asked again: over a hundred answers a face, "
+            "so that only the largest faces are explained, and fewer such requests may wait than others."
+        ),
+        operation_id="explain",
+        openapi_extra=upload(FORMATS),
+        responses=errors(400, 401, 413, 415, 422, 501),
+        dependencies=[Depends(_key), Depends(_known_parameters)],
+    )
+    async def explain(
+        request: Request,
+        weights: Annotated[str | None, Query(description="A name from /v1/weights", max_length=200)] = None,
+        labels: Annotated[str | None, Query(description="A label set of those weights", max_length=200)] = None,
+    ) -> ExplainResponse:
+        if not settings.max_explained:
+            raise Problem(501, "no_explanations", "This service explains nothing; whoever runs it gives --max-explained a number of faces.")
+        choice = app.state.catalogue.choose(weights, labels)
+        engine: Engine = app.state.engine
+        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
+        with app.state.admission.enter(arrival, engine.retry_after()) as ticket:
+            uploads = await _uploads(request, settings, arrival, ticket)
+            if len(uploads) > 1:
+                raise Problem(422, "one_picture", f"One picture is explained at a time; the request has {len(uploads)}.")
+            (answer,) = await engine.submit([uploads[0].data], choice, explain=True)
+        if isinstance(answer, Problem):
+            raise answer
+        request.state.fields["faces"] = len(answer.result)
+        return explained_out(choice, answer.result, answer.evidence)
+
+
+async def _uploads(request: Request, settings: Settings, arrival: Arrival, ticket: Ticket) -> list[Upload]:
+    body = await read_body(request.stream(), request.headers.get("content-length"), settings.max_bytes, arrival, ticket.take)
     ticket.arrived()
     request.state.fields["bytes"] = len(body)
     content_type = request.headers.get("content-type", "")
@@ -318,7 +368,8 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
         ]
         offered.append(WeightsOut(name=name, default=name == catalogue.default[0], licence=spec.licence, labels=sets))
     limits = {
-        key: getattr(settings, key) for key in ("max_bytes", "max_images", "max_pixels", "max_side", "max_frame_bytes", "max_video_bytes")
+        key: getattr(settings, key)
+        for key in ("max_bytes", "max_images", "max_pixels", "max_side", "max_explained", "max_frame_bytes", "max_video_bytes")
     }
     limits["max_video_seconds"] = round(settings.max_video_seconds)
     return WeightsResponse(

@@ -1,9 +1,10 @@
-"""One HTTP connection, with limits: uvicorn's own protocol, which knows neither how long a head may take nor how many one client may open."""
+"""One connection, HTTP or WebSocket, with limits: uvicorn's own protocols know neither how long a head may take nor how many one client may open."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from functools import cache
 from http import HTTPStatus
@@ -12,17 +13,26 @@ from typing import Any
 import h11
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from .problems import Problem, busy
 from .settings import Settings
 from .wire import error_json
 
-__all__ = ["BoundedConnection", "raise_descriptor_limit"]
+__all__ = ["BoundedConnection", "BoundedSocket", "raise_descriptor_limit"]
 
 log = logging.getLogger("ferkit.serve.connections")
+_quiet = logging.getLogger("ferkit.serve.sockets")  # warnings only: uvicorn tells the address and the query of every stream
 
 _RETRY = 5  # seconds after which a refused client should try again
 _SPARE_DESCRIPTORS = 100  # for files, pipes and the listening socket, beside the connections
+
+# The event loop takes up every chunk of a body and every frame of a WebSocket one by one: a quarter megabyte of one-byte
+# chunks, which come in one read, would hold up everybody for seconds.
+_CHUNK = re.compile(rb"\r\n[0-9A-Fa-f]{1,8}(?=[;\r])")
+_CHUNK_BYTES, _READ = 256, 4096  # bytes that a chunk has at least, on the average of a read of so many bytes and more
+_FRAMES, _SLICE = 300, 2048  # frames of any kind a second, and bytes that are looked at before they are counted
+_POLICY = 1008  # RFC 6455, section 7.4
 
 
 @cache
@@ -49,7 +59,62 @@ def _address(connection: Any) -> str | None:
     return client[0] if client else None
 
 
-class BoundedConnection(H11Protocol):
+class _ReadInTime:
+    """A client that does not read as fast as it is answered has so long to catch up; then its connection is closed."""
+
+    _send_timer: asyncio.TimerHandle | None = None
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[misc]
+        if self._send_timer is None:
+            self._send_timer = self.loop.call_later(_settings().send_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
+        super().resume_writing()  # type: ignore[misc]
+
+
+class BoundedSocket(_ReadInTime, WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket, with a number of frames a second: empty ones, pings and parts of messages cost the event loop as much as pictures."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _quiet
+        self._since, self._frames = self.loop.time(), 0
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), _SLICE):
+            if self.transport.is_closing():
+                return
+            self.conn.receive_data(data[start : start + _SLICE])
+            if self._too_many(len(self.conn.events)):
+                log.warning("a stream sent more frames than anybody needs, and was closed")
+                self.conn.fail(_POLICY, f"more than {_FRAMES} frames a second")
+            if self.conn.close_sent is not None and self.conn.close_rcvd is None and not self.close_sent:
+                self.handle_parser_exception()
+                return
+            self.handle_events()
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        self.disconnected = True  # or an answer that is still under way would be an error of the application
+
+    def _too_many(self, frames: int) -> bool:
+        if self.loop.time() - self._since > 1:
+            self._since, self._frames = self.loop.time(), 0
+        self._frames += frames
+        return self._frames > _FRAMES
+
+
+class BoundedConnection(_ReadInTime, H11Protocol):
     """uvicorn's HTTP/1.1 connection, with a time for a request's head, a time for an answer to be read, and a number of connections.
 
     Where there are too many, the one that has been idle for longest makes room: sockets that say nothing keep nobody out. A
@@ -60,7 +125,6 @@ class BoundedConnection(H11Protocol):
         super().__init__(*args, **kwargs)
         self._limits = _settings()
         self._head_timer: asyncio.TimerHandle | None = None
-        self._send_timer: asyncio.TimerHandle | None = None
         self._idle_since: float | None = None  # None while a request is at work
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -81,6 +145,9 @@ class BoundedConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self._head_timer is None and self._at_rest():
             self._wait_for_head()  # the first bytes of a further request: now its head has to come
+        if len(data) > _READ and self._may_have_chunks() and len(_CHUNK.findall(data)) * _CHUNK_BYTES > len(data):
+            self.send_400_response(f"The body comes in chunks of less than {_CHUNK_BYTES} bytes; send larger ones, or Content-Length.")
+            return
         super().data_received(data)
 
     def handle_events(self) -> None:
@@ -97,21 +164,13 @@ class BoundedConnection(H11Protocol):
         self._idle_since = self.loop.time()
         super().on_response_complete()
 
-    def pause_writing(self) -> None:
-        """The client does not read as fast as the answer is made: it has so long to catch up."""
-        super().pause_writing()
-        if self._send_timer is None:
-            self._send_timer = self.loop.call_later(self._limits.send_seconds, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        if self._send_timer is not None:
-            self._send_timer.cancel()
-            self._send_timer = None
-        super().resume_writing()
-
     def send_400_response(self, msg: str) -> None:
         self._stop_waiting()
         self._answer(Problem(400, "bad_request", msg))
+
+    def _may_have_chunks(self) -> bool:
+        """Return whether the bytes that come may be a body's chunks: of a request that says so, or whose head is among them."""
+        return self._at_rest() or any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def _at_rest(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

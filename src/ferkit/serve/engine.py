@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from ..explain.photo import explain
 from ..images import Loaded
 from ..pipeline import Pipeline
 from ..results import Result
 from .admission import PixelBudget
 from .catalogue import Catalogue, Choice
+from .evidence import Evidence
 from .metrics import Metrics
 from .problems import Problem, busy
 from .settings import Settings
@@ -25,13 +27,16 @@ from .uploads import decode
 
 __all__ = ["Answer", "Engine"]
 
+_MOST_EXPLAINING = 4  # pictures in the queue that are to be explained: each takes as long as dozens of others
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What a lane says about one image: a result without pixels, and the annotated picture as PNG where it was asked for."""
+    """What a lane says about one image: a result without pixels, and where they were asked for the annotated picture as PNG, or reasons."""
 
     result: Result
     picture: bytes | None = field(default=None, repr=False)
+    evidence: tuple[Evidence, ...] = field(default=(), repr=False)
 
 
 @dataclass(eq=False)
@@ -54,6 +59,7 @@ class _Job:
     draw: bool
     blur: bool
     keep_pixels: bool
+    explain: bool
     request: _Request
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Answer]
@@ -119,7 +125,14 @@ class Engine:
         return not self._stopping and all(thread.is_alive() for thread in self._threads)
 
     async def submit(
-        self, images: Sequence[bytes], choice: Choice, *, draw: bool = False, blur: bool = False, keep_pixels: bool = False
+        self,
+        images: Sequence[bytes],
+        choice: Choice,
+        *,
+        draw: bool = False,
+        blur: bool = False,
+        keep_pixels: bool = False,
+        explain: bool = False,
     ) -> list[Answer | Problem]:
         """Queue the images of one request, all or none, and wait for their answers in order.
 
@@ -129,6 +142,7 @@ class Engine:
             draw: Also make the annotated pictures.
             blur: Cover the heads in them.
             keep_pixels: Leave the decoded pictures in the results.
+            explain: Also say what the answers for the largest faces rest on.
 
         Raises:
             Problem: 503, the queue has no room for them.
@@ -136,11 +150,14 @@ class Engine:
         loop = asyncio.get_running_loop()
         request = _Request(time.monotonic() + self._settings.queue_seconds)
         jobs = [
-            _Job(data, choice, draw, blur or self._settings.blur_faces, keep_pixels, request, loop, loop.create_future()) for data in images
+            _Job(data, choice, draw, blur or self._settings.blur_faces, keep_pixels, explain, request, loop, loop.create_future())
+            for data in images
         ]
         with self._changed:
             if self._stopping or len(self._waiting) + len(jobs) > self._settings.queue:
                 raise busy(f"{len(self._waiting)} pictures are waiting, of at most {self._settings.queue}.", self.retry_after())
+            if explain and sum(job.explain for job in self._waiting) >= _MOST_EXPLAINING:
+                raise busy(f"{_MOST_EXPLAINING} pictures are waiting to be explained.", self.retry_after())
             self._waiting.extend(jobs)
             self._metrics.queue.set(len(self._waiting))
             self._changed.notify(len(jobs))
@@ -208,6 +225,9 @@ class Engine:
                 continue
             try:
                 loaded = decode(job.data, self._settings, self._budget)
+                if job.explain:
+                    job.finish(_explained(self._pipeline(pipelines, job.choice), loaded, self._settings.max_explained))
+                    continue
                 groups.setdefault((job.choice, job.draw, job.keep_pixels), []).append((job, loaded))
             except Problem as problem:
                 job.finish(problem)
@@ -229,6 +249,15 @@ class Engine:
         self._on_error(error)
         for job in jobs:
             job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
+
+
+def _explained(pipeline: Pipeline, loaded: Loaded, most: int) -> Answer:
+    found = explain(pipeline, loaded.pixels, most=most)
+    height, width = loaded.pixels.shape[:2]
+    across, down = loaded.width / width, loaded.height / height
+    faces = tuple(one.face.scaled(across, down) for one in found)
+    reasons = tuple(Evidence.of(one, one.corners(width, height) * [across, down]) for one in found)
+    return Answer(Result(faces, loaded.width, loaded.height, None, pipeline.classifier.name), evidence=reasons)
 
 
 def _answer(result: Result, loaded: Loaded, draw: bool, blur: bool) -> Answer:

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,6 +31,7 @@ __all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "
 
 REQUEST, FILM, STATE = "request.json", "film", "state.json"
 ROWS, EVENTS, COPY = "rows.csv", "events.json", "copy.mp4"
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 _TELL_S = 0.25  # between two notes of how far it is
 
 # The first bytes of files that are films and nothing else. Playlists, which could name other files and addresses, are none.
@@ -73,6 +76,8 @@ def _limit(request: dict[str, Any]) -> None:
     except ImportError:  # Windows has no such limits
         return
     os.nice(5)  # photos are answered first
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "prctl"):
+        library.prctl(_DIE_WITH_PARENT, signal.SIGKILL)  # a film that hangs in a decoder looks for nobody
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_bytes"], request["max_bytes"]))
 
 

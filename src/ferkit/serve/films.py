@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +15,10 @@ from starlette.concurrency import run_in_threadpool
 from .film import FILM, containers
 from .interface import errors
 from .jobs import Jobs
-from .problems import Problem
+from .problems import Problem, busy
 from .schemas import JobResponse
 from .settings import Settings
-from .uploads import Pace, chunks_of_body
+from .uploads import Arrival, Pace, chunks_of_body
 
 __all__ = ["READS_FILMS", "add_films"]
 
@@ -64,11 +65,14 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
             raise Problem(501, "no_video", "This service reads no films; whoever runs it types: pip install 'ferkit[video]'")
         catalogue, jobs = app.state.catalogue, app.state.jobs
         choice = catalogue.choose(weights, labels)
-        name, folder = jobs.place()
+        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
+        name, folder = jobs.place(arrival)
         try:
-            request.state.fields["bytes"] = await _save(request, settings, folder / FILM)
-        except BaseException:
+            request.state.fields["bytes"] = await _save(request, settings, arrival, folder / FILM)
+        except BaseException as error:
             jobs.give_up(name)
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise busy("The service's disk has no room for this film.", 30) from None
             raise
         wanted = {"copy": copy, "blur": blur or settings.blur_faces, "unsure": unsure, "weights_name": choice[0], "labels_name": choice[1]}
         jobs.submit(name, {**wanted, **catalogue.recipe(choice), **_limits(settings)})
@@ -131,12 +135,11 @@ def _limits(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def _save(request: Request, settings: Settings, path: Path) -> int:
+async def _save(request: Request, settings: Settings, arrival: Arrival, path: Path) -> int:
     """Write a request's body to a file and return its size. Raises Problem."""
     if request.headers.get("content-type", "").lower().startswith("multipart/"):
         raise Problem(415, "unsupported_type", "Send the film as the raw body: curl --data-binary @film.mp4 ADDRESS/v1/video")
-    pace = Pace(settings.body_gap_seconds, settings.body_rate)
-    chunks = chunks_of_body(request.stream(), request.headers.get("content-length"), settings.max_video_bytes, pace)
+    chunks = chunks_of_body(request.stream(), request.headers.get("content-length"), settings.max_video_bytes, arrival)
     size = 0
     with path.open("wb") as file:
         async for block in _blocks(chunks):

@@ -51,7 +51,7 @@ _REASONS = {
     422: ("unknown_weights", "An unknown name or parameter, or an argument of the wrong kind"),
     429: ("too_many_connections", "This address has too many connections at work"),
     500: ("internal", "A fault of the service, which is in its log"),
-    501: ("no_video", "The service reads no films"),
+    501: ("no_video", "The service does not offer this: it reads no films, or explains nothing"),
     503: ("busy", "The queue is full; Retry-After says how many seconds to wait"),
 }
 

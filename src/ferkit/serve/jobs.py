@@ -11,7 +11,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import sys
 import tempfile
 import time
@@ -20,16 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .admission import Arriving
 from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, write_state
+from .folders import remove_folder
 from .logs import log
 from .problems import Problem, busy
 from .processes import is_running
 from .settings import Settings
 
-__all__ = ["RESULTS", "Jobs", "job_folders", "remove_stale_folders"]
+__all__ = ["RESULTS", "Jobs"]
 
 RESULTS = {"rows": (ROWS, "text/csv; charset=utf-8"), "events": (EVENTS, "application/json"), "copy": (COPY, "video/mp4")}
-_PREFIX = "ferkit-jobs-"
 _STOP = "stop"  # a file that says: end this job, and remove it
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _LOOK_S, _SWEEP_S = 0.2, 20.0
@@ -41,6 +41,7 @@ class _Mine:
     """What this worker knows of a job of its own."""
 
     folder: Path
+    arrival: Arriving | None  # None once it is here
     started: float = field(default_factory=time.monotonic)
     finished: bool = False
 
@@ -51,7 +52,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._own = settings.jobs_folder is None
-        self._root = Path(settings.jobs_folder or tempfile.mkdtemp(prefix=_PREFIX))
+        self._root = Path(settings.jobs_folder or tempfile.mkdtemp(prefix="ferkit-jobs-"))
         self._mine: dict[str, _Mine] = {}
         self._turn = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,31 +68,39 @@ class Jobs:
             task.cancel()
         await asyncio.gather(*mine, return_exceptions=True)
         for job in self._mine.values():
-            _remove(job.folder)
+            remove_folder(job.folder)
         if self._own:
-            _remove(self._root)
+            remove_folder(self._root)
 
-    def place(self) -> tuple[str, Path]:
-        """Make room for a film and return its id and its folder. Raises Problem 503 where as many as may are at work."""
+    def place(self, arrival: Arriving) -> tuple[str, Path]:
+        """Make room for a film and return its id and its folder. Raises Problem 503 where as many as may are at work.
+
+        The oldest film that is read makes room, else an upload that hardly moves.
+        """
         if len(self._mine) >= self._settings.max_jobs:
             done = [name for name, job in self._mine.items() if job.finished]
-            if not done:
+            slow = [name for name, job in self._mine.items() if job.arrival is not None and job.arrival.slow]
+            if not done and not slow:
                 raise busy(f"{len(self._mine)} films are waiting or being read.", 30)
-            oldest = min(done, key=lambda name: self._mine[name].started)
-            _remove(self._mine.pop(oldest).folder)
+            oldest = self._mine.pop(min(done or slow, key=lambda name: self._mine[name].started))
+            if oldest.arrival is not None:
+                oldest.arrival.give_up()
+            remove_folder(oldest.folder)
         name = secrets.token_urlsafe(16)
         folder = self._root / name
         folder.mkdir(mode=0o700)
-        self._mine[name] = _Mine(folder)
+        self._mine[name] = _Mine(folder, arrival)
         return name, folder
 
     def give_up(self, name: str) -> None:
         """Forget a place whose upload did not arrive."""
-        _remove(self._mine.pop(name).folder)
+        if (job := self._mine.pop(name, None)) is not None:  # else it has made room for another
+            remove_folder(job.folder)
 
     def submit(self, name: str, request: dict[str, Any]) -> None:
         """Queue a film that has arrived as ``film`` in its folder."""
         folder = self._mine[name].folder
+        self._mine[name].arrival = None
         (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
         write_state(folder, state="waiting")
         self._keep(self._run(name))
@@ -127,7 +136,7 @@ class Jobs:
         (folder / _STOP).touch()
         if final:
             self._mine.pop(name, None)
-            _remove(folder)
+            remove_folder(folder)
 
     def _folder(self, name: str) -> Path:
         folder = self._root / name
@@ -152,7 +161,7 @@ class Jobs:
             log.exception("a film could not be read")
         if (folder / _STOP).exists():
             self._mine.pop(name, None)
-            _remove(folder)
+            remove_folder(folder)
         elif name in self._mine:
             self._mine[name].finished = True
 
@@ -188,7 +197,7 @@ class Jobs:
             await asyncio.sleep(_SWEEP_S)
             for folder in await asyncio.to_thread(self._expired):
                 self._mine.pop(folder.name, None)
-                await asyncio.to_thread(_remove, folder)
+                await asyncio.to_thread(remove_folder, folder)
 
     def _expired(self) -> list[Path]:
         oldest = time.time() - self._settings.keep_job_seconds
@@ -198,24 +207,6 @@ class Jobs:
                 if self.state(folder.name)["state"] in _FINAL and (folder / STATE).stat().st_mtime < oldest:
                     found.append(folder)
         return found
-
-
-def job_folders() -> tempfile.TemporaryDirectory[str]:
-    """Make the folder that the workers of this service share; it goes when the service ends."""
-    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
-
-
-def remove_stale_folders() -> None:
-    """Remove the jobs of services that were killed: folders of ours whose process is gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        pid = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-        if pid.isdecimal() and mine and not is_running(int(pid)):
-            _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unknown() -> Problem:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
-from typing import Any
+from functools import cache
+from typing import Any, TextIO
 
-__all__ = ["LOGGING", "FewOfAKind", "JsonFormatter", "log", "log_everything"]
+__all__ = ["LOGGING", "FewOfAKind", "JsonFormatter", "StandardError", "log", "log_everything", "log_libraries"]
 
 log = logging.getLogger("ferkit.serve")
 
 _KINDS = 1000  # of warnings whose number is remembered
+_LONGEST = 2000  # characters of a library's line
 
 # Every line on standard error is JSON: the service's, uvicorn's, warnings, and what other packages say.
 LOGGING: dict[str, Any] = {
@@ -21,9 +24,9 @@ LOGGING: dict[str, Any] = {
     "disable_existing_loggers": False,
     "formatters": {"json": {"()": "ferkit.serve.logs.JsonFormatter"}},
     "filters": {"few": {"()": "ferkit.serve.logs.FewOfAKind"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "filters": ["few"], "stream": "ext://sys.stderr"}},
+    "handlers": {"stderr": {"()": "ferkit.serve.logs.StandardError", "formatter": "json", "filters": ["few"]}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
-    "loggers": {"uvicorn": {"level": "INFO"}, "ferkit.serve": {"level": "INFO"}},
+    "loggers": {"uvicorn": {"level": "INFO"}, "ferkit.serve": {"level": "INFO"}, "ferkit.serve.sockets": {"level": "WARNING"}},
 }
 
 
@@ -69,6 +72,35 @@ class FewOfAKind(logging.Filter):
             self._kinds.clear()
         self._kinds[kind] = (begun, count + 1)
         return count < self._most
+
+
+class StandardError(logging.StreamHandler[TextIO]):
+    """Writes to what was standard error when the process began, whoever writes to the descriptor now."""
+
+    def __init__(self) -> None:
+        super().__init__(_own_stderr())
+
+
+@cache
+def _own_stderr() -> TextIO:
+    return os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+
+
+def log_libraries() -> None:
+    """Make log lines of what libraries write to standard error: decoders written in C know no other place for their complaints."""
+    _own_stderr()
+    come, go = os.pipe()
+    os.dup2(go, 2)
+    os.close(go)
+    said = logging.getLogger("ferkit.serve.library")
+
+    def read() -> None:
+        with os.fdopen(come, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if text := line.rstrip():
+                    said.warning("a library says: %s", text[:_LONGEST])
+
+    threading.Thread(target=read, name="ferkit-stderr", daemon=True).start()
 
 
 def log_everything() -> None:

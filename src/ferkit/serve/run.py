@@ -5,13 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
-import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, MissingExtraError
-from .jobs import job_folders, remove_stale_folders
+from .folders import remove_stale_folders, temporary_folder
 from .logs import LOGGING, log, log_everything
 from .settings import Settings
 
@@ -41,7 +40,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
     if not settings.hosts and _is_loopback(host):
         settings = replace(settings, hosts=(*_LOOPBACK_NAMES, host))
     remove_stale_folders()
-    with tempfile.TemporaryDirectory(prefix="ferkit-metrics-") as folder, job_folders() as films:
+    with temporary_folder("metrics") as folder, temporary_folder("jobs") as films:
         settings = replace(settings, jobs_folder=settings.jobs_folder or films)
         environment = settings.to_env()
         if workers > 1:
@@ -56,7 +55,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
             import websockets  # noqa: F401
         except ImportError as error:
             raise MissingExtraError(error.name or "fastapi", "serve", "ferkit serve") from error
-        from .connections import BoundedConnection
+        from .connections import BoundedConnection, BoundedSocket
 
         _open_early(settings)
         config = uvicorn.Config(
@@ -70,7 +69,7 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
             access_log=False,  # ferkit writes its own line, without query strings
             server_header=False,
             http=BoundedConnection,
-            ws="websockets-sansio",
+            ws=BoundedSocket,
             ws_max_size=settings.max_frame_bytes,
             ws_max_queue=2,
             ws_per_message_deflate=False,  # JPEG does not shrink, and a deflated message can be a bomb
@@ -93,6 +92,12 @@ def _run(config: uvicorn.Config) -> None:
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
+    class Workers(Multiprocess):
+        def terminate_all(self) -> None:
+            for listening in self.sockets:
+                listening.close()  # or connections that no worker takes any more would queue here, and be cut off at the end
+            super().terminate_all()
+
     try:
         listening = config.bind_socket()
     except SystemExit as error:  # uvicorn has logged why
@@ -105,7 +110,7 @@ def _run(config: uvicorn.Config) -> None:
     server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):
         if config.workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
+            Workers(config, sockets=[listening]).run()
         else:
             server.run(sockets=[listening])
     if config.workers == 1 and not server.started:

@@ -13,6 +13,9 @@ __all__ = [
     "ClassOut",
     "ErrorBody",
     "ErrorResponse",
+    "EvidenceOut",
+    "ExplainResponse",
+    "ExplainedFace",
     "FaceOut",
     "HealthResponse",
     "ImageOut",
@@ -77,6 +80,34 @@ class StreamFace(FaceOut):
     track_id: int | None = Field(default=None, description="The person's number in this stream, from the second sight on")
 
 
+class EvidenceOut(_Wire):
+    """What the answer for one face rests on."""
+
+    crop: str = Field(description="The face as the network sees it: PNG, base64")
+    corners: list[Point] = Field(
+        min_length=4,
+        max_length=4,
+        description="Where its upper left, upper right, lower right and lower left corners lie, in pixels of the upright picture",
+    )
+    maps: dict[str, list[list[float]]] = Field(
+        description="Per label rows of the face from above: how much less probable the label is with that place blurred, nats; below 0 it speaks against"
+    )
+
+
+class ExplainedFace(FaceOut):
+    evidence: EvidenceOut
+
+
+class ExplainResponse(_Versioned):
+    """The largest faces of one picture, with reasons."""
+
+    weights: str
+    labels: str
+    width: int
+    height: int
+    faces: list[ExplainedFace] = Field(description="Largest first, at most as many as the service explains; empty where there is no face")
+
+
 class ImageOut(_Wire):
     """One picture: either width, height and faces, or an error."""
 
@@ -129,7 +160,7 @@ class WeightsResponse(_Versioned):
     ferkit: str = Field(description="ferkit's version")
     detector: str
     limits: dict[str, int] = Field(
-        description="max_bytes and max_images of a request, max_pixels of a picture, max_side that is looked at, max_frame_bytes of a webcam frame, max_video_bytes and max_video_seconds of a film"
+        description="max_bytes and max_images of a request, max_pixels of a picture, max_side that is looked at, max_explained faces that /v1/explain explains, max_frame_bytes of a webcam frame, max_video_bytes and max_video_seconds of a film"
     )
     weights: list[WeightsOut]
     answers_in_browser: bool = Field(default=False, description="The page can answer without sending pictures")

@@ -34,7 +34,7 @@ def is_ours(headers: Headers, cors: tuple[str, ...]) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
-    return origin in cors or urlsplit(origin).netloc == headers.get("host", "")
+    return origin in cors or (origin != "null" and urlsplit(origin).netloc == headers.get("host", ""))
 
 
 def is_known_host(headers: Headers, hosts: tuple[str, ...]) -> bool:

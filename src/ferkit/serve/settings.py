@@ -57,6 +57,7 @@ class Settings:
         max_pending_bytes: Of all bodies held in a worker process at once; beyond them requests are answered 503.
         max_images: Pictures in one request.
         max_pixels: Largest picture accepted, in pixels.
+        max_explained: Faces of a picture that ``/v1/explain`` explains, the largest; 0: it explains none. Each costs over a hundred answers.
         max_side: Pictures are read at a scale that brings their longer side to at most this many pixels, the sooner the less memory;
             boxes in the answers are in pixels of the picture as it came.
         max_decoding_pixels: Of all pictures that a worker's lanes decode at the same time; a larger one is decoded alone.
@@ -102,6 +103,7 @@ class Settings:
     max_bytes: int = 20_000_000
     max_pending_bytes: int = 256_000_000
     max_images: int = 16
+    max_explained: int = 4
     max_pixels: int = 50_000_000
     max_side: int = 2000
     max_decoding_pixels: int = 50_000_000
@@ -137,6 +139,8 @@ class Settings:
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise InputError(f"{name}={getattr(self, name)}; expected at least 1.")
+        if self.max_explained < 0:
+            raise InputError(f"max_explained={self.max_explained}; expected a number of faces, or 0 to explain none.")
         if self.max_client_connections < 0:
             raise InputError(f"max_client_connections={self.max_client_connections}; expected a number of connections, or 0 for no limit.")
         for name in _SECONDS:

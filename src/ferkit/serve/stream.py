@@ -13,7 +13,7 @@ from .catalogue import Catalogue, Choice
 from .engine import Engine
 from .metrics import Metrics
 from .people import People
-from .problems import Problem
+from .problems import Problem, busy
 from .schemas import ErrorBody, StreamFace, StreamResponse
 from .security import key_of, require_key
 from .settings import Settings
@@ -44,7 +44,10 @@ class Stream:
         self._choice: Choice = catalogue.default
         self._allowed = False
         self._id: str = socket.scope.get("state", {}).get("fields", {}).get("id", "")
-        self._until = 0.0  # when the next frame, or before the first one the key, has to be here
+        self._until = 0.0  # when the next picture, or before the first one the key, has to be here
+        self.seen = 0.0
+        self._refused = False  # whether the last frame was no picture
+        self._pushed = asyncio.Event()
         self._count = 0
         self._newest: tuple[int, bytes] | None = None
         self._people = People()
@@ -61,7 +64,7 @@ class Stream:
         try:
             await self._run()
         finally:
-            self._places.leave(had_place=self._allowed)
+            self._places.leave(self)
             self._metrics.streams.set(self._places.taken)
 
     async def _run(self) -> None:
@@ -73,7 +76,7 @@ class Stream:
                 await self._close(_TRY_LATER, problem.message)
                 return
             # A browser cannot set headers here; the key may come in the first message.
-        tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._answer())]
+        tasks = [asyncio.create_task(work) for work in (self._read(), self._answer(), self._made_room())]
         for task in tasks:  # what the first one raises is handled below; of a second one nobody needs to hear
             task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
         try:
@@ -95,15 +98,21 @@ class Stream:
     def _allow(self, key: str | None) -> None:
         """Take a place for whoever has the key. Raises Problem 401 for a wrong key, 503 where no place is free."""
         require_key(key, self._settings.api_key)
-        self._places.take()
+        self.seen = time.monotonic()
+        self._places.take(self)
         self._metrics.streams.set(self._places.taken)
         self._allowed = True
-        self._until = time.monotonic() + self._settings.idle_seconds
+        self._until = self.seen + self._settings.idle_seconds
 
     async def _read(self) -> None:
         while True:
-            async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
-                message = await self._socket.receive()
+            try:
+                async with asyncio.timeout(max(0.0, self._until - time.monotonic())):
+                    message = await self._socket.receive()
+            except TimeoutError:
+                if time.monotonic() < self._until:
+                    continue  # a picture was answered meanwhile
+                raise
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code") or 1000)
             if message.get("text") is not None:
@@ -120,8 +129,22 @@ class Stream:
             self._metrics.frames.labels("skipped").inc()
         self._newest = (self._count, data)
         self._count += 1
-        self._until = time.monotonic() + self._settings.idle_seconds  # only frames count: text could hold a place for ever
+        if not self._refused:
+            self._keep()
         self._arrived.set()
+
+    def _keep(self) -> None:
+        """Stay for a further while: only pictures count, since text and noise could hold a place for ever."""
+        self.seen = time.monotonic()
+        self._until = self.seen + self._settings.idle_seconds
+
+    def make_room(self) -> None:
+        """Give the place to another stream: this one has sent no picture for long."""
+        self._pushed.set()
+
+    async def _made_room(self) -> None:
+        await self._pushed.wait()
+        raise busy("All places for streams are taken, and this one sent no picture for a while.", 5)
 
     async def _configure(self, text: str) -> None:
         try:
@@ -153,11 +176,14 @@ class Stream:
                 if isinstance(answer, Problem):
                     raise answer
             except Problem as problem:
+                self._refused = problem.status < 500
                 self._metrics.frames.labels(problem.code).inc()
                 await self._tell_error(problem, number)
-                if problem.status == 503:
+                if problem.status == _UNAVAILABLE:
                     await asyncio.sleep(_PAUSE_SECONDS)
                 continue
+            self._refused = False
+            self._keep()
             self._metrics.frames.labels("answered").inc()
             # Optical flow takes milliseconds: not on the loop that moves everybody's bytes.
             result = await asyncio.to_thread(self._people, answer.result, time.monotonic())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -16,14 +15,16 @@ from ..errors import ImageError
 from ..image_files import is_heif
 from ..images import Loaded, load, pixels_of
 from .admission import PixelBudget
+from .pieces import scans_of_jpeg, too_many_pieces
 from .problems import Problem
 from .settings import Settings
 
-__all__ = ["FORMATS", "Pace", "Upload", "chunks_of_body", "decode", "parse_multipart", "read_body", "scans_of_jpeg", "sniff"]
+__all__ = ["FORMATS", "Arrival", "Pace", "Upload", "chunks_of_body", "decode", "parse_multipart", "read_body", "sniff"]
 
 FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, and HEIC with the extra heif"
 _MAX_PARTS = 100  # of a multipart body, files and plain fields together
 _MAX_NAME = 200  # characters of a file name that are echoed
+_SLOW, _GRACE_S = 32_000, 10.0  # bytes a second, a quarter of 1 Mbit/s, and seconds before a body is held to them
 _MAX_SCANS = 64  # a progressive JPEG has about ten; every scan costs a pass over all its pixels
 
 
@@ -37,24 +38,56 @@ class Upload:
 
 @dataclass(frozen=True)
 class Pace:
-    """How slowly a body may arrive: without a pause of ``gap`` seconds, and at ``rate`` bytes a second on average after the first ``gap``."""
+    """How slowly a body may arrive: without a pause of ``gap`` seconds, and at ``rate`` bytes a second.
+
+    A body that came faster has saved up two gaps at most: one that comes nearly whole and then stands still is slow too.
+    """
 
     gap: float
     rate: float
 
-    def left(self, arrived: int, seconds: float) -> float:
-        """Return for how many seconds the next bytes may be waited for, after ``arrived`` bytes in ``seconds``; 0 is too slow."""
-        return max(0.0, min(self.gap, self.gap + arrived / self.rate - seconds))
+
+class Arrival:
+    """One body on its way: how far it is, how fast it comes, and for how long its next bytes are waited for."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace, self.bytes = pace, 0
+        self._begun = self._last = time.monotonic()
+        self._patience = pace.gap
+        self._waiting: asyncio.Timeout | None = None
+
+    def count(self, size: int) -> None:
+        """Note that so many bytes have come."""
+        now = time.monotonic()
+        self._patience = min(2 * self.pace.gap, self._patience - (now - self._last) + size / self.pace.rate)
+        self._last, self.bytes = now, self.bytes + size
+
+    @property
+    def slow(self) -> bool:
+        """True if it has come for a while at a fraction of what a poor connection carries: where room is short, it goes first."""
+        seconds = time.monotonic() - self._begun
+        return seconds > _GRACE_S and self.bytes < _SLOW * seconds
+
+    def give_up(self) -> None:
+        """Wait no longer for it: whoever reads the body gets 408."""
+        self._patience = 0.0
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def next_of(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """Return the next bytes of the body, or None at its end. Raises TimeoutError where they come too slowly."""
+        async with asyncio.timeout(max(0.0, min(self.pace.gap, self._patience))) as self._waiting:
+            return await anext(chunks, None)
 
 
-async def chunks_of_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, pace: Pace) -> AsyncIterator[bytes]:
+async def chunks_of_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, arrival: Arrival) -> AsyncIterator[bytes]:
     """Pass on a request's body as it arrives, within its limits.
 
     Args:
         chunks: The body as it arrives.
         announced: The Content-Length header, or None.
         max_bytes: Longer bodies are refused, before they are read where their length was announced.
-        pace: How slowly it may arrive.
+        arrival: How slowly it may arrive; it counts the bytes.
 
     Raises:
         Problem: 413 too large, 408 too slow, 400 for a connection that closed.
@@ -62,35 +95,36 @@ async def chunks_of_body(chunks: AsyncIterator[bytes], announced: str | None, ma
     too_large = Problem(413, "too_large", f"The request is larger than {max_bytes:,} bytes; send fewer or smaller files.")
     if announced is not None and announced.isdecimal() and int(announced) > max_bytes:
         raise too_large
-    size = 0
-    begun = time.monotonic()
+    pace = arrival.pace
     while True:
         try:
-            async with asyncio.timeout(pace.left(size, time.monotonic() - begun)):
-                chunk = await anext(chunks, None)
+            chunk = await arrival.next_of(chunks)
         except ClientDisconnect:  # nobody will read this; it spares the log a traceback
             raise Problem(400, "incomplete", "The connection closed before the body was complete.") from None
         except TimeoutError:
             raise Problem(
                 408,
                 "too_slow",
-                f"The request's body arrived too slowly: nothing for {pace.gap:g} s, or less than {pace.rate:g} bytes a second.",
+                f"The request's body arrived too slowly: nothing for {pace.gap:g} s, less than {pace.rate:g} bytes a second, or less than "
+                f"{_SLOW:,} while others waited for the room.",
             ) from None
         if chunk is None:
             return
-        size += len(chunk)
-        if size > max_bytes:
+        arrival.count(len(chunk))
+        if arrival.bytes > max_bytes:
             raise too_large
         yield chunk
 
 
-async def read_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, pace: Pace, take: Callable[[int], None]) -> bytes:
+async def read_body(
+    chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, arrival: Arrival, take: Callable[[int], None]
+) -> bytes:
     """Read a request's body into memory; arguments and errors as in :func:`chunks_of_body`.
 
     ``take`` is called with the size of every chunk before it is kept, and raises Problem to refuse it.
     """
     body = bytearray()
-    async for chunk in chunks_of_body(chunks, announced, max_bytes, pace):
+    async for chunk in chunks_of_body(chunks, announced, max_bytes, arrival):
         take(len(chunk))
         body += chunk
     return bytes(body)
@@ -187,34 +221,13 @@ def sniff(data: bytes) -> str | None:
     return "HEIF" if is_heif(data[:64]) else None
 
 
-# Within a scan, 0xFF is followed by 0 where it is data, by 0xD0 to 0xD7 at a restart, and by 0xFF where it only fills.
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_SCAN, _END = 0xDA, 0xD9
-
-
-def scans_of_jpeg(data: bytes, enough: int) -> int:
-    """Count the scans of a JPEG up to its end of image, ``enough`` + 1 at most: what follows it, such as a phone's video, is not decoded.
-
-    Thumbnails inside its metadata are passed over as their segments are.
-    """
-    scans, at = 0, 2
-    while scans <= enough and (found := _MARKER.search(data, at)) is not None:
-        kind, at = data[found.end() - 1], found.end()
-        if kind == _END:
-            break
-        scans += kind == _SCAN
-        if kind not in (0x01, 0xD8):  # these two have no length
-            at += int.from_bytes(data[at : at + 2], "big")
-    return scans
-
-
 def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
     """Decode one picture to at most ``settings.max_side`` pixels, waiting until its pixels fit into the budget.
 
     Its format is what its bytes show, whatever its name or type says, and its size is checked before its pixels are.
 
     Raises:
-        Problem: 400 empty or damaged, 413 too many pixels, 415 another format.
+        Problem: 400 empty or damaged, 413 too many pixels, pieces or scans, 415 another format.
     """
     if not data:
         raise Problem(400, "empty", "The picture is empty (0 bytes).")
@@ -224,6 +237,10 @@ def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
     if kind == "HEIF" and find_spec("pillow_heif") is None:
         raise Problem(
             415, "unsupported_type", "A HEIC picture, which this service does not read; send it as JPEG, or ask for the extra heif."
+        )
+    if too_many_pieces(kind, data):
+        raise Problem(
+            413, "too_many_pieces", f"A {kind} made of tens of thousands of pieces, or with long gaps in it; save the picture again."
         )
     if kind == "JPEG" and scans_of_jpeg(data, _MAX_SCANS) > _MAX_SCANS:
         raise Problem(413, "too_many_scans", f"A JPEG with more than {_MAX_SCANS} scans; save the picture again.")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from ..results import Result
-from .problems import Problem
-from .schemas import ErrorBody, ErrorResponse, FaceOut, ImageOut
+from collections.abc import Sequence
 
-__all__ = ["error_json", "image_out"]
+from ..results import Result
+from .catalogue import Choice
+from .evidence import Evidence
+from .problems import Problem
+from .schemas import ErrorBody, ErrorResponse, ExplainedFace, ExplainResponse, FaceOut, ImageOut
+
+__all__ = ["error_json", "explained_out", "image_out"]
 
 
 def image_out(name: str | None, answer: Result | Problem) -> ImageOut:
@@ -14,6 +18,12 @@ def image_out(name: str | None, answer: Result | Problem) -> ImageOut:
     if isinstance(answer, Problem):
         return ImageOut(image=name, error=ErrorBody(code=answer.code, message=answer.message))
     return ImageOut(image=name, width=answer.width, height=answer.height, faces=[FaceOut(**face.to_dict()) for face in answer.faces])
+
+
+def explained_out(choice: Choice, result: Result, evidence: Sequence[Evidence]) -> ExplainResponse:
+    """Return the response that explains one picture."""
+    faces = [ExplainedFace(**face.to_dict(), evidence=reasons.out()) for face, reasons in zip(result.faces, evidence, strict=True)]
+    return ExplainResponse(weights=choice[0], labels=choice[1], width=result.width, height=result.height, faces=faces)
 
 
 def error_json(problem: Problem, request_id: str | None) -> bytes:

@@ -103,11 +103,12 @@ function showOffer(found) {
   const sizes = `up to ${Math.round(pixels / 1e6)} megapixels`;
   $("limits").textContent = choices.local
     ? `Whatever pictures this browser opens, ${sizes}.`
-    : `JPEG, PNG, WebP, GIF or BMP, ${sizes} and ${megabytes(bytes)} each; larger photos are made smaller here first.`;
+    : `JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC, ${sizes} and ${megabytes(bytes)} each; larger photos are made smaller here first.`;
   $("version").textContent = `Version ${found.ferkit}, detector ${found.detector}.`;
   $("privacy").textContent = privacy();
   $("local-choice").hidden = !found.answers_in_browser && !choices.local;
   $("blur").parentElement.hidden = choices.local;
+  $("explain-choice").hidden = choices.local || !found.limits.max_explained;
   $("tab-video").hidden = alone;
   if (!choices.local) showVideoOffer(found);
 }

@@ -2,6 +2,7 @@
 
 import { choices, classTable, labels, weights } from "./choices.js";
 import { $, announce, button, calm, element, keepingFocus, save, say, several } from "./dom.js";
+import { evidencePanel, overPhoto } from "./evidence.js";
 import { facePanel, inWords, link, summaryBar } from "./faces.js";
 import { predict } from "./local.js";
 import { drawnOver, overlay } from "./overlay.js";
@@ -53,6 +54,7 @@ function ask(photo) {
   photo.turn += 1;
   photo.state = "waiting";
   photo.result = null;
+  photo.reasons = null;
   showProgress(photo, "Waiting for its turn…");
   work();
 }
@@ -104,11 +106,63 @@ async function answer(photo, turn) {
     photo.state = "done";
     showResult(photo);
     tell(photo);
+    if (explaining()) explain(photo);
   } catch (error) {
     if (stale()) return;
     photo.state = "failed";
     showFailure(photo, cancelled(error) ? "Cancelled." : error.message);
   }
+}
+
+const explaining = () => $("explain").checked && !choices.local;
+
+// Ask what the answers rest on: {text} while it is under way or where it failed, {faces, labels} once it is there.
+async function explain(photo) {
+  if (photo.reasons || photo.state !== "done" || photo.result.faces.length === 0) return;
+  const { turn } = photo;
+  const stale = () => photo.turn !== turn || photo.state !== "done";
+  const tellAll = (reasons) => {
+    photo.reasons = reasons;
+    showResult(photo);
+  };
+  tellAll({ text: "Asking the network what it looks at…" });
+  try {
+    const parameters = new URLSearchParams({ weights: weights().name, labels: labels().name });
+    const options = { method: "POST", body: await body(photo), signal: photo.abort.signal };
+    const { faces } = await call(`v1/explain?${parameters}`, options);
+    if (stale()) return;
+    const { scale } = photo.small;
+    for (const { evidence } of faces) evidence.corners = evidence.corners.map((point) => point.map((v) => v * scale));
+    tellAll({ faces, labels: faces.map((face) => top(face.probabilities)) });
+    announce(`${photo.name}: what the answers rest on is shown.`);
+  } catch (error) {
+    if (!stale() && !cancelled(error)) tellAll({ text: error.message, failed: true });
+  }
+}
+
+const top = (probabilities) => Object.entries(probabilities).reduce((best, entry) => (entry[1] > best[1] ? entry : best))[0];
+
+function showReasons(photo, panels, stage) {
+  if (!explaining() || !photo.reasons) return;
+  const { text, failed, faces, labels: looked } = photo.reasons;
+  if (!faces) {
+    panels[0]?.parentElement.prepend(element("p", { className: failed ? "error" : "muted" }, text));
+    return;
+  }
+  const { width, height } = photo.result;
+  const paint = () => {
+    stage.querySelector(".evidence-photo")?.remove();
+    stage.firstChild.after(overPhoto(width, height, faces, looked, stage.clientWidth));
+  };
+  for (const [index, face] of faces.entries()) {
+    panels[index]?.append(
+      evidencePanel(face, index, looked[index], (label) => {
+        looked[index] = label;
+        paint();
+      }),
+    );
+  }
+  paint();
 }
 
 // Say what was found, and bring the first result of a batch into view.
@@ -191,6 +245,7 @@ function showResult(photo) {
   const drawing = overlay(width, height, faces, photo.classes, stage.clientWidth);
   stage.append(drawing);
   link(panels, drawing);
+  showReasons(photo, panels, stage);
 }
 
 const drawnName = (photo) => `${photo.name.replace(/\.[^.]*$/, "")}-ferkit.png`;
@@ -244,6 +299,12 @@ export function goOn() {
 }
 
 export function wirePhotos() {
+  $("explain").addEventListener("change", () => {
+    for (const photo of photos) {
+      if (explaining()) explain(photo);
+      if (photo.state === "done") showResult(photo);
+    }
+  });
   for (const id of ["files", "shot"]) {
     $(id).addEventListener("change", (event) => {
       addFiles(event.target.files);
