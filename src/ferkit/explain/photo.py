@@ -77,7 +77,7 @@ class Explanation:
         """
         turn = self.face.turn or 0
         unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float64)
-        points = np.linalg.solve(self.matrix[:, :2], (unit - self.matrix[:, 2]).T).T
+        points = np.asarray(np.linalg.solve(self.matrix[:, :2], (unit - self.matrix[:, 2]).T).T, np.float64)
         across, down = _turned(width, height, turn)
         for _ in range(turn // 90):  # a quarter clockwise each time, as np.rot90 with -1
             points, (across, down) = np.column_stack([down - points[:, 1], points[:, 0]]), (down, across)
