@@ -1,6 +1,6 @@
 """Do maps of evidence mean something? Deletion and insertion on PublicTest, beside random and centre-prior maps.
 
-    python benchmarks/explain.py --data fer2013.csv [--weights fer2013-n-v5] [--faces 500] [--runtime onnxruntime]
+    python benchmarks/explain.py --data fer2013.csv [--weights fer2013-n-v5] [--faces 500] [--runtime onnxruntime] [--grad-cam]
 
 For faces drawn from PublicTest the label that the classifier answers is explained, whether it is right or not. A map is believed: its
 pixels are taken away (deletion, to the face's mean grey), or shown on the blurred face (insertion), the most important first, and the
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--runtime", default="opencv")
     parser.add_argument("--faces", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--grad-cam", action="store_true", help="measure Grad-CAM too; needs Keras, and opens the network for every face")
+    parser.add_argument("--grad-cam", action="store_true", help="measure Grad-CAM too, which needs Keras")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     images = read_faces(args.data, "PublicTest").images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,8 +49,14 @@ def grad_cam(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.floa
     return np.asarray(np.tensordot(np.asarray(weights, np.float64), np.stack(parts), 1), np.float32)
 
 
+# Of networks in use: opening one takes a second, a map a fiftieth of that.
+_OPENED: WeakKeyDictionary[ExpressionClassifier, tuple[Any, Any]] = WeakKeyDictionary()
+
+
 def _member_maps(member: ExpressionClassifier, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-    first, rest = _halves(member)
+    if member not in _OPENED:
+        _OPENED[member] = _halves(member)
+    first, rest = _OPENED[member]
     batch = np.moveaxis(member.normalise(member.prepare([crop])), 1, -1)
     maps = first(batch)[0]
     moved = maps + _STEP * np.eye(maps.shape[2], dtype=np.float32)[:, None, None, :]

@@ -91,23 +91,24 @@ class FaceAugmentation(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (input_shape[0], self.crop, self.crop, 1)
+        return (input_shape[0], self.crop, self.crop, 3 if len(input_shape) == 4 and input_shape[-1] == 3 else 1)
 
     def call(self, faces: Any, size: int | None = None, seed: int | None = None) -> Any:
         """Augment a batch.
 
         Args:
-            faces: ``(n, H, W)`` or ``(n, H, W, 1)``, values 0-255.
+            faces: ``(n, H, W)``, ``(n, H, W, 1)`` or, in color, ``(n, H, W, 3)``, values 0-255.
             size: Side of the output; the crop's own side by default.
             seed: Makes the draw a pure function of the arguments, which is what lets a run resume exactly.
 
         Returns:
-            float32 ``(n, size, size, 1)``, values 0-255.
+            float32 ``(n, size, size, 1)``, in color ``(n, size, size, 3)``, values 0-255.
         """
         faces = ops.convert_to_tensor(faces, "float32")
         n, height, width = faces.shape[:3]
         size = size or self.crop
-        flat = ops.reshape(faces, (n, height * width))
+        channels = 3 if len(faces.shape) == 4 and faces.shape[-1] == 3 else 1
+        flats = [ops.reshape(faces if channels == 1 else faces[..., k], (n, height * width)) for k in range(channels)]
         draw = keras.random.uniform((n, 12), seed=self.seed_generator if seed is None else seed)
 
         def signed(column: int) -> Any:
@@ -133,21 +134,28 @@ class FaceAugmentation(keras.layers.Layer):
         source_x = mirror * (cos * sheared - sin * y) + (width - 1) / 2 + self.shift * signed(3)
         source_y = sin * sheared + cos * y + (height - 1) / 2 + self.shift * signed(4)
         fill = _FILLS[self.fill]
-        out = _bilinear(flat, fill(source_x, width), fill(source_y, height), height, width)
+        at_x, at_y = fill(source_x, width), fill(source_y, height)
+        planes = [_bilinear(flat, at_x, at_y, height, width) for flat in flats]
         degraded = None
         if self.degrade:
             # Drawn apart too. A lens blurs before a sensor adds its noise.
             degraded = keras.random.uniform((n, 3), seed=self.seed_generator if seed is None else seed ^ 2)
-            sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (size / self.crop)
-            out = ops.reshape(_blurred(ops.reshape(out, (n, size, size)), sigma), (n, size * size))
+            sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (
+                size / self.crop
+            )
+            planes = [ops.reshape(_blurred(ops.reshape(plane, (n, size, size)), sigma), (n, size * size)) for plane in planes]
 
-        mean = ops.mean(out, axis=1, keepdims=True)
-        out = mean + (out - mean) * (1.0 + self.contrast * signed(5)) + 255.0 * self.brightness * signed(6)
-        out = out * factor
+        means = [ops.mean(plane, axis=1, keepdims=True) for plane in planes]
+        mean = means[0] if channels == 1 else sum(means) / channels
+        contrast, light = 1.0 + self.contrast * signed(5), 255.0 * self.brightness * signed(6)
+        planes = [(mean + (plane - mean) * contrast + light) * factor for plane in planes]
         if degraded is not None:
             deviation = ops.where(degraded[:, 0] < self.degrade, self.noise * degraded[:, 2], 0.0)
-            grain = keras.random.normal((n, size * size), seed=self.seed_generator if seed is None else seed ^ 3)
-            out = out + deviation[:, None] * grain
+            grains = [
+                keras.random.normal((n, size * size), seed=self.seed_generator if seed is None else seed ^ (3 + 4 * k))
+                for k in range(channels)
+            ]
+            planes = [plane + deviation[:, None] * grain for plane, grain in zip(planes, grains, strict=True)]
 
         area = between(8, *self.erase_area)
         aspect = ops.exp(signed(9))  # from 1/e to e
@@ -155,8 +163,12 @@ class FaceAugmentation(keras.layers.Layer):
         centre_x, centre_y = signed(10) * self.crop / 2, signed(7) * self.crop / 2
         inside = ops.logical_and(ops.abs(x - centre_x) < half_w, ops.abs(y - centre_y) < half_h)
         chosen = draw[:, 11, None] < self.erase
-        out = ops.where(ops.logical_and(inside, chosen), mean, out)
-        return ops.reshape(ops.clip(out, 0.0, 255.0), (n, size, size, 1))
+        hidden = ops.logical_and(inside, chosen)
+        planes = [
+            ops.reshape(ops.clip(ops.where(hidden, own, plane), 0.0, 255.0), (n, size, size))
+            for own, plane in zip(means, planes, strict=True)
+        ]
+        return ops.stack(planes, axis=-1)
 
 
 def _reflect(coordinate: Any, length: int) -> Any:

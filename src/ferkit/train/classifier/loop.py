@@ -15,7 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
-from ...crops import centre, normalised, resized
+from ...crops import centre, in_channels, normalised, resized
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
@@ -121,8 +121,24 @@ def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
 
 
 def prepare(images: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    """Return faces ``(n, 48, 48)`` as the trained network sees them, ``(n, window, window)``."""
-    return centre(np.stack([resized(image, recipe.size) for image in images]), recipe.window)
+    """Return faces ``(n, H, W)`` or ``(n, H, W, 3)`` as the trained network sees them, ``(n, window, window, channels)``."""
+    faces = centre(np.stack([resized(in_channels(image, recipe.channels), recipe.size) for image in images]), recipe.window)
+    return faces if recipe.channels == 3 else faces[..., None]
+
+
+def in_recipe_colors(faces: Faces, recipe: Recipe) -> Faces:
+    """Return faces in the colors that the recipe's network sees: grey ones are repeated, colors turned to grey."""
+    if (faces.images.ndim == 4) == (recipe.channels == 3):
+        return faces
+    return replace(faces, images=np.stack([in_channels(image, recipe.channels) for image in faces.images]))
+
+
+def augmentation(recipe: Recipe, side: int) -> FaceAugmentation:
+    """Return the recipe's augmentation for faces of ``side`` pixels; what it says in pixels is of FER2013's faces, 48x48."""
+    settings, scale = {"crop": 44, "shift": 3.0, **recipe.augment}, side / 48
+    if scale != 1:
+        settings |= {"crop": round(settings["crop"] * scale), "shift": settings["shift"] * scale}
+    return FaceAugmentation(**settings)
 
 
 def _soft_cross_entropy(target: Any, logits: Any) -> Any:
@@ -156,7 +172,8 @@ def _teacher(recipe: Recipe) -> Teacher | None:
 
 def build_from_recipe(recipe: Recipe) -> keras.Model:
     options = {key: value for key, value in recipe.model.items() if key != "name"}
-    model = build_model(recipe.model["name"], {h.labels: len(h.label_set) for h in recipe.heads}, size=recipe.window, **options)
+    outputs = {head.labels: len(head.label_set) for head in recipe.heads}
+    model = build_model(recipe.model["name"], outputs, size=recipe.window, channels=recipe.channels, **options)
     side = model.input_shape[1]
     if side is not None and any(stage.size != side for stage in recipe.stages):
         raise InputError(
@@ -195,7 +212,7 @@ def _settling(data: Faces, recipe: Recipe, batch_size: int = 256) -> Iterator[An
     """Yield faces as prediction sees them: training's own are augmented and partly erased."""
     order = np.random.default_rng(recipe.seed).permutation(len(data))
     for number, start in enumerate(range(0, len(order) - batch_size + 1, batch_size) if len(order) >= batch_size else [0]):
-        faces = prepare(data.images[order[start : start + batch_size]], recipe)[..., None]
+        faces = prepare(data.images[order[start : start + batch_size]], recipe)
         yield normalise(faces[:, :, ::-1] if number % 2 else faces, recipe)
 
 
@@ -203,7 +220,7 @@ def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe
     """Run the network on whole faces ``(n, H, W)`` uint8; returns ``{head: float32 (n, k)}``."""
     parts = []
     for start in range(0, len(images), batch_size):
-        x = normalise(prepare(images[start : start + batch_size], recipe)[..., None], recipe)
+        x = normalise(prepare(images[start : start + batch_size], recipe), recipe)
         parts.append({name: ops.convert_to_numpy(value) for name, value in model(x, training=False).items()})
     return {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in parts[0]}
 
@@ -235,10 +252,16 @@ def matching(faces: Faces, recipe: Recipe) -> Faces:
     """
     if faces.label_set.name in [head.labels for head in recipe.heads]:
         return faces
-    for labels in (head.label_set for head in recipe.heads):
-        if set(labels) < set(faces.label_set):
+    for labels in sorted((head.label_set for head in recipe.heads), key=len, reverse=True):
+        if set(labels) <= set(faces.label_set):
             return faces.restricted(labels)
     return faces
+
+
+def _same_labels(validation: Faces, data: Faces) -> Faces:
+    """Return validation faces with the columns of the training's labels; those with other labels are left out."""
+    same = validation.label_set.name == data.label_set.name and validation.label_set.classes != data.label_set.classes
+    return validation.restricted(data.label_set) if same else validation
 
 
 def fit(
@@ -276,12 +299,14 @@ def fit(
     """
     log = log or to_stderr
     check_minutes(max_minutes)
-    if not isinstance(data, Faces) or data.images.ndim != 3:
+    if not isinstance(data, Faces) or data.images.ndim not in (3, 4):
         what = f"images of shape {data.images.shape}" if isinstance(data, Faces) else type(data).__name__
-        raise InputError(f"fit was given {what}; expected Faces with images (n, H, W), as ferkit.data.read_faces returns them.")
+        raise InputError(f"fit was given {what}; expected Faces with images (n, H, W) or (n, H, W, 3), as ferkit.data.read_faces returns them.")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    data, validation = matching(data, recipe), None if validation is None else matching(validation, recipe)
+    recipe = recipe.for_labels(data.label_set)
+    data = in_recipe_colors(matching(data, recipe), recipe)
     recipe = _trainable(recipe, data, log)
+    validation = None if validation is None else in_recipe_colors(_same_labels(matching(validation, recipe), data), recipe)
     if recipe.photos and photos is None:
         raise InputError(f"Recipe {recipe.name!r} needs photos.", arguments=["photos"])
     if photos is not None and not recipe.photos:
@@ -308,7 +333,7 @@ def fit(
     try:
         model = build_from_recipe(recipe)
         to_onnx(model, recipe.head_names, recipe.window)  # a layer that cannot be exported is told now, not after the last epoch
-        augment = FaceAugmentation(**recipe.augment)
+        augment = augmentation(recipe, data.images.shape[1])
         if "initial" in recipe.training and not checkpoint.exists():
             _begin_from(str(recipe.training["initial"]), model)
         model = with_fused_normalisation(model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ STORED = ("float32", "float16")  # what weights are written in
 _WATCH = ("monitor", "patience", "min_delta")
 # The entries of each table; [model] is checked by the architecture, [balance] against the labels.
 _ENTRIES: dict[str, tuple[str, ...]] = {
-    "data": ("mean", "std", "size", "window", "standardise"),
+    "data": ("mean", "std", "size", "window", "standardise", "channels"),
     "crop": tuple(f.name for f in fields(CropGeometry)),
     "augment": (
         *("crop", "rotation", "shear", "scale", "shift", "fill", "flip"),
@@ -47,15 +47,24 @@ _OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "wa
 
 @dataclass(frozen=True)
 class Head:
-    """One output of the network: its labels, its weight in the loss, and label smoothing on hard labels."""
+    """One output of the network: its labels, its weight in the loss, and label smoothing on hard labels.
+
+    ``classes`` names the labels of a set that is not one of ferkit's own, in the order of the output's columns.
+    """
 
     labels: str
     weight: float = 1.0
     label_smoothing: float = 0.0
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
+            raise InputError(f"classes = {self.classes!r} of the head {self.labels!r}; expected a list of names.")
+        object.__setattr__(self, "classes", tuple(self.classes))
 
     @property
     def label_set(self) -> LabelSet:
-        return label_set(self.labels)
+        return LabelSet(self.labels, self.classes) if self.classes else label_set(self.labels)
 
 
 @dataclass(frozen=True)
@@ -199,6 +208,29 @@ class Recipe:
     def size(self) -> int:
         """Side of a face as prediction prepares it, pixels; training faces are 48x48 and are resized."""
         return int(self.data.get("size", 48))
+
+    @property
+    def channels(self) -> int:
+        """Of a face: 1, grey, or 3, in color."""
+        return int(self.data.get("channels", 1))
+
+    def for_labels(self, labels: LabelSet) -> Recipe:
+        """Return the recipe for a data set of other labels than its heads': one head that learns those, with the first one's smoothing.
+
+        Raises:
+            InputError: It begins from weights, or is taught by some, whose labels are others.
+        """
+        if any(head.labels == labels.name or set(head.label_set) <= set(labels) for head in self.heads):
+            return self  # which trains on the part that it has
+        inherited = [name for name in ("teacher", "photos", "balance") if getattr(self, name)]
+        inherited += ["training.initial"] if "initial" in self.training else []
+        if inherited:
+            raise InputError(
+                f"Recipe {self.name!r} has {', '.join(inherited)} for the labels {', '.join(self.heads[0].label_set)}, and the data has "
+                f"{', '.join(labels)}. For labels of your own take a recipe that begins from nothing, such as 'tiny' or 'resnet34'."
+            )
+        head = Head(labels.name, label_smoothing=self.heads[0].label_smoothing, classes=labels.classes)
+        return replace(self, heads=(head,), release={k: v for k, v in self.release.items() if k != "default_output"})
 
     @property
     def teaching(self) -> dict[str, float]:

@@ -14,7 +14,7 @@ __all__ = ["check_types", "check_values"]
 # (least, most, whole) of each number; what has two is a pair of such, the smaller first.
 _INF = float("inf")
 _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
-    "data": {"mean": (-_INF, _INF, False), "std": (1e-6, _INF, False), "size": (8, 4096, True), "window": (8, 4096, True)},
+    "data": {"size": (8, 4096, True), "window": (8, 4096, True)},
     "augment": {
         "crop": (8, 4096, True),
         "rotation": (0, 3.15, False),
@@ -61,6 +61,7 @@ def check_values(recipe: Any) -> None:
         for key, (low, high, whole) in numbers.items():
             if given.get(key) is not None:
                 check_number(f"{key} in [{table}] of recipe {recipe.name!r}", given[key], low, high, whole=whole)
+    _check_scale(recipe)
     for key, (low, high) in _PAIRS.items():
         pair = recipe.augment.get(key, (low, high))
         where = f"{key} in [augment] of recipe {recipe.name!r}"
@@ -85,3 +86,19 @@ def check_values(recipe: Any) -> None:
         for key, whole in (("epochs", True), ("size", True), ("learning_rate", False), ("weight_decay", False)):
             if (value := getattr(stage, key)) is not None:
                 check_number(f"{key} of stage {number} in recipe {recipe.name!r}", value, -_INF if whole else 0, whole=whole)
+
+
+def _check_scale(recipe: Any) -> None:
+    """Refuse a mean and a standard deviation that are no numbers, or not one for each channel; colors where only grey is known."""
+    channels = recipe.data.get("channels", 1)
+    if channels not in (1, 3) or isinstance(channels, bool):
+        raise InputError(f"channels = {channels!r} in [data] of recipe {recipe.name!r}; expected 1, grey faces, or 3, in color.")
+    for key, low in (("mean", -_INF), ("std", 1e-6)):
+        given = recipe.data.get(key, 1)
+        values = given if isinstance(given, list | tuple) else (given,)
+        if len(values) not in (1, channels):
+            raise InputError(f"{key} = {given!r} in [data] of recipe {recipe.name!r}; expected a number, or one for each of {channels} channel(s).")
+        for value in values:
+            check_number(f"{key} in [data] of recipe {recipe.name!r}", value, low)
+    if channels == 3 and (recipe.teacher or recipe.photos):
+        raise InputError(f"Recipe {recipe.name!r} learns from weights that see grey faces; leave [teacher] and [photos] out, or channels = 3.")
