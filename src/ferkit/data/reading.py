@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, Crops, checked, resized
+from ..crops import CropGeometry, Crops, checked, in_channels, resized
 from ..detectors.face_detector import open_detector
 from ..errors import DataError
 from ..image_files import expanded
-from ..images import to_grey
 from ..labels import FER7, LabelSet
 from ..protocols import Classifier, Detector
 from ..weights.specs import WeightsSpec
@@ -35,17 +34,17 @@ def has_split(path: Path, split: str, relabel: Mapping[str, str] | str | None = 
     return split in list_data(path, relabel).splits
 
 
-class _Grey:
+class _Unmade:
     """What reading asks of a classifier, for weights that do not exist yet."""
 
     name = "training"
     labels: LabelSet = FER7
 
-    def __init__(self, crop: CropGeometry) -> None:
-        self.crop = crop
+    def __init__(self, crop: CropGeometry, side: int = SIZE, channels: int = 1) -> None:
+        self.crop, self._side, self._channels = crop, side, channels
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
-        return np.stack([resized(to_grey(crop), SIZE) for crop in checked(crops)])
+        return np.stack([resized(in_channels(crop, self._channels), self._side) for crop in checked(crops)])
 
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
         raise NotImplementedError
@@ -123,20 +122,24 @@ def read_cut_faces(
     detector: Detector | None = None,
     relabel: Mapping[str, str] | str | None = None,
     told: bool = False,
+    side: int = SIZE,
+    channels: int = 1,
 ) -> Faces:
     """Read one split for weights that do not exist yet: faces of whole photos are found, and cut as prediction cuts them.
 
     Args:
         path, split, ferplus, detector, relabel, told: As in :func:`read_labelled`.
         crop: Of the weights.
+        side: Of the faces of pictures, pixels; those of a csv have 48.
+        channels: 1, grey, or 3, in color; those of a csv are grey.
 
     Returns:
-        Faces of 48x48. Other names for FER2013's labels (``Happiness``) are read as these.
+        Faces of ``side`` pixels. Other names for FER2013's labels (``Happiness``) are read as these.
 
     Raises:
         DataError, InputError: As there.
     """
-    faces = read_labelled(path, split, _Grey(crop), ferplus=ferplus, detector=detector, relabel=relabel, told=told)
+    faces = read_labelled(path, split, _Unmade(crop, side, channels), ferplus=ferplus, detector=detector, relabel=relabel, told=told)
     return _in_fer2013(faces, told)
 
 
@@ -190,7 +193,7 @@ def read_folder(
     if not listing.samples:
         raise DataError(f"{path} has no readable image in its label folders; {len(listing.skipped)} file(s) could not be read.")
     found = detector_for(listing) if detector is None else open_detector(detector)
-    return read_listing(listing, _Grey(WeightsSpec.load(resolve()).crop), found, labels=labels).faces
+    return read_listing(listing, _Unmade(WeightsSpec.load(resolve()).crop), found, labels=labels).faces
 
 
 def read_faces(
@@ -212,4 +215,4 @@ def read_faces(
         return read_folder(path, split, labels, detector=detector, relabel=relabel)
     found = None if detector is None else open_detector(detector)
     crop = WeightsSpec.load(resolve()).crop
-    return read_labelled(path, split, _Grey(crop), ferplus=ferplus, labels=labels, relabel=relabel, detector=found)
+    return read_labelled(path, split, _Unmade(crop), ferplus=ferplus, labels=labels, relabel=relabel, detector=found)

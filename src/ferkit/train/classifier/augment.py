@@ -140,9 +140,7 @@ class FaceAugmentation(keras.layers.Layer):
         if self.degrade:
             # Drawn apart too. A lens blurs before a sensor adds its noise.
             degraded = keras.random.uniform((n, 3), seed=self.seed_generator if seed is None else seed ^ 2)
-            sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (
-                size / self.crop
-            )
+            sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (size / self.crop)
             planes = [ops.reshape(_blurred(ops.reshape(plane, (n, size, size)), sigma), (n, size * size)) for plane in planes]
 
         means = [ops.mean(plane, axis=1, keepdims=True) for plane in planes]

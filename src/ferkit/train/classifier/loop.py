@@ -301,9 +301,14 @@ def fit(
     check_minutes(max_minutes)
     if not isinstance(data, Faces) or data.images.ndim not in (3, 4):
         what = f"images of shape {data.images.shape}" if isinstance(data, Faces) else type(data).__name__
-        raise InputError(f"fit was given {what}; expected Faces with images (n, H, W) or (n, H, W, 3), as ferkit.data.read_faces returns them.")
+        raise InputError(
+            f"fit was given {what}; expected Faces with images (n, H, W) or (n, H, W, 3), as ferkit.data.read_faces returns them."
+        )
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    recipe = recipe.for_labels(data.label_set)
+    own = recipe.for_labels(data.label_set)
+    if own is not recipe and (absent := [name for k, name in enumerate(data.label_set) if not (data.labels == k).any()]):
+        raise DataError(f"No face has the label {', '.join(absent)}; expected faces of every label that is to be learnt.")
+    recipe = own
     data = in_recipe_colors(matching(data, recipe), recipe)
     recipe = _trainable(recipe, data, log)
     validation = None if validation is None else in_recipe_colors(_same_labels(matching(validation, recipe), data), recipe)

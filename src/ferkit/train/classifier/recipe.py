@@ -227,7 +227,7 @@ class Recipe:
         if inherited:
             raise InputError(
                 f"Recipe {self.name!r} has {', '.join(inherited)} for the labels {', '.join(self.heads[0].label_set)}, and the data has "
-                f"{', '.join(labels)}. For labels of your own take a recipe that begins from nothing, such as 'tiny' or 'resnet34'."
+                f"{', '.join(labels)}. For labels of your own take a recipe that begins from nothing."
             )
         head = Head(labels.name, label_smoothing=self.heads[0].label_smoothing, classes=labels.classes)
         return replace(self, heads=(head,), release={k: v for k, v in self.release.items() if k != "default_output"})

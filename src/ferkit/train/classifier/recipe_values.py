@@ -97,8 +97,12 @@ def _check_scale(recipe: Any) -> None:
         given = recipe.data.get(key, 1)
         values = given if isinstance(given, list | tuple) else (given,)
         if len(values) not in (1, channels):
-            raise InputError(f"{key} = {given!r} in [data] of recipe {recipe.name!r}; expected a number, or one for each of {channels} channel(s).")
+            raise InputError(
+                f"{key} = {given!r} in [data] of recipe {recipe.name!r}; expected a number, or one for each of {channels} channel(s)."
+            )
         for value in values:
             check_number(f"{key} in [data] of recipe {recipe.name!r}", value, low)
     if channels == 3 and (recipe.teacher or recipe.photos):
-        raise InputError(f"Recipe {recipe.name!r} learns from weights that see grey faces; leave [teacher] and [photos] out, or channels = 3.")
+        raise InputError(
+            f"Recipe {recipe.name!r} learns from weights that see grey faces; leave [teacher] and [photos] out, or channels = 3."
+        )

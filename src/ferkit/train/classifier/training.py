@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from ...crops import CropGeometry
@@ -60,11 +61,23 @@ def train(
     out = expanded(out)
     _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
     found, crop = None if detector is None else open_detector(detector), CropGeometry(**recipe.crop)
-    training = matching(read_cut_faces(data, "Training", crop, ferplus=ferplus, detector=found, relabel=relabel, told=True), recipe)
+    read = partial(
+        read_cut_faces,
+        data,
+        crop=crop,
+        ferplus=ferplus,
+        detector=found,
+        relabel=relabel,
+        side=max(48, recipe.size),
+        channels=recipe.channels,
+    )
+    training = read(split="Training", told=True)
+    recipe = recipe.for_labels(training.label_set)
+    training = matching(training, recipe)
     portraits = None if photos is None else read_portraits(photos, crop)
     for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
         print(f"Skipped {reason}", file=sys.stderr)
-    validation = _validation(data, ferplus, crop, found, relabel)
+    validation = _validation(data, relabel, read)
     validation = None if validation is None else matching(validation, recipe)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits)
     if run.finished:
@@ -95,18 +108,11 @@ def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | Non
     to_onnx(build_from_recipe(recipe), recipe.head_names, recipe.window)
 
 
-def _validation(
-    data: str | Path,
-    ferplus: str | Path | None,
-    crop: CropGeometry,
-    detector: Detector | None,
-    relabel: Mapping[str, str] | str | None,
-) -> Faces | None:
-    path = expanded(data)
+def _validation(data: str | Path, relabel: Mapping[str, str] | str | None, read: Callable[..., Faces]) -> Faces | None:
     missing: MissingSplitError | str = "No validation folder."
     try:
-        if has_split(path, "PublicTest", relabel):
-            return read_cut_faces(path, "PublicTest", crop, ferplus=ferplus, detector=detector, relabel=relabel)
+        if has_split(expanded(data), "PublicTest", relabel):
+            return read(split="PublicTest")
     except MissingSplitError as error:
         missing = error
     print(f"{missing} The weights will be neither measured nor calibrated.", file=sys.stderr)
