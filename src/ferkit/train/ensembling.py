@@ -146,7 +146,8 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
     Raises:
         WeightsError: The run has not finished, or kept no snapshots.
     """
-    from .classifier.loop import build_from_recipe, matching
+    from .classifier.inputs import matching
+    from .classifier.loop import build_from_recipe
     from .classifier.release import Origin, write_release
     from .common.checkpoint import load_weights
 

@@ -15,7 +15,6 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
-from ...crops import centre, in_channels, normalised, resized
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
@@ -33,6 +32,7 @@ from ..release.keras_to_onnx import to_onnx
 from .augment import FaceAugmentation
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
+from .inputs import augmentation, in_recipe_colors, matching, normalise, prepare, same_labels
 from .mixing import mix
 from .networks import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
@@ -40,7 +40,7 @@ from .photos import PhotoSource
 from .recipe import Recipe, load_recipe
 from .sharpness import sharpness_aware
 
-__all__ = ["Run", "fit", "matching", "normalise", "predict_logits", "prepare"]
+__all__ = ["Run", "build_from_recipe", "compile_from_recipe", "fit", "predict_logits"]
 
 
 @dataclass(frozen=True)
@@ -113,32 +113,6 @@ class _Batches:
     def _beside_teacher(self, taught: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return targets for the loss with a teacher: what it says of a portrait is in them already, so they count in full."""
         return np.concatenate([taught / (1.0 - self.recipe.teaching["weight"]), np.zeros_like(taught)], axis=1)
-
-
-def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
-    """Map pixel values 0-255 to the network's input scale."""
-    return normalised(pixels, recipe.data)
-
-
-def prepare(images: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.uint8]:
-    """Return faces ``(n, H, W)`` or ``(n, H, W, 3)`` as the trained network sees them, ``(n, window, window, channels)``."""
-    faces = centre(np.stack([resized(in_channels(image, recipe.channels), recipe.size) for image in images]), recipe.window)
-    return faces if recipe.channels == 3 else faces[..., None]
-
-
-def in_recipe_colors(faces: Faces, recipe: Recipe) -> Faces:
-    """Return faces in the colors that the recipe's network sees: grey ones are repeated, colors turned to grey."""
-    if (faces.images.ndim == 4) == (recipe.channels == 3):
-        return faces
-    return replace(faces, images=np.stack([in_channels(image, recipe.channels) for image in faces.images]))
-
-
-def augmentation(recipe: Recipe, side: int) -> FaceAugmentation:
-    """Return the recipe's augmentation for faces of ``side`` pixels; what it says in pixels is of FER2013's faces, 48x48."""
-    settings, scale = {"crop": 44, "shift": 3.0, **recipe.augment}, side / 48
-    if scale != 1:
-        settings |= {"crop": round(settings["crop"] * scale), "shift": settings["shift"] * scale}
-    return FaceAugmentation(**settings)
 
 
 def _soft_cross_entropy(target: Any, logits: Any) -> Any:
@@ -245,25 +219,6 @@ def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, flo
     return {"val_loss": loss, **scores}
 
 
-def matching(faces: Faces, recipe: Recipe) -> Faces:
-    """Return the faces that a recipe for fewer labels trains on: those whose label one of its heads has.
-
-    A recipe that has a head for all of the data's labels gets them unchanged.
-    """
-    if faces.label_set.name in [head.labels for head in recipe.heads]:
-        return faces
-    for labels in sorted((head.label_set for head in recipe.heads), key=len, reverse=True):
-        if set(labels) <= set(faces.label_set):
-            return faces.restricted(labels)
-    return faces
-
-
-def _same_labels(validation: Faces, data: Faces) -> Faces:
-    """Return validation faces with the columns of the training's labels; those with other labels are left out."""
-    same = validation.label_set.name == data.label_set.name and validation.label_set.classes != data.label_set.classes
-    return validation.restricted(data.label_set) if same else validation
-
-
 def fit(
     recipe: str | Path | Recipe,
     data: Faces,
@@ -311,7 +266,7 @@ def fit(
     recipe = own
     data = in_recipe_colors(matching(data, recipe), recipe)
     recipe = _trainable(recipe, data, log)
-    validation = None if validation is None else in_recipe_colors(_same_labels(matching(validation, recipe), data), recipe)
+    validation = None if validation is None else in_recipe_colors(same_labels(matching(validation, recipe), data), recipe)
     if recipe.photos and photos is None:
         raise InputError(f"Recipe {recipe.name!r} needs photos.", arguments=["photos"])
     if photos is not None and not recipe.photos:

@@ -27,7 +27,7 @@ from ..release.golden import patterns
 from ..release.half_precision import halve_keras, halve_onnx
 from ..release.keras_to_onnx import difference, export_onnx, keras_outputs
 from ..release.network_facts import architecture, machine
-from .loop import normalise, prepare
+from .inputs import normalise, prepare
 from .recipe import Recipe
 
 __all__ = ["Origin", "write_release"]

@@ -18,7 +18,8 @@ from ...protocols import Detector
 from ..common.preflight import check_exporter, check_folder, check_weights
 from ..common.values import check_minutes
 from ..release.keras_to_onnx import to_onnx
-from .loop import build_from_recipe, fit, matching
+from .inputs import matching
+from .loop import build_from_recipe, fit
 from .recipe import Recipe, load_recipe
 from .release import Origin, write_release
 
