@@ -23,7 +23,7 @@ for module in ("av", "scipy", "pyarrow"):
 
 from ferkit.serve.film import containers  # noqa: E402
 from tests.helpers.film_of_three import film_of_three  # noqa: E402
-from tests.helpers.serving import Service, rss  # noqa: E402
+from tests.helpers.serving import Service  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 
@@ -158,14 +158,18 @@ def _temporary(service: Service) -> list[str]:
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_over_many_films(tmp_path: Path, short: bytes) -> None:
-    with Service(tmp_path) as service:
-        seen = []
-        for _ in range(6):
-            job = ask(f"{service.url}/v1/video", "POST", short)[1]
-            assert finished(f"{service.url}/v1/jobs/{job['id']}")["state"] == "done"
-            seen.append(rss(service.process.pid))
-    assert seen[-1] - seen[1] < 8, f"MB after each film: {seen}"
+def test_a_film_whose_process_is_ended_by_the_system_says_so_and_the_service_goes_on(service: Service, tmp_path: Path) -> None:
+    long = film_of_three(tmp_path / "long.mp4", 40).read_bytes()
+    until(lambda: ask(f"{service.url}/v1/video", "POST", long[:9])[0] != 503, "room for a film")
+    job = f"{service.url}/v1/jobs/{ask(f'{service.url}/v1/video', 'POST', long)[1]['id']}"
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text
+    until(lambda: ask(job)[1]["frames"] > 0, "the first frames", 120)
+    (pid,) = children().split()
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text().strip() == "800", "where memory runs out, the service would be ended"
+    os.kill(int(pid), signal.SIGKILL)
+    failed = finished(job)
+    assert (failed["state"], failed["error"]["code"]) == ("failed", "out_of_memory")
+    assert ask(f"{service.url}/healthz")[0] == 200
 
 
 def test_what_a_film_is_is_told_by_its_bytes() -> None:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ __all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "
 
 REQUEST, FILM, STATE = "request.json", "film", "state.json"
 ROWS, EVENTS, COPY = "rows.csv", "events.json", "copy.mp4"
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_DIE_WITH_PARENT, _OOM_FIRST = 1, "800"  # PR_SET_PDEATHSIG; of 1000
 _TELL_S = 0.25  # between two notes of how far it is
 
 # The first bytes of files that are films and nothing else. Playlists, which could name other files and addresses, are none.
@@ -78,6 +79,8 @@ def _limit(request: dict[str, Any]) -> None:
     os.nice(5)  # photos are answered first
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "prctl"):
         library.prctl(_DIE_WITH_PARENT, signal.SIGKILL)  # a film that hangs in a decoder looks for nobody
+        with suppress(OSError):  # where memory runs out, the system ends the film and not the service
+            Path("/proc/self/oom_score_adj").write_text(_OOM_FIRST, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_bytes"], request["max_bytes"]))
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ _STOP = "stop"  # a file that says: end this job, and remove it
 _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _LOOK_S, _SWEEP_S = 0.2, 20.0
 _FINAL = ("done", "failed")
+_KILLED = getattr(signal, "SIGKILL", 9)
 
 
 @dataclass
@@ -170,11 +172,12 @@ class Jobs:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "ferkit.serve.film", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
             )
-        until = time.monotonic() + self._settings.job_seconds
+        until, ended = time.monotonic() + self._settings.job_seconds, False
         try:
             while True:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), _LOOK_S)
+                    ended = True
                     break
                 if (folder / _STOP).exists() or time.monotonic() > until:
                     break
@@ -184,7 +187,9 @@ class Jobs:
                 await process.wait()
         if (folder / _STOP).exists() or json.loads((folder / STATE).read_text(encoding="utf-8"))["state"] in _FINAL:
             return
-        if time.monotonic() > until:
+        if ended and process.returncode == -_KILLED:  # not by us
+            code, why = "out_of_memory", "The system ended the reading, most likely for want of memory; send a film of fewer pixels."
+        elif time.monotonic() > until:
             code, why = "too_long", f"Reading took longer than {self._settings.job_seconds:g} s; send a shorter film."
         else:
             code, why = "internal", "ferkit failed on this film; the service's log says why."

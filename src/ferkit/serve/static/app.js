@@ -12,12 +12,18 @@ import { camera, wireWebcam } from "./webcam.js";
 const TABS = ["photos", "video", "webcam"].filter((tab) => tab !== "video" || !document.documentElement.hasAttribute("data-alone"));
 const PANELS = { photos: "photos", video: "video-panel", webcam: "webcam" };
 
+// Photos alone are explained, and by the service.
+function showExplain() {
+  $("explain-choice").hidden = $(PANELS.photos).hidden || choices.local || !choices.offer?.limits.max_explained;
+}
+
 function show(name) {
   for (const tab of TABS) {
     $(PANELS[tab]).hidden = tab !== name;
     $(`tab-${tab}`).setAttribute("aria-selected", String(tab === name));
     $(`tab-${tab}`).tabIndex = tab === name ? 0 : -1;
   }
+  showExplain();
   if (name !== "webcam" && camera.running) camera.stop();
   say("");
 }
@@ -107,8 +113,7 @@ function showOffer(found) {
   $("version").textContent = `Version ${found.ferkit}, detector ${found.detector}.`;
   $("privacy").textContent = privacy();
   $("local-choice").hidden = !found.answers_in_browser && !choices.local;
-  $("blur").parentElement.hidden = choices.local;
-  $("explain-choice").hidden = choices.local || !found.limits.max_explained;
+  showExplain();
   $("tab-video").hidden = alone;
   if (!choices.local) showVideoOffer(found);
 }

@@ -46,7 +46,15 @@ export function addFiles(files) {
     ask(photo);
   }
   $("photos").classList.add("has-results");
-  $("actions").hidden = false;
+  showActions();
+}
+
+// What can be done with all photos: what there is nothing for is not offered.
+function showActions() {
+  const some = photos.some((photo) => photo.state === "done");
+  $("actions").hidden = photos.length === 0;
+  $("save-json").hidden = !some;
+  $("blur").parentElement.hidden = !some || choices.local;
 }
 
 function ask(photo) {
@@ -55,6 +63,7 @@ function ask(photo) {
   photo.state = "waiting";
   photo.result = null;
   photo.reasons = null;
+  showActions();
   showProgress(photo, "Waiting for its turn…");
   work();
 }
@@ -105,6 +114,7 @@ async function answer(photo, turn) {
     photo.classes = classes;
     photo.state = "done";
     showResult(photo);
+    showActions();
     tell(photo);
     if (explaining()) explain(photo);
   } catch (error) {
@@ -154,6 +164,9 @@ function showReasons(photo, panels, stage) {
     stage.querySelector(".evidence-photo")?.remove();
     stage.firstChild.after(overPhoto(width, height, faces, looked, stage.clientWidth));
   };
+  if (faces.length < panels.length) {
+    panels[0].parentElement.prepend(element("p", { className: "muted" }, `Only the ${several(faces.length, "largest face is", "largest faces are")} explained.`));
+  }
   for (const [index, face] of faces.entries()) {
     panels[index]?.append(
       evidencePanel(face, index, looked[index], (label) => {
@@ -278,7 +291,7 @@ function remove(photo) {
   photo.card.remove();
   URL.revokeObjectURL(photo.url);
   photos = photos.filter((p) => p !== photo);
-  $("actions").hidden = photos.length === 0;
+  showActions();
   $("photos").classList.toggle("has-results", photos.length > 0);
   const focus = next?.querySelector(".remove, .cancel") ?? $("files");
   focus.focus();
