@@ -218,22 +218,33 @@ def overload_and_memory(options: tuple[str, ...], body: bytes, seconds: float) -
     return out
 
 
-def capacities(photo: Path, sizes: list[str], runtimes: list[str], seconds: float) -> dict[str, Any]:
-    """Each engine with pictures of each size: what eight clients get out of it, and the wait when half as much arrives."""
+def capacities(photo: Path, sizes: list[str], runtimes: list[str], lanes: list[str], seconds: float) -> dict[str, Any]:
+    """Each engine, and each number of lanes, with pictures of each size: what eight clients get out of it, and the wait when half as much arrives."""
     out: dict[str, Any] = {}
+    variants = {runtime: ("--runtime", runtime) for runtime in runtimes}
+    variants |= {f"{runtime}, {n} lanes": ("--runtime", runtime, "--lanes", n) for n in lanes for runtime in runtimes}
     for size in sizes:
         width, height = size.split("x")
         body = camera_picture(photo, (int(width), int(height)))
-        for runtime in runtimes:
-            with Service("--runtime", runtime) as service:
+        for name, options in variants.items():
+            with Service(*options) as service:
                 asyncio.run(closed_loop(service.port, body, 8, 3))
                 full = asyncio.run(closed_loop(service.port, body, 8, seconds))
                 rate = len(full.ms) / full.seconds / 2
                 row = {"bytes": len(body), "clients_8": full.summary(), "half_load_per_second": round(rate, 2)}
                 row["half_load_even"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=False)).summary()
                 row["half_load_random"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=True)).summary()
-                out.setdefault(size, {})[runtime] = row
+                row["rss_mb"] = service.rss()
+                out.setdefault(size, {})[name] = row
+                print(table_row(size, name, row), flush=True)
     return out
+
+
+def table_row(size: str, name: str, row: dict[str, Any]) -> str:
+    """Return a row of the table in docs/serve.md."""
+    even, random = (f"{row[kind]['p50_ms']:.0f} / {row[kind]['p99_ms']:.0f} ms" for kind in ("half_load_even", "half_load_random"))
+    count = sum(row["half_load_random"]["statuses"].values())
+    return f"| {size} | {name} | {row['clients_8']['per_second']:.1f} | {even} | {random} ({count}) |"
 
 
 WRK = """
@@ -297,17 +308,22 @@ def main() -> None:
     parser.add_argument("--detectors", nargs="+", default=["ferkit", "none"])
     parser.add_argument("--detector-model", help="of the last detector named")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--lanes", nargs="+", default=[], help="further numbers of lanes to compare, without batching")
+    parser.add_argument("--lanes", nargs="+", default=[], help="further numbers of lanes to compare")
     parser.add_argument(
         "--capacities", nargs="+", metavar="WxH", help="measure only the capacity and the wait at half of it, with pictures of these sizes"
     )
+    parser.add_argument("--into", type=Path, help="with --capacities: a results file whose entry 'capacities' is replaced")
     parser.add_argument("--runtimes", nargs="+", default=["opencv", "onnxruntime"], help="with --capacities")
     args = parser.parse_args()
     if args.capacities:
-        report: dict[str, Any] = {"machine": machine()}
-        report |= capacities(args.photo, args.capacities, args.runtimes, args.seconds)
+        report: dict[str, Any] = {"command": "python benchmarks/serve_load.py --photo face.jpg --capacities " + " ".join(args.capacities)}
+        report["machine"] = machine()
+        report["sizes"] = capacities(args.photo, args.capacities, args.runtimes, args.lanes, args.seconds)
         report["machine"]["load_average_at_end"] = os.getloadavg()
-        write(report, args.out)
+        if args.into:
+            results = json.loads(args.into.read_text(encoding="utf-8"))
+            report = {**results, "capacities": report}
+        write(report, args.into or args.out)
         return
     width, height = args.photo_size.split("x")
     body = camera_picture(args.photo, (int(width), int(height)))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -57,18 +55,7 @@ def app_from_env() -> FastAPI:
         settings = replace(settings, max_connections=fitting)
         os.environ.update(settings.to_env())  # from which every connection reads its limits
     limit_opencv(settings.threads)
-    _give_memory_back()
     return create_app(settings)
-
-
-def _give_memory_back() -> None:
-    """Have glibc return every larger buffer to the system as soon as it is free.
-
-    Left alone it learns from the first large photo to keep such buffers: 135 MB after some load with 12 megapixels
-    (benchmarks/serve_load.py --photo-size 4000x3000). Other C libraries have no such setting, and nothing is done there.
-    """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(-3, 1 << 17)  # M_MMAP_THRESHOLD, fixed at what is otherwise its first value
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

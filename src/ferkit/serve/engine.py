@@ -20,6 +20,7 @@ from ..results import Result
 from .admission import PixelBudget
 from .catalogue import Catalogue, Choice
 from .evidence import Evidence
+from .memory import give_memory_back
 from .metrics import Metrics
 from .problems import Problem, busy
 from .settings import Settings
@@ -27,6 +28,7 @@ from .uploads import decode
 
 __all__ = ["Answer", "Engine"]
 
+_LARGE = 4_000_000  # pixels, after which memory is given back
 _MOST_EXPLAINING = 4  # pictures in the queue that are to be explained: each takes as long as dozens of others
 
 
@@ -190,7 +192,8 @@ class Engine:
             self._ready.release()
         while batch := self._next():
             start = time.perf_counter()
-            self._work(batch, pipelines)
+            if self._work(batch, pipelines) > _LARGE:
+                give_memory_back()
             spent = time.perf_counter() - start
             self._metrics.work.observe(spent)
             self._metrics.batch.observe(len(batch))
@@ -215,7 +218,9 @@ class Engine:
             self._metrics.queue.set(len(self._waiting))
             return batch
 
-    def _work(self, batch: list[_Job], pipelines: dict[Choice, Pipeline]) -> None:
+    def _work(self, batch: list[_Job], pipelines: dict[Choice, Pipeline]) -> int:
+        """Answer a batch; return the pixels of its largest picture."""
+        largest = 0
         groups: dict[tuple[Choice, bool, bool], list[tuple[_Job, Loaded]]] = {}
         for job in batch:
             if job.future.cancelled():
@@ -225,6 +230,7 @@ class Engine:
                 continue
             try:
                 loaded = decode(job.data, self._settings, self._budget)
+                largest = max(largest, loaded.width * loaded.height)
                 if job.explain:
                     job.finish(_explained(self._pipeline(pipelines, job.choice), loaded, self._settings.max_explained))
                     continue
@@ -243,6 +249,7 @@ class Engine:
                     self._metrics.faces.inc(len(result))
             except Exception as error:
                 self._broken(jobs, error)
+        return largest
 
     def _broken(self, jobs: list[_Job], error: Exception) -> None:
         """A fault of ours, not of the request: log it, answer 500, and go on with the next."""
