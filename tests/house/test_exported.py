@@ -41,7 +41,8 @@ ROOMS = {
     "data": "Faces Listing Photos Portraits Sample list_data prepare read_csv read_faces read_ferplus read_folder read_photos read_portraits",
     "evaluation": "Measurement compare evaluate measure score write_report",
     "explain": "Curves Explanation curves explain grad_cam occlusion overlay sheet",
-    "train": "Recipe Run build_model evaluate finetune fit fit_ensemble list_recipes load_recipe make_ensemble snapshot_weights train train_detector",
+    "train": "Callback LearningRates Progress Recipe Run Step build_model evaluate export find_learning_rate finetune fit fit_ensemble list_recipes load_recipe "
+    "make_ensemble prepare push snapshot_weights train train_detector write_report",
     "video": "Frame frames",
 }
 
@@ -50,6 +51,7 @@ ROOMS = {
 def test_exactly_the_rooms_names(room: str) -> None:
     module = import_module(f"ferkit.{room}")
     assert sorted(module.__all__) == sorted(ROOMS[room].split())
+    assert set(module.__all__) <= set(dir(module))
     if room != "train" or all(find_spec(name) for name in ("keras", "tensorflow", "scipy")):
         assert all(inspect.getdoc(getattr(module, name)) for name in module.__all__)
     with pytest.raises(AttributeError):

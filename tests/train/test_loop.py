@@ -278,17 +278,17 @@ def test_a_fixed_input_refuses_other_stages(tmp_path: Path) -> None:
 @needs_keras
 def test_balance_draws_a_label_more_often() -> None:
     from ferkit.train.classifier.augment import FaceAugmentation
-    from ferkit.train.classifier.loop import _Batches
+    from ferkit.train.classifier.loop import Batches
 
     data = faces(35)
-    batches = _Batches(data, recipe(balance={"disgust": 10}), FaceAugmentation(crop=48), 0)
+    batches = Batches(data, recipe(balance={"disgust": 10}), FaceAugmentation(crop=48), 0)
     drawn = np.bincount(data.labels[batches.order], minlength=7)
     assert drawn.tolist() == [5, 50, 5, 5, 5, 5, 5]
     assert len(batches) == 80 // 8
     x, _ = batches[0]
     assert len({bytes(face.tobytes()) for face in x}) == 8  # augmented apart, even where a face comes twice
     with pytest.raises(InputError, match="joy"):
-        _Batches(data, recipe(balance={"joy": 2}), FaceAugmentation(crop=48), 0)
+        Batches(data, recipe(balance={"joy": 2}), FaceAugmentation(crop=48), 0)
 
 
 @needs_keras

@@ -77,6 +77,11 @@ class WriteHub:
                     tags = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in hub.tags.items()]
                     branches = [{"name": "main", "ref": "refs/heads/main", "targetCommit": hub.commits[-1][0]}]
                     self._answer({"branches": branches, "converts": [], "tags": tags})
+                elif path == "/api/models/org/repo/tree/main":
+                    listed = [
+                        {"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in hub.commits[-1][1].items()
+                    ]
+                    self._answer(listed)
                 elif path == "/api/models/org/repo/preupload/main":
                     files = json.loads(body)["files"]
                     large = [
@@ -166,6 +171,52 @@ def test_push_uploads_and_tags_once(hub: WriteHub, cli, tmp_path: Path) -> None:
     following = cli("push", str(bundle(tmp_path / "next", "mine-v2")), "hf://org/repo")
     assert following.returncode == 0, following.stderr
     assert set(hub.tags) == {"mine-v1", "mine-v2"}
+
+
+def test_the_card_has_a_head_that_the_hub_reads(hub: WriteHub, cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    yaml = pytest.importorskip("yaml", reason="the head is YAML")
+    folder = bundle(tmp_path / "mine", "mine")
+    done = cli("push", str(folder), "hf://org/repo", "--name", "renamed-v1")
+    assert done.returncode == 0, done.stderr
+    _, files = hub.commits[-1]
+    assert hub.tags.keys() == {"renamed-v1"}
+    assert json.loads(files["spec.json"])["name"] == "renamed-v1"
+    assert json.loads((folder / "spec.json").read_text())["name"] == "mine"
+    head, _, body = files["README.md"].decode().removeprefix("---\n").partition("---\n")
+    table = yaml.safe_load(head)
+    assert table["license"] == "mit"
+    assert (table["library_name"], table["pipeline_tag"], table["model_name"]) == ("ferkit", "image-classification", "renamed-v1")
+    assert "facial-expression-recognition" in table["tags"]
+    assert body.lstrip().startswith("# ")
+
+
+def test_other_models_are_not_overwritten(hub: WriteHub, cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    hub.exists = True
+    hub.commits.append(("1" * 40, {".gitattributes": b"", "model.safetensors": b"theirs"}))
+    done = cli("push", str(bundle(tmp_path / "mine", "mine-v1")), "hf://org/repo")
+    assert done.returncode == 1
+    assert "holds model.safetensors, and no version of mine" in done.stderr
+    hub.commits.append(("2" * 40, {}))
+    hub.tags["theirs-v3"] = "2" * 40
+    done = cli("push", str(tmp_path / "mine"), "hf://org/repo")
+    assert done.returncode == 1
+    assert "holds other weights (theirs)" in done.stderr
+    assert len(hub.commits) == 3
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["hf://org", "hf://org/re--po", "hf://-org/repo", "hf://org/repo.", "hf://org/repo.git", "org/repo", "hf://a/b/c", "hf://org/r po"],
+)
+def test_addresses_that_the_hub_would_refuse(address: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no repository to push to"):
+        push(tmp_path, address)
+
+
+@pytest.mark.parametrize("name", ["my mine-v1", "mine..x-v1", "-mine-v1", "mine~-v1", "mi/ne-v1", "mine:-v2", "é-v1", "mine-v0"])
+def test_names_that_are_no_tags(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be a tag of the hub|no version in their name"):
+        push(bundle(tmp_path / "mine", "mine-v1"), "hf://org/repo", name=name)
 
 
 def test_what_is_damaged_or_forbidden_is_not_sent(hub: WriteHub, cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -13,8 +13,9 @@ __all__ = ["push"]
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("address", metavar="hf://ORG/REPO")
 @click.option("--private", is_flag=True, help="Make the repository private, if it does not exist yet.")
-def push(bundle: Path, address: str, private: bool) -> None:
+@click.option("--name", default=None, help="Publish under this name, which ends in a version.  [default: the folder's own]")
+def push(bundle: Path, address: str, private: bool, name: str | None) -> None:
     """Verify the folder BUNDLE, upload it to the Hugging Face Hub and tag its version; print its pinned address."""
     from ..weights.publishing import push as run
 
-    click.echo(run(bundle, address, private=private))
+    click.echo(run(bundle, address, private=private, name=name))

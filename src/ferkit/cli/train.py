@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import shared
+from .options import OneOf, shared
 
 __all__ = ["run_folder", "train"]
 
 
+def _loggers() -> Iterable[str]:
+    from ..train.common.loggers import LOGGERS
+
+    return LOGGERS
+
+
 @click.command(short_help="Train a recipe and write its weights.")
 @click.option("--recipe", required=True, help="Recipe to train: its name, or a TOML file.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an entry of the recipe, such as lr=0.01; may be repeated."
+)
+@click.option("--log-to", type=OneOf(_loggers), multiple=True, help="Also log every epoch's figures there; may be repeated.")
+@click.option("--find-lr", is_flag=True, help="Only try growing learning rates for a few steps, and print which one to take.")
 @shared("data", "relabel", "ferplus")
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Portraits for a recipe with [photos]: a folder with labels.csv and images."
@@ -27,12 +42,31 @@ __all__ = ["run_folder", "train"]
     "licence",
     detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
 )
-def train(recipe: str, data: Path, out: Path, **options: Any) -> None:
+def train(recipe: str, data: Path, out: Path, log_to: tuple[str, ...], find_lr: bool, **options: Any) -> None:
     """Train a recipe and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
+    if find_lr:
+        _rates(recipe, data, options)
+        return
     from ..train import train as run
+    from ..train.common.listeners import Progress
+    from ..train.common.loggers import open_logger
 
-    run_folder(run(recipe, data, out, **options))
+    callbacks = [Progress(), *map(open_logger, log_to)]
+    try:
+        run_folder(run(recipe, data, out, callbacks=callbacks, **options))
+    except KeyboardInterrupt:
+        again = [word for word in sys.argv[1:] if word != "--resume"]
+        click.echo(f"ferkit: interrupted. To go on, type: ferkit {shlex.join(again)} --resume", err=True)
+        sys.exit(130)
+
+
+def _rates(recipe: str, data: Path, options: dict[str, Any]) -> None:
+    from ..train import find_learning_rate, load_recipe
+
+    chosen = {name: options[name] for name in ("relabel", "detector")}
+    found = find_learning_rate(load_recipe(recipe, options["settings"]), data, **chosen)
+    click.echo(json.dumps({"learning_rate": found.suggested, "rates": found.rates, "losses": found.losses}, indent=1))
 
 
 def run_folder(out: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,14 @@ from numpy.typing import NDArray
 
 from ...crops import centre, in_channels, normalised, resized
 from ...data.faces import Faces
+from ...data.portraits import Portraits
+from ...errors import DataError, InputError
+from ...labels import FERPLUS8
+from ..common.listeners import Listeners
 from .augment import FaceAugmentation
-from .recipe import Recipe
+from .recipe import Recipe, load_recipe
 
-__all__ = ["augmentation", "in_recipe_colors", "matching", "normalise", "prepare", "same_labels"]
+__all__ = ["augmentation", "fitted", "in_recipe_colors", "matching", "normalise", "prepare", "same_labels"]
 
 
 def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
@@ -59,3 +65,46 @@ def same_labels(validation: Faces, data: Faces) -> Faces:
     """Return validation faces with the columns of the training's labels; those with other labels are left out."""
     same = validation.label_set.name == data.label_set.name and validation.label_set.classes != data.label_set.classes
     return validation.restricted(data.label_set) if same else validation
+
+
+def fitted(
+    recipe: str | Path | Recipe, data: Faces, validation: Faces | None, photos: Portraits | None, told: Listeners
+) -> tuple[Recipe, Faces, Faces | None]:
+    """Return a recipe and data that fit each other, in labels and colors. Raises as :func:`fit`."""
+    if not isinstance(data, Faces) or data.images.ndim not in (3, 4):
+        what = f"images of shape {data.images.shape}" if isinstance(data, Faces) else type(data).__name__
+        raise InputError(
+            f"fit was given {what}; expected Faces with images (n, H, W) or (n, H, W, 3), as ferkit.data.read_faces returns them."
+        )
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    own = recipe.for_labels(data.label_set)
+    if own is not recipe and (absent := [name for k, name in enumerate(data.label_set) if not (data.labels == k).any()]):
+        raise DataError(f"No face has the label {', '.join(absent)}; expected faces of every label that is to be learnt.")
+    recipe = own
+    data = in_recipe_colors(matching(data, recipe), recipe)
+    recipe = _trainable(recipe, data, told.line)
+    validation = None if validation is None else in_recipe_colors(same_labels(matching(validation, recipe), data), recipe)
+    if recipe.photos and photos is None:
+        raise InputError(f"Recipe {recipe.name!r} needs photos.", arguments=["photos"])
+    if photos is not None and not recipe.photos:
+        raise InputError(
+            f"Recipe {recipe.name!r} has no [photos] and would ignore the photos; expected that table, or none.", arguments=["photos"]
+        )
+    for watch in (recipe.early_stopping, recipe.plateau):
+        if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
+            raise DataError(
+                f"Recipe {recipe.name!r} watches {watch.get('monitor', 'val_loss')!r}; that needs validation data (PublicTest)."
+            )
+    return recipe, data, validation
+
+
+def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recipe:
+    """Return the recipe without FER+'s head if there are no votes: a head that saw no target must not be shipped."""
+    names = [head.labels for head in recipe.heads]
+    if data.label_set.name not in names:
+        raise DataError(f"Recipe {recipe.name!r} has heads {', '.join(names)}; the data's labels are {data.label_set.name!r}.")
+    heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))
+    for head in recipe.heads:
+        if head not in heads:
+            log(f'No targets for the head {head.labels!r}: it is left out. FER+ votes come with ferplus="fer2013new.csv".')
+    return replace(recipe, heads=heads)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,24 @@ from ..common.averaging import copy_averaged, settle
 from ..common.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 from ..common.compiling import JIT
 from ..common.keras_weights import load_keras, save_model
-from ..common.loggers import to_stderr
+from ..common.listeners import Listeners, Step
 from ..common.preflight import check_folder
+from ..common.run_folder import write_begun, write_curves, write_results
 from ..common.runs import drawn_ahead
 from ..common.values import check_minutes, finite
 from ..release.keras_to_onnx import to_onnx
 from .augment import FaceAugmentation
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
-from .inputs import augmentation, in_recipe_colors, matching, normalise, prepare, same_labels
+from .inputs import augmentation, fitted, normalise, prepare
 from .mixing import mix
 from .networks import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .photos import PhotoSource
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe
 from .sharpness import sharpness_aware
 
-__all__ = ["Run", "build_from_recipe", "compile_from_recipe", "fit", "predict_logits"]
+__all__ = ["Batches", "Run", "build_from_recipe", "compile_from_recipe", "fit", "predict_logits"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Run:
     out: Path
 
 
-class _Batches:
+class Batches:
     """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
 
     def __init__(
@@ -229,6 +230,7 @@ def fit(
     max_minutes: float | None = None,
     log: Callable[[str], None] | None = None,
     photos: Portraits | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> Run:
     """Train a recipe.
 
@@ -238,11 +240,13 @@ def fit(
     Args:
         recipe: Name, TOML path or Recipe.
         data: The Training split.
-        out: Folder for ``checkpoint.npz``, ``history.json``, the ``snapshots`` that the recipe keeps and, at the end, ``model.keras``.
+        out: Folder for ``checkpoint.npz``, ``history.json``, ``results.csv``, ``recipe.toml`` as it was resolved, ``environment.json``, the
+            ``snapshots`` that the recipe keeps and, at the end, ``model.keras`` and ``curves.png``.
         validation: PublicTest, measured every ``training.validate_every`` epochs with the averaged weights.
         resume: Continue from ``out/checkpoint.npz`` if it is there.
         max_minutes: Stop cleanly after the epoch that passes this many minutes.
         log: Called with one line per epoch; standard error by default.
+        callbacks: Objects with methods of :class:`ferkit.train.Callback`, told of every step and epoch.
         photos: Portraits for a recipe with ``[photos]``, as :func:`ferkit.data.portraits.read_portraits` reads them.
 
     Raises:
@@ -252,32 +256,9 @@ def fit(
             of the validation where there is none.
         WeightsError: A file cannot be written, for example on a full disk. The last checkpoint is kept.
     """
-    log = log or to_stderr
+    told = Listeners(log, callbacks)
     check_minutes(max_minutes)
-    if not isinstance(data, Faces) or data.images.ndim not in (3, 4):
-        what = f"images of shape {data.images.shape}" if isinstance(data, Faces) else type(data).__name__
-        raise InputError(
-            f"fit was given {what}; expected Faces with images (n, H, W) or (n, H, W, 3), as ferkit.data.read_faces returns them."
-        )
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    own = recipe.for_labels(data.label_set)
-    if own is not recipe and (absent := [name for k, name in enumerate(data.label_set) if not (data.labels == k).any()]):
-        raise DataError(f"No face has the label {', '.join(absent)}; expected faces of every label that is to be learnt.")
-    recipe = own
-    data = in_recipe_colors(matching(data, recipe), recipe)
-    recipe = _trainable(recipe, data, log)
-    validation = None if validation is None else in_recipe_colors(same_labels(matching(validation, recipe), data), recipe)
-    if recipe.photos and photos is None:
-        raise InputError(f"Recipe {recipe.name!r} needs photos.", arguments=["photos"])
-    if photos is not None and not recipe.photos:
-        raise InputError(
-            f"Recipe {recipe.name!r} has no [photos] and would ignore the photos; expected that table, or none.", arguments=["photos"]
-        )
-    for watch in (recipe.early_stopping, recipe.plateau):
-        if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
-            raise DataError(
-                f"Recipe {recipe.name!r} watches {watch.get('monitor', 'val_loss')!r}; that needs validation data (PublicTest)."
-            )
+    recipe, data, validation = fitted(recipe, data, validation, photos, told)
     out = Path(out)
     checkpoint = out / "checkpoint.npz"
     if len(data) < recipe.batch_size:
@@ -301,26 +282,23 @@ def fit(
             model = sharpness_aware(model, float(recipe.optimizer["sam"]))
         teacher = _teacher(recipe)
         source = None if photos is None or teacher is None else PhotoSource(photos, recipe, teacher)
-        batches = partial(_Batches, data, recipe, augment, teacher=teacher, photos=source)
+        batches = partial(Batches, data, recipe, augment, teacher=teacher, photos=source)
         compile_from_recipe(model, recipe, len(batches(epoch=0)))
         epoch, history = 0, list[dict[str, Any]]()
         if resume and checkpoint.exists():
             epoch, history = load_checkpoint(checkpoint, model, recipe)
-        return _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, log)
+        write_begun(out, recipe.to_dict())
+        facts = {"name": recipe.name, "out": out, "recipe": recipe.to_dict(), "faces": len(data)}
+        told.start({**facts, "epochs": recipe.epochs, "epoch": epoch})
+        run = _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, told)
+        write_curves(out, run.history)
+        told.end(run.finished)
+        return run
+    except KeyboardInterrupt:
+        told.line(f"Interrupted. {out} holds what was done up to the last whole epoch; resume=True goes on from there.")
+        raise
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recipe:
-    """Return the recipe without FER+'s head if there are no votes: a head that saw no target must not be shipped."""
-    names = [head.labels for head in recipe.heads]
-    if data.label_set.name not in names:
-        raise DataError(f"Recipe {recipe.name!r} has heads {', '.join(names)}; the data's labels are {data.label_set.name!r}.")
-    heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))
-    for head in recipe.heads:
-        if head not in heads:
-            log(f'No targets for the head {head.labels!r}: it is left out. FER+ votes come with ferplus="fer2013new.csv".')
-    return replace(recipe, heads=heads)
 
 
 def _epochs(
@@ -328,12 +306,12 @@ def _epochs(
     recipe: Recipe,
     data: Faces,
     validation: Faces | None,
-    batches: Callable[..., _Batches],
+    batches: Callable[..., Batches],
     out: Path,
     epoch: int,
     history: list[dict[str, Any]],
     max_minutes: float | None,
-    log: Callable[[str], None],
+    told: Listeners,
 ) -> Run:
     every, watch = int(recipe.training.get("validate_every", 1)), recipe.early_stopping
     best = out / "best.npz"
@@ -345,7 +323,7 @@ def _epochs(
             model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
         if recipe.schedule == "constant":
             model.optimizer.learning_rate = learning_rate_after(history, recipe)
-        steps = _train_epoch(model, recipe, batches(epoch=epoch), out)
+        steps = _train_epoch(model, recipe, batches(epoch=epoch), out, told)
         row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
         row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
@@ -361,15 +339,19 @@ def _epochs(
             save_weights(best, averaged if averaged is not None else _averaged(model, recipe))
         save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
         write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
+        write_results(out, history)
         minutes = (time.monotonic() - begun) / 60
-        log(_line(row, recipe.epochs, minutes))
+        told.line(_line(row, recipe.epochs, minutes))
+        told.epoch(row)
         if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs and not stops(history, watch):
-            log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
+            told.line(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
             return Run(recipe, _averaged(model, recipe), history, False, out)
     final = _averaged(model, recipe)
     if watch.get("restore_best", bool(watch)) and best.exists():
         load_weights(best, final)
-        log(f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}.")
+        told.line(
+            f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}."
+        )
     write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
     if recipe.training.get("settle"):
         settle(final, _settling(data, recipe))
@@ -377,7 +359,7 @@ def _epochs(
     return Run(recipe, final, history, True, out)
 
 
-def _train_epoch(model: keras.Model, recipe: Recipe, batches: _Batches, out: Path) -> list[dict[str, Any]]:
+def _train_epoch(model: keras.Model, recipe: Recipe, batches: Batches, out: Path, told: Listeners) -> list[dict[str, Any]]:
     """Step through one epoch, keeping the recipe's snapshots on the way; returns the metrics of every step."""
     # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
     # can wait for a free thread for ever (seen on two cores). A thread of our own is in nobody's pool.
@@ -386,6 +368,7 @@ def _train_epoch(model: keras.Model, recipe: Recipe, batches: _Batches, out: Pat
     for step, batch in enumerate(drawn_ahead(batches)):
         logs.append(model.train_on_batch(*batch, return_dict=True))
         finite(logs[-1]["loss"], f"epoch {batches.epoch + 1} of {recipe.epochs}, step {step + 1} of {len(batches)}")
+        told.step(Step(batches.epoch + 1, recipe.epochs, step + 1, len(batches), batches.own, logs[-1]))
         done = batches.epoch * len(batches) + step + 1
         if done in kept:
             save_weights(snapshot_path(out, done), _averaged(model, recipe))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -13,6 +13,7 @@ from ...crops import CropGeometry
 from ...errors import InputError
 from ...labels import LabelSet, label_set
 from .recipe_values import check_types, check_values
+from .setting import with_settings
 
 __all__ = ["Head", "Recipe", "Stage", "list_recipes", "load_recipe"]
 
@@ -42,7 +43,9 @@ _ENTRIES: dict[str, tuple[str, ...]] = {
     "snapshots": ("every", "keep"),
     "release": ("default_output", "precision"),
 }
+_MODEL = ("dropout", "batch_norm", "l2")  # entries of [model] that may be set by their own names
 _OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema", "sam")
+_SETTABLE = (*_OPTIMIZER[1:], *dict.fromkeys(option for options in OPTIMIZERS.values() for option in options))
 
 
 @dataclass(frozen=True)
@@ -334,17 +337,21 @@ def list_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def load_recipe(name: str | Path) -> Recipe:
+def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
     """Load a recipe by its name, or from a TOML file of one's own.
 
     A file with ``base = "NAME"`` starts from that recipe, or from another file, its path relative to the one that names it:
     tables are merged entry by entry, lists replaced.
 
+    Args:
+        name: Of a recipe, or a path ending in .toml.
+        settings: Entries to change, ``["lr=0.01", "training.batch_size=32"]``; see :func:`ferkit.train.classifier.setting.with_settings`.
+
     Raises:
         InputError: Unknown name, or a malformed file; an entry that no recipe has is named, and those that it could be.
     """
     table, source = _read(name)
-    return _from_dict(table, source)
+    return _from_dict(with_settings(table, settings, {**_ENTRIES, "optimizer": _SETTABLE, "model": _MODEL}), source)
 
 
 def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:

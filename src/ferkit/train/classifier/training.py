@@ -6,14 +6,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import CropGeometry
 from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import read_portraits
 from ...data.reading import has_split, read_cut_faces
 from ...detectors.face_detector import open_detector
-from ...errors import DataError
+from ...errors import DataError, InputError
+from ...evaluation.measuring import measure
+from ...files import write_bytes
 from ...image_files import expanded
+from ...plots import confusion_matrix
 from ...protocols import Detector
 from ..common.preflight import check_exporter, check_folder, check_weights
 from ..common.values import check_minutes
@@ -38,6 +43,8 @@ def train(
     max_minutes: float | None = None,
     licence: str = "not stated",
     relabel: Mapping[str, str] | str | None = None,
+    settings: Sequence[str] = (),
+    callbacks: Sequence[Any] = (),
 ) -> Path:
     """Read the data, train a recipe and, once it has finished, write its weights into the run's folder.
 
@@ -50,6 +57,8 @@ def train(
         detector: Finds the faces of a folder's photos; a detector or its name, ``"none"`` for ready crops. None: the pictures tell.
         resume, max_minutes: As in :func:`ferkit.train.fit`.
         licence: Of the weights, for their card: an SPDX name.
+        settings: Entries of the recipe to change, ``["lr=0.01", "training.batch_size=32"]``; of a recipe by name or path.
+        callbacks: Objects with methods of :class:`ferkit.train.Callback`.
         relabel: New names for the data's labels, ``{"1": "surprise"}`` or ``"1=surprise"``; an empty name leaves a label out.
 
     Returns:
@@ -58,7 +67,9 @@ def train(
     Raises:
         DataError, InputError: As the readers and fit.
     """
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if isinstance(recipe, Recipe) and settings:
+        raise InputError("settings are for a recipe by name or path; change a Recipe with dataclasses.replace.", arguments=["settings"])
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, settings)
     out = expanded(out)
     _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
     found, crop = None if detector is None else open_detector(detector), CropGeometry(**recipe.crop)
@@ -80,7 +91,7 @@ def train(
         print(f"Skipped {reason}", file=sys.stderr)
     validation = _validation(data, relabel, read)
     validation = None if validation is None else matching(validation, recipe)
-    run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits)
+    run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits, callbacks=callbacks)
     if run.finished:
         source = Path(data).resolve().name
         name, votes = out.resolve().name, " with FER+ votes" if training.votes is not None else ""
@@ -90,6 +101,9 @@ def train(
             description, count = f"{description}; {len(portraits):,} portraits ({Path(photos).resolve().name})", count + len(portraits)
         origin = Origin(count, run.history, source, description, licence)
         write_release(run.model, run.recipe, out, name, validation, origin)
+        if validation is not None:
+            report = measure(ExpressionClassifier(out), validation).report
+            write_bytes(out / "confusion.png", confusion_matrix(report["confusion"]["labels"], report["confusion"]["rows"]), sync=False)
     return out
 
 

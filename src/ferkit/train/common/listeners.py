@@ -1,0 +1,122 @@
+"""Who hears of a run while it goes: lines for people, callbacks for programs, and the loggers of other tools."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .loggers import to_stderr
+
+__all__ = ["Callback", "Listeners", "Progress", "Step"]
+
+
+class Step(NamedTuple):
+    """One step of training.
+
+    Attributes:
+        epoch, epochs: The epoch, from 1, of so many.
+        step, steps: The step within it, from 1, of so many.
+        faces: In a batch.
+        logs: The running means of the epoch, as the network's metrics name them.
+    """
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    faces: int
+    logs: Mapping[str, Any]
+
+
+class Callback:
+    """What hears of a run. Override what you need; an object of another class may have any of these methods too.
+
+    Example:
+        >>> class Losses(Callback):
+        ...     def on_epoch(self, row):
+        ...         print(row["epoch"], row["loss"])
+    """
+
+    def on_start(self, run: Mapping[str, Any]) -> None:
+        """A run begins, or goes on: ``run`` has ``name``, ``out``, ``recipe`` (a table), ``faces``, ``epochs`` and ``epoch``, those that are done."""
+
+    def on_step(self, step: Step) -> None:
+        """A step is done."""
+
+    def on_epoch(self, row: Mapping[str, Any]) -> None:
+        """An epoch is done: its row of the history. Its checkpoint is written."""
+
+    def on_end(self, finished: bool) -> None:
+        """The run ends: finished, or stopped by ``max_minutes``. Not called when it fails."""
+
+
+class Listeners:
+    """Tells all of them; a method that a callback lacks is left out.
+
+    Args:
+        log: Takes one line at a time; None is standard error.
+        callbacks: As :class:`Callback` describes them.
+    """
+
+    def __init__(self, log: Callable[[str], None] | None = None, callbacks: Sequence[Any] = ()) -> None:
+        self.line = log or to_stderr
+        self._callbacks = tuple(callbacks)
+
+    def start(self, run: Mapping[str, Any]) -> None:
+        self._tell("on_start", run)
+
+    def step(self, step: Step) -> None:
+        self._tell("on_step", step)
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        self._tell("on_epoch", row)
+
+    def end(self, finished: bool) -> None:
+        self._tell("on_end", finished)
+
+    def _tell(self, name: str, what: Any) -> None:
+        for callback in self._callbacks:
+            method = getattr(callback, name, None)
+            if method is not None:
+                method(what)
+
+
+class Progress(Callback):
+    """Lines on how an epoch goes: faces, faces a second, and the time left in it. The first comes before the first step.
+
+    Args:
+        every: Seconds between two lines; on a terminal one line is written anew twice a second.
+        stream: None is standard error.
+    """
+
+    def __init__(self, every: float = 10.0, stream: Any = None) -> None:
+        self._stream = stream or sys.stderr
+        self._terminal = bool(getattr(self._stream, "isatty", bool)())
+        self._every = 0.5 if self._terminal else every
+        self._begun = self._told = 0.0
+
+    def on_start(self, run: Mapping[str, Any]) -> None:
+        done = f", {run['epoch']} of them done" if run["epoch"] else ""
+        self._write(f"Training {run['name']}: {run['faces']:,} faces, {run['epochs']} epochs{done}. The first step takes longest.\n")
+
+    def on_step(self, step: Step) -> None:
+        now = time.monotonic()
+        if step.step == 1:
+            self._begun = now  # of the first epoch's first step, which compiles, nothing can be told
+        elif step.step == step.steps:
+            self._write("\r\033[K" if self._terminal else "")
+            return
+        if step.step > 1 and now - self._told < self._every:
+            return
+        self._told, rate = now, (step.step - 1) * step.faces / max(now - self._begun, 1e-9)
+        left = (step.steps - step.step) * step.faces
+        pace = f"  {rate:,.0f} faces/s  {left / rate:.0f} s left" if step.step > 1 else ""
+        loss = float(step.logs.get("loss", float("nan")))
+        text = f"epoch {step.epoch}/{step.epochs}  {step.step * step.faces:,} of {step.steps * step.faces:,} faces{pace}  loss {loss:.4f}"
+        self._write(f"\r\033[K{text}" if self._terminal else f"{text}\n")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
