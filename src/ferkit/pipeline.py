@@ -48,7 +48,7 @@ class Pipeline(ByArguments):
         classifier: A classifier or an ensemble (anything that :class:`ferkit.protocols.Classifier` describes), or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
             a folder, of one network or of an ensemble. None is the bundled default.
         rotations: As in FaceDetector, for a detector that is given by name. A face that is turned otherwise is unsure: it has no label.
-        features: Give every face its :attr:`ferkit.Face.features`; not in video.
+        features: Give every face its :attr:`ferkit.Face.features`; of a person in video those of the last frame that was read.
 
     Example:
         >>> Pipeline("none", "fer2013-n-v5").classifier.name
@@ -70,7 +70,7 @@ class Pipeline(ByArguments):
         self.classifier: Classifier = as_classifier(classifier)
         if features and not isinstance(self.classifier, Describes):
             raise InputError(f"{self.classifier.name} gives no features; expected a classifier that has predict_with_features.")
-        self._features = features
+        self.features = features
 
     def __repr__(self) -> str:
         return f"Pipeline({self.detector!r}, {self.classifier!r})"
@@ -278,7 +278,7 @@ class Pipeline(ByArguments):
     def _classified(self, seen: list[_Seen]) -> list[Result]:
         crops, turns = [crop for one in seen for crop in one.crops], rotations_of(self.detector)
         rows: Iterable[NDArray[np.float32] | None] = [None] * len(crops)
-        if self._features and isinstance(self.classifier, Describes):
+        if self.features and isinstance(self.classifier, Describes):
             expressions, rows = self.classifier.predict_with_features(crops)
         else:
             expressions = expressions_of(self.classifier, crops)

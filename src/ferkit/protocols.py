@@ -38,6 +38,7 @@ __all__ = [
     "cut",
     "expression_of",
     "expressions_of",
+    "feature_count",
     "name_of",
     "prepared",
     "rotations_of",
@@ -187,6 +188,11 @@ def expressions_of(classifier: Classifier, crops: Crops) -> list[Expression]:
     if isinstance(classifier, Predicts):
         return classifier.predict(crops)
     return [expression_of(classifier, row) for row in classifier.predict_proba(crops)]
+
+
+def feature_count(classifier: Classifier) -> int:
+    """Return how many features a classifier gives each face; 0 for one that gives none."""
+    return classifier.predict_with_features([])[1].shape[1] if isinstance(classifier, Describes) else 0
 
 
 def prepared(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

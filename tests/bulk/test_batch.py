@@ -39,6 +39,21 @@ def test_every_picture_has_its_rows_in_the_order_of_the_names(pictures: Path, un
     assert all(row["lm1y"] == row["lm1x"] + 1 for row in rows if row["label"])
 
 
+def test_features_are_a_column(tmp_path: Path, crops: np.ndarray) -> None:
+    (tmp_path / "in").mkdir()
+    for number, pixels in enumerate(crops[:4]):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "4.png").write_bytes(b"no picture")
+    options = {"weights": "fer2013-n-v5", "detector": "none", "workers": 1}
+    report = ferkit.batch(tmp_path / "in", tmp_path / "out", features=True, **options)
+    table = report.dataset().to_table()
+    expected = ferkit.ExpressionClassifier("fer2013-n-v5").features(crops[:4])
+    assert np.abs(np.array(table["features"].to_pylist()[:4], np.float32) - expected).max() < 1e-4
+    assert table["features"].to_pylist()[4] is None
+    plain = ferkit.batch(tmp_path / "in", tmp_path / "plain", **options).dataset().to_table()
+    assert "features" not in plain.column_names
+
+
 def test_the_rows_are_those_of_the_pipeline(tmp_path: Path, crops: np.ndarray) -> None:
     for number, pixels in enumerate(crops):
         (tmp_path / "in").mkdir(exist_ok=True)

@@ -28,8 +28,8 @@ _HEADS = {
 _INTEGERS = {"shard": 32, "row_in_shard": 32, "width": 32, "height": 32, "face": 16, "faces": 16, "frame": 64, "track_id": 64}
 
 
-def schema(labels: Sequence[str], *, video: bool = False, landmarks: bool = True) -> pa.Schema:
-    """Return the columns for a label set. They are flat: lists of a fixed length with nulls cannot be read back everywhere.
+def schema(labels: Sequence[str], *, video: bool = False, landmarks: bool = True, features: bool = False) -> pa.Schema:
+    """Return the columns for a label set. They are flat, but for features: lists of a fixed length with nulls cannot be read back everywhere.
 
     Raises:
         InputError: A label has the name of another column.
@@ -38,7 +38,7 @@ def schema(labels: Sequence[str], *, video: bool = False, landmarks: bool = True
 
     head = _HEADS["video" if video else "images"]
     names = [*head, "x1", "y1", "x2", "y2", "score", "label", "confidence", *labels, "disagreement", "reason"]
-    names += [*(_POINTS if landmarks else ()), "error_kind", "error"]
+    names += [*(_POINTS if landmarks else ()), *(["features"] if features else []), "error_kind", "error"]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(
@@ -46,6 +46,7 @@ def schema(labels: Sequence[str], *, video: bool = False, landmarks: bool = True
         )
     kinds: dict[str, Any] = {name: getattr(pa, f"int{bits}")() for name, bits in _INTEGERS.items()}
     kinds |= {name: pa.string() for name in ("image", "video", "label", "reason", "error_kind", "error")} | {"time_s": pa.float64()}
+    kinds["features"] = pa.list_(pa.float32())
     return pa.schema([(name, kinds.get(name, pa.float32())) for name in names])
 
 
@@ -55,12 +56,22 @@ class Rows:
     Args:
         labels: Class names, in the order of the columns.
         shard: Its number.
-        video, landmarks: As for :func:`schema`.
+        video, landmarks, features: As for :func:`schema`.
         hash_keys: Write the SHA-256 of a picture's name instead of the name.
     """
 
-    def __init__(self, labels: Sequence[str], shard: int, *, video: bool = False, landmarks: bool = True, hash_keys: bool = False) -> None:
-        self.schema = schema(labels, video=video, landmarks=landmarks)
+    def __init__(
+        self,
+        labels: Sequence[str],
+        shard: int,
+        *,
+        video: bool = False,
+        landmarks: bool = True,
+        features: bool = False,
+        hash_keys: bool = False,
+    ) -> None:
+        self.schema = schema(labels, video=video, landmarks=landmarks, features=features)
+        self._features = features
         self._shard, self._labels, self._landmarks, self._hash = shard, labels, landmarks, hash_keys
         self._name = "video" if video else "image"
         self._cells: dict[str, list[Any]] = {name: [] for name in self.schema.names}
@@ -94,6 +105,8 @@ class Rows:
             cells |= {name: getattr(face.expression, name) for name in ("label", "confidence", "disagreement", "reason")}
         if self._landmarks and face.landmarks is not None:
             cells |= dict(zip(_POINTS, (value for point in face.landmarks for value in point), strict=True))
+        if self._features and face.features is not None:
+            cells["features"] = face.features.tolist()
         if self._name == "video":
             cells["track_id"] = face.track_id
         return cells
@@ -133,7 +146,7 @@ def encoded(batches: Any, columns: pa.Schema, metadata: dict[str, str]) -> bytes
     import pyarrow.parquet as pq
 
     floats = [field.name for field in columns if pa.types.is_floating(field.type)]
-    others = [field.name for field in columns if not pa.types.is_floating(field.type)]
+    others = [field.name for field in columns if not (pa.types.is_floating(field.type) or pa.types.is_list(field.type))]
     sink = pa.BufferOutputStream()
     options = {"compression": "zstd", "use_dictionary": others, "use_byte_stream_split": floats}
     with pq.ParquetWriter(sink, columns.with_metadata(metadata), **options) as writer:

@@ -32,7 +32,7 @@ def _opened(options: str) -> Any:
     classifier = open_classifier(
         given["weights"], labels=given["labels"], runtime=given["runtime"], tta=given["tta"], min_confidence=given["min_confidence"]
     )
-    return Pipeline(FaceDetector(given["detector"], model=given["detector_model"]), classifier)
+    return Pipeline(FaceDetector(given["detector"], model=given["detector_model"]), classifier, features=given.get("features", False))
 
 
 def open_pipeline(identity: Mapping[str, Any]) -> Any:

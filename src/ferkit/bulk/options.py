@@ -41,6 +41,7 @@ class Options:
     pipeline: str | None = None
     max_side: int | None = None
     landmarks: bool = True
+    features: bool = False
     hash_keys: bool = False
     fps: float | None = None
     every: float | None = None
@@ -71,4 +72,6 @@ class Options:
     def identity(self) -> dict[str, Any]:
         """Return the options that change rows, equal ones written alike: 512 and 512.0 are one number."""
         out = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in FREE}
+        if not self.features:
+            del out["features"]  # jobs that were planned before there were any go on
         return {name: float(value) if name in _FLOATS and value is not None else value for name, value in out.items()}

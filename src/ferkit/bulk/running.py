@@ -74,6 +74,7 @@ def batch(
     pipeline: str | None = None,
     max_side: int | None = None,
     landmarks: bool = True,
+    features: bool = False,
     hash_keys: bool = False,
     fps: float | None = None,
     every: float | None = None,
@@ -106,6 +107,7 @@ def batch(
         pipeline: ``"module:function"`` that returns a Pipeline of your own, instead of those seven.
         max_side: See :func:`ferkit.load_image`; 1280 makes photos of 12 megapixels five times as fast.
         landmarks: Write the five landmarks of each face, ten columns.
+        features: Write the numbers by which the network tells each face apart, a list of float32.
         hash_keys: Write the SHA-256 of names instead of the names, and no error messages, which have names in them.
         fps, every: Of videos, as for :func:`ferkit.frames`.
         shard_images, shard_mb: Where to cut: what one death costs.
@@ -237,7 +239,7 @@ def _planned(place: Place, request: Request, here: dict[str, Any], pool: Pool, l
     labels = _greeting(pool)["labels"]
     from .columns import schema
 
-    schema(labels)  # which refuses labels that are named like columns
+    schema(labels, features=request.options.features)  # which refuses labels that are named like columns
     job = Job(request.told, str(Path.cwd()), request.options.identity(), here, labels, "video" in made.kinds)
     job = _with(job, made, write(place, made))
     if not place.put_new(JOB, job.to_json()):

@@ -38,6 +38,7 @@ def rows(
     pipeline: Pipeline | None = None,
     max_side: int | None = None,
     landmarks: bool = True,
+    features: bool = False,
 ) -> pa.Table:
     """Read the expressions in a table's pictures.
 
@@ -48,6 +49,7 @@ def rows(
         key: The column of the pictures' names. None: the row's number in this table.
         pipeline: None is the default one, opened once a process, with one OpenCV thread.
         max_side, landmarks: As for :func:`ferkit.batch`.
+        features: Write those of the pipeline's faces: give one that was opened with ``features=True``.
 
     Returns:
         The rows of ``ferkit.batch``, in the order of the table: one per face, one per picture without faces, and one with
@@ -67,7 +69,7 @@ def rows(
         raise InputError(f"The table has the columns {', '.join(table.schema.names)}; expected one named {key!r}, as key= says.")
     column = image_column("The table", table.schema, image, "image")
     opened = _default() if pipeline is None else pipeline
-    out = Rows(list(opened.classifier.labels), 0, landmarks=landmarks)
+    out = Rows(list(opened.classifier.labels), 0, landmarks=landmarks, features=features)
     names: Sequence[Any] = range(table.num_rows) if key is None else table[key].to_pylist()
     scale = {} if max_side is None else {"max_side": max_side}
     for number, name in enumerate(names):

@@ -47,7 +47,9 @@ def work(place: Place, job: Job, shard: int, *, skip: Skip, ahead: bool, say: Ca
     pipeline = opening.open_pipeline(job.options)
     pieces = units(place, job.group_of(shard)["plan"], shard)
     video = pieces[0].kind == "video"
-    rows = Rows(job.labels, shard, video=video, landmarks=job.options["landmarks"], hash_keys=job.options["hash_keys"])
+    options = job.options
+    kept = {"landmarks": options["landmarks"], "features": options.get("features", False), "hash_keys": options["hash_keys"]}
+    rows = Rows(job.labels, shard, video=video, **kept)
     if video:
         _film(rows, pieces[0], job, pipeline, skip, say)
     else:

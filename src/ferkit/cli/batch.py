@@ -37,6 +37,7 @@ def _kinds() -> tuple[str, ...]:
 @click.option("--pipeline", metavar="MODULE:FUNCTION", help="Call this function for a Pipeline of your own.")
 @click.option("--max-side", type=click.IntRange(1), help="Read pictures at a scale of at most so many pixels a side; 1280 is fast.")
 @click.option("--landmarks/--no-landmarks", default=True, help="Write the five landmarks of each face.  [default: yes]")
+@click.option("--features", is_flag=True, help="Write the numbers by which the network tells each face apart, as a list.")
 @click.option("--hash-keys", is_flag=True, help="Write the SHA-256 of names instead of the names.")
 @shared("fps", "every")
 @click.option("--shard-images", type=click.IntRange(1), default=2000, show_default=True, help="Pictures in a shard: what one death costs.")

@@ -96,9 +96,11 @@ def predict(inputs: tuple[str, ...], format_: str, drawing: Drawing, reading: Re
     drawing.check()
     failures: list[str] = []
     paths = list(_expand(inputs, failures))
+    from ..protocols import feature_count
+
     pipeline = reading.open_pipeline(features=features)
     drawing.check_places(paths)
-    write = _Writer(format_, list(pipeline.classifier.labels), _feature_count(pipeline) if features else 0)
+    write = _Writer(format_, list(pipeline.classifier.labels), feature_count(pipeline.classifier) if features else 0)
     for result in _results(pipeline, paths, batch_size, drawing.draw is not None, failures):
         write(result)
         drawing(result, len(paths), failures)
@@ -155,13 +157,6 @@ def _progress(total: int, step: int) -> Iterator[int]:
         for start in range(0, total, step):
             yield start
             bar.update(min(step, total - start))
-
-
-def _feature_count(pipeline: Pipeline) -> int:
-    from ..protocols import Describes
-
-    classifier = pipeline.classifier
-    return classifier.predict_with_features([])[1].shape[1] if isinstance(classifier, Describes) else 0
 
 
 class _Writer:

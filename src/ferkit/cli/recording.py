@@ -43,6 +43,7 @@ def recording_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--smooth", type=click.FloatRange(0), default=0.5, show_default=True, help="Time constant of the smoothing, seconds; 0 is off."
         ),
+        click.option("--features", is_flag=True, help="Add the numbers by which the network tells faces apart to the rows."),
         shared("fps"),
         click.option("--plot", type=path, help="Write the timeline here (.png): one strip per person."),
         click.option("--events", type=path, help="Write events and a summary per person here (.json)."),
@@ -89,6 +90,7 @@ def record(
     """Send every result to every sink and close them whatever happens; return what failed, and where Ctrl-C came."""
     from tqdm import tqdm
 
+    from ..protocols import feature_count
     from ..video.annotate import AnnotatedVideo
     from ..video.events import Events
     from ..video.tables import open_table
@@ -100,7 +102,7 @@ def record(
     interrupted = ""
     try:
         if options["table"]:
-            sinks.append(open_table(options["table"], labels))
+            sinks.append(open_table(options["table"], labels, feature_count(pipeline.classifier) if pipeline.features else 0))
         if options["out"]:
             sinks.append(AnnotatedVideo(options["out"], blur=options["blur_faces"]))
         with _stop_on_signal() as stop, tqdm(total=total, unit="frame", file=sys.stderr, mininterval=0.5) as bar:

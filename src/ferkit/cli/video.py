@@ -36,7 +36,7 @@ def video(source: str, every: float | None, start: float | None, end: float | No
     check_source(source)
     check_outputs(source, options)
     total = estimate(source, span)
-    pipeline = reading.open_pipeline()
+    pipeline = reading.open_pipeline(features=options["features"])
     results = pipeline.video(
         source, fps=options["fps"], every=every, start=start, end=end, smooth=options["smooth"], detect_every=options["detect_every"]
     )
@@ -49,6 +49,8 @@ def video(source: str, every: float | None, start: float | None, end: float | No
 
 
 def printer(pipeline: Pipeline) -> _Sink:
+    from ..protocols import feature_count
     from ..video.tables import JsonLines
 
-    return JsonLines(sys.stdout, list(pipeline.classifier.labels), close=False)
+    count = feature_count(pipeline.classifier) if pipeline.features else 0
+    return JsonLines(sys.stdout, list(pipeline.classifier.labels), close=False, features=count)

@@ -34,7 +34,7 @@ def webcam(source: str, port: int, reading: Reading, **options: Any) -> None:
     camera: Source = int(source) if source.isdecimal() and not Path(source).exists() else source
     check_source(camera)
     check_outputs(source, options)
-    pipeline = reading.open_pipeline()
+    pipeline = reading.open_pipeline(features=options["features"])
     results = pipeline.video(camera, fps=options["fps"], smooth=options["smooth"], detect_every=options["detect_every"], live=True)
     monitor = Monitor(port, list(pipeline.classifier.labels), blur=options["blur_faces"])
     click.echo(f"ferkit: the camera is at {monitor.address} (Ctrl-C ends it)", err=True)

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..faces import Face
-from ..protocols import Reader, cut, expression_of, rotations_of
+from ..protocols import Describes, Reader, cut, expression_of, rotations_of
 from ..results import Result
 from ..turning import judged
 from .decode import frames
@@ -136,7 +137,7 @@ def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:
 
 
 def _classify(pipeline: Reader, batches: Iterable[list[_Item]], name: str, smooth: float) -> Iterator[tuple[Frame, Result]]:
-    smoother = Smoother(smooth)
+    smoother, features = Smoother(smooth), dict[int, NDArray[np.float32]]()
     classifier = pipeline.classifier
     for batch in batches:
         seen = [(item, track, face) for item in batch for track, face in item.followed or []]
@@ -146,18 +147,31 @@ def _classify(pipeline: Reader, batches: Iterable[list[_Item]], name: str, smoot
             for (item, _, face), wanted in zip(seen, due, strict=True)
             if wanted
         ]
-        rows = iter(classifier.predict_proba(crops) if crops else np.zeros((0, len(classifier.labels)), np.float32))
+        rows, described = _read(pipeline, crops)
         answers = iter([next(rows) if wanted else None for wanted in due])
+        fresh = iter([next(described) if wanted else None for wanted in due])
         for item in batch:
             found = []
             for track, face in item.followed or []:
-                row = smoother(_number(track), item.frame.time_s, next(answers))
-                found.append(
-                    replace(judged(face, expression_of(classifier, row), rotations_of(pipeline.detector)), track_id=_number(track))
-                )
+                number, new = _number(track), next(fresh)
+                row = smoother(number, item.frame.time_s, next(answers))
+                if new is not None:
+                    features[number] = new
+                answer = judged(face, expression_of(classifier, row), rotations_of(pipeline.detector))
+                found.append(replace(answer, track_id=number, features=features.get(number)))
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]
             yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels, classifier.labels.colors)
+
+
+def _read(pipeline: Reader, crops: list[NDArray[np.uint8]]) -> tuple[Iterator[NDArray[np.float32]], Iterator[NDArray[np.float32] | None]]:
+    """Return a row of probabilities for each crop, and its features where they are asked for."""
+    classifier = pipeline.classifier
+    if crops and getattr(pipeline, "features", False) and isinstance(classifier, Describes):
+        expressions, features = classifier.predict_with_features(crops)
+        rows = [np.array([answer.probabilities[name] for name in classifier.labels], np.float32) for answer in expressions]
+        return iter(rows), iter(features)
+    return iter(classifier.predict_proba(crops) if crops else []), iter([None] * len(crops))
 
 
 def _number(track: Track) -> int:
