@@ -11,9 +11,22 @@ from numpy.typing import NDArray
 
 from .errors import MissingExtraError
 
-__all__ = ["class_distribution", "confusion_matrix", "coverage_risk_curve", "face_png", "history_curves", "reliability_diagram"]
+__all__ = [
+    "check_plots",
+    "class_distribution",
+    "confusion_matrix",
+    "coverage_risk_curve",
+    "face_png",
+    "history_curves",
+    "reliability_diagram",
+]
 
 _INK, _BLUE, _ORANGE, _GREY = "#1c2530", "#0072b2", "#d55e00", "#b8c0c8"  # Okabe and Ito's blue and vermilion
+
+
+def check_plots() -> None:
+    """Raises MissingExtraError if matplotlib is not installed."""
+    _figure(1, 1)
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[Any]]:

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from ferkit import Ensemble, ExpressionClassifier, FaceDetector, InputError, LabelSet, Pipeline, WeightsError
+from ferkit.classifiers.committee import Committee
 from ferkit.classifiers.ensemble import combined, open_classifier
 from ferkit.cli.main import main
 from ferkit.data.faces import Faces
@@ -67,7 +68,7 @@ def test_logits_are_a_weighted_product(pair: Ensemble, crops: np.ndarray) -> Non
 
 
 def test_disagreement(pair: Ensemble, crops: np.ndarray) -> None:
-    alike = Ensemble([pair.members[0]] * 3)
+    alike = Committee([pair.members[0]] * 3)
     assert np.abs(alike.disagreement(alike.logits(crops))).max() < 1e-6
     apart = pair.disagreement(pair.logits(crops))
     assert apart.dtype == np.float32
@@ -227,6 +228,13 @@ def test_what_does_not_fit_together(pair: Ensemble, tmp_path: Path) -> None:
         Ensemble([one, ExpressionClassifier(labels="ferplus")])
     with pytest.raises(InputError, match="tta='flip'"):
         Ensemble([one, ExpressionClassifier(labels="fer2013", tta="flip")])
+    with pytest.raises(InputError, match=f"one network twice, {DEFAULT_WEIGHTS} and {DEFAULT_WEIGHTS}"):
+        Ensemble([one, one])
+    with pytest.raises(InputError, match="one network twice"):  # inside an ensemble, and under the name of the copy
+        Ensemble([ExpressionClassifier("fer2013-ensemble-v5"), ExpressionClassifier("fer2013-b-v5")])
+    answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, DEFAULT_WEIGHTS, "--out", str(tmp_path / "twice")])
+    assert (answer.exit_code, (tmp_path / "twice").exists()) == (2, False)
+    assert "one network twice" in answer.stderr
     with pytest.raises(WeightsError, match=f"is no ensemble: it holds '{DEFAULT_WEIGHTS}'"):
         Ensemble.from_pretrained(DEFAULT_WEIGHTS)
     with pytest.raises(WeightsError, match=r"has no spec\.json"):

@@ -47,7 +47,7 @@ def pipeline() -> Pipeline:
 @pytest.fixture(scope="module", params=["classifier", "ensemble"])
 def classifier(request: pytest.FixtureRequest) -> ExpressionClassifier | Ensemble:
     one = ExpressionClassifier("fer2013-n-v5")
-    return one if request.param == "classifier" else Ensemble([one, one])
+    return one if request.param == "classifier" else Ensemble([one, ExpressionClassifier("fer2013-s-v5")])
 
 
 @pytest.mark.parametrize("name", ONE)

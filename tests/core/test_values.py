@@ -115,8 +115,9 @@ def test_parts_say_what_they_are() -> None:
     assert repr(FaceDetector("none")) == "FaceDetector('none')"
     assert "min_size=20" in repr(FaceDetector("none", min_size=20))
     assert repr(Pipeline(FaceDetector("none"), classifier)) == f"Pipeline(FaceDetector('none'), {shown})"
-    ensemble = Ensemble([classifier, classifier], weights=[1, 3])
-    assert repr(ensemble).startswith("Ensemble('fer2013-n-v5+fer2013-n-v5', ")
+    other = ExpressionClassifier("fer2013-s-v5", labels="ferplus", tta="flip")
+    ensemble = Ensemble([classifier, other], weights=[1, 3])
+    assert repr(ensemble).startswith("Ensemble('fer2013-n-v5+fer2013-s-v5', ")
     assert "weights=[0.25, 0.75]" in repr(ensemble)
     own = ExpressionClassifier("fer2013-n-v5", labels=("happy", "sad"))
     assert "labels=('happy', 'sad')" in repr(own)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import Ensemble, ExpressionClassifier, InputError, LabelSet, Pipeline
+from ferkit import Ensemble, InputError, LabelSet, Pipeline
 from ferkit.crops import CropGeometry, crop_face, picture_to_crop
 from ferkit.explain import curves, explain, grad_cam, occlusion, overlay, sheet
 from ferkit.explain.occluding import patches
@@ -185,7 +185,7 @@ def test_grad_cam_is_the_class_activation_map(astronaut: np.ndarray) -> None:
     assert happy.shape == (48, 48)
     assert happy.min() >= 0
     assert happy[24:, :].sum() > happy[:24, :].sum()  # the lower half of a smiling face
-    pair = Ensemble([ExpressionClassifier("fer2013-n-v5"), ExpressionClassifier("fer2013-n-v5")])
+    pair = Ensemble(["fer2013-n-v5", "fer2013-s-v5"], weights=[1, 0])
     assert grad_cam(pair, found.crop) == pytest.approx(found.maps, abs=1e-5)
 
 

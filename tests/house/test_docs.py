@@ -29,7 +29,17 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 # Commands that are only parsed: they take minutes, or the network, or weights that do not exist.
-PARSED_ONLY = ("ferkit webcam", "ferkit train", "ferkit finetune", "ferkit weights fetch", "hf://", "runs/", "yunet", "KERAS_BACKEND")
+PARSED_ONLY = (
+    "ferkit webcam",
+    "ferkit train",
+    "ferkit finetune",
+    "ferkit weights fetch",
+    "hf://",
+    "runs/",
+    "yunet",
+    "KERAS_BACKEND",
+    "--weights mine",
+)
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError
 from ferkit.cli.main import main
-from ferkit.train.finetuning.linear_head import Choice, Head, choose_head, fit_head
-from ferkit.train.finetuning.splitting import deal, gather, hold_out
+from ferkit.train.finetuning.linear_head import Choice, Head, Lesson, choose_head, fit_head
+from ferkit.train.finetuning.splitting import Table, check_parts, deal, gather, hold_out, list_parts
 from ferkit.weights.releases import DEFAULT_WEIGHTS
 from tests.helpers.faces import picture, write_faces
 from tests.helpers.training import needs_keras
@@ -26,6 +26,12 @@ pytestmark = pytest.mark.train
 @pytest.fixture(scope="module")
 def whole() -> tuple[ExpressionClassifier, FaceDetector]:
     return ExpressionClassifier(), FaceDetector("none")
+
+
+def gathered(data: Path, whole: tuple[ExpressionClassifier, FaceDetector], seed: int = 0, **options: Any) -> Table:
+    parts = list_parts(data, **options)
+    check_parts(parts)
+    return gather(parts, *whole, 0.2, seed)
 
 
 def test_groups_never_straddle_the_split() -> None:
@@ -51,7 +57,8 @@ def test_the_head_agrees_with_scikit_learn() -> None:
     truth = np.repeat(np.arange(3), 40)
     x = rng.normal(size=(120, 6)) + np.eye(3)[truth] @ rng.normal(size=(3, 6))
     blank = Head(np.zeros((6, 3)), np.zeros(3))
-    ours = fit_head(x[None], truth, blank, 1.0)
+    lesson = Lesson(x[None].astype(np.float32), truth, np.arange(120))
+    ours = fit_head(lesson, blank, 1.0)
     scaled = (x - x.mean(axis=0)) / ((x.std(axis=0) + 0.05) * np.sqrt(6))
     known = linear_model.LogisticRegression(C=1.0, max_iter=1000).fit(scaled, truth)
 
@@ -63,47 +70,47 @@ def test_the_head_agrees_with_scikit_learn() -> None:
     assert np.abs(probabilities(ours(x)) - known.predict_proba(scaled)).max() < 0.01
     # A strong penalty leaves a start where it is, a weak one moves it.
     start = Head(rng.normal(size=(6, 3)), np.zeros(3))
-    assert np.abs(fit_head(x[None], truth, start, 1e6).kernel - start.kernel).max() < 1e-3
-    choice = choose_head(x[None], truth, np.arange(120), {"blank": blank, "wrong": start})
+    assert np.abs(fit_head(lesson, start, 1e6).kernel - start.kernel).max() < 1e-3
+    choice = choose_head(lesson, {"blank": blank, "wrong": start})
     assert choice.accuracy == pytest.approx((choice.logits.argmax(axis=1) == truth).mean())
     assert choice.accuracy > 0.6
 
 
 def test_gather_is_a_function_of_contents(tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
-    first = gather(write_faces(tmp_path / "a", ("b", "a", "happiness"), 10), *whole, 0.2, 0, False)
+    first = gathered(write_faces(tmp_path / "a", ("b", "a", "happiness"), 10), whole)
     assert first.labels.classes == ("happiness", "a", "b")
     assert len(first.held_out) == 6
     for file in (tmp_path / "a").rglob("*.png"):
         file.rename(file.with_name(f"z{99 - int(file.stem)}.png"))
-    again = gather(tmp_path / "a", *whole, 0.2, 0, False)
+    again = gathered(tmp_path / "a", whole)
     assert {f.tobytes() for f in first.held_out.images} == {f.tobytes() for f in again.held_out.images}
-    other = gather(tmp_path / "a", *whole, 0.2, 1, False)
+    other = gathered(tmp_path / "a", whole, 1)
     assert {f.tobytes() for f in first.held_out.images} != {f.tobytes() for f in other.held_out.images}
 
 
 def test_a_given_test_folder_is_kept_apart(tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
     write_faces(tmp_path / "train", ("x", "y"), 6)
     write_faces(tmp_path / "test", ("x", "y"), 3, start=5)  # number 5 is in both
-    table = gather(tmp_path, *whole, 0.2, 0, False)
+    table = gathered(tmp_path, whole)
     assert (len(table.training), len(table.held_out)) == (10, 6)
     assert sum("near copy" in reason for _, reason in table.skipped) == 2
 
 
 def test_bad_folders_are_told(tmp_path: Path, whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
     with pytest.raises(DataError, match="not a folder"):
-        gather(tmp_path / "none", *whole, 0.2, 0, False)
+        gathered(tmp_path / "none", whole)
     with pytest.raises(DataError, match="one folder per label"):
-        gather(tmp_path, *whole, 0.2, 0, False)
+        gathered(tmp_path, whole)
     write_faces(tmp_path, ("x",), 3)
     with pytest.raises(DataError, match="at least two"):
-        gather(tmp_path, *whole, 0.2, 0, False)
+        gathered(tmp_path, whole)
     write_faces(tmp_path, ("x", "y"), 3)
     (tmp_path / "empty").mkdir()
     write_faces(tmp_path, ("x", "y", "single"), 1)
     for number in (1, 2):
         (tmp_path / "single" / f"{number}.png").write_bytes((tmp_path / "single" / "0.png").read_bytes())
     (tmp_path / "x" / "bad.jpg").write_bytes(b"no picture")
-    table = gather(tmp_path, *whole, 0.2, 0, False)
+    table = gathered(tmp_path, whole)
     assert table.labels.classes == ("x", "y")
     told = "\n".join(reason for _, reason in table.skipped)
     assert "empty: no images in this folder" in told
@@ -111,12 +118,12 @@ def test_bad_folders_are_told(tmp_path: Path, whole: tuple[ExpressionClassifier,
     assert "bad.jpg: not an image" in told
     finder = FaceDetector()
     with pytest.raises(DataError, match=r"no usable face.*detector='none'"):
-        gather(tmp_path, whole[0], finder, 0.2, 0, False)
+        gathered(tmp_path, (whole[0], finder))
 
 
 @needs_keras
 def test_a_backbone_shows_eighteen_different_views(whole: tuple[ExpressionClassifier, FaceDetector]) -> None:
-    from ferkit.train.finetuning.backbone import Backbone
+    from ferkit.train.finetuning.backbone import Backbone, views_for
 
     faces = whole[0].prepare(np.stack([picture(kind, kind) for kind in range(2)]))
     backbone = Backbone(None, whole[0])
@@ -125,15 +132,18 @@ def test_a_backbone_shows_eighteen_different_views(whole: tuple[ExpressionClassi
     apart = np.abs(views[:, None] - views[None]).max(axis=(2, 3)) + np.eye(18)
     assert apart.min() > 1e-3, "two views are the same"
     mirrored = backbone.features(np.ascontiguousarray(faces[:, :, ::-1]))
-    assert np.abs(mirrored[0] - views[9]).max() < 1e-4  # the second half is the first half's mirror image
-    assert np.abs(mirrored[9] - views[0]).max() < 1e-4
+    assert np.abs(mirrored[0] - views[1]).max() < 1e-4  # the second view is the first one's mirror image
+    assert np.abs(mirrored[1] - views[0]).max() < 1e-4
+    assert np.abs(views[0] - whole[0].features(faces)).max() == 0  # by the engine that predicts
+    many = [len(views_for(n)) for n in (1, 100, 333, 1000, 2000, 10_000)]
+    assert many == [18, 18, 18, 8, 4, 2]
 
 
 @needs_keras
 @pytest.mark.slow
 @pytest.mark.parametrize("unfreeze", [False, True])
 def test_the_temperature_is_what_the_unseen_answers_ask_for(unfreeze: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A head five times too sure of itself gets about five times the temperature; a network trained on is judged by its own part."""
+    """A head five times too sure of itself gets about five times the temperature; a network trained on by its own cross-validation."""
     from dataclasses import replace
 
     from ferkit.evaluation.calibration import fit_temperature
@@ -141,9 +151,9 @@ def test_the_temperature_is_what_the_unseen_answers_ask_for(unfreeze: bool, tmp_
 
     wanted: list[float] = []
 
-    def chosen(features: np.ndarray, truth: np.ndarray, *rest: Any) -> Choice:
-        choice = choose_head(features, truth, *rest)
-        wanted.append(fit_temperature(5 * choice.logits, truth))
+    def chosen(lesson: Lesson, *rest: Any) -> Choice:
+        choice = choose_head(lesson, *rest)
+        wanted.append(fit_temperature(5 * choice.logits, lesson.truth))
         return replace(choice, logits=5 * choice.logits)
 
     def judged(logits: np.ndarray, truth: np.ndarray) -> float:
@@ -153,9 +163,8 @@ def test_the_temperature_is_what_the_unseen_answers_ask_for(unfreeze: bool, tmp_
 
     monkeypatch.setattr(assembly, "choose_head", chosen)
     monkeypatch.setattr(unfreezing, "fit_temperature", judged)
-    monkeypatch.setattr(unfreezing, "EPOCHS", 1)
-    losses = iter((2.0, 1.0))  # before, after: the network is kept
-    monkeypatch.setattr(unfreezing, "negative_log_likelihood", lambda *_: next(losses))
+    monkeypatch.setattr(unfreezing, "STAGES", tuple(replace(stage, epochs=1) for stage in unfreezing.STAGES))
+    monkeypatch.setattr(unfreezing, "_best", lambda *_: 1)  # the upper layers are kept
     data = write_faces(tmp_path / "data", ("zig", "zag"), 10)
     report = assembly.finetune(data, tmp_path / "out", detector=FaceDetector("none"), unfreeze=unfreeze)
     assert report["temperature"] == pytest.approx(wanted[-1], abs=1e-4)
@@ -175,7 +184,7 @@ def test_a_bundle_whose_file_answers_otherwise_is_refused(
     backbone = Backbone(None, whole[0])
     kernel = np.random.default_rng(0).normal(size=(backbone.head_inputs, 2))
     model, other = (backbone.with_head(Head(k, np.zeros(2)), "custom") for k in (kernel, 2 * kernel))
-    about = {"name": "a-v1", "data": "", "source": "", "licence": "", "seed": 0, "faces": 1, "held_out": 1}
+    about = {"name": "a-v1", "data": "", "source": "", "licence": "", "seed": 0, "faces": 1, "held_out": 1, "persons": 0}
     right = bundle.export_onnx
     monkeypatch.setattr(bundle, "export_onnx", lambda _model, *rest: right(other, *rest))
     with pytest.raises(FerkitError, match=r"Keras and ONNX differ by .* on 8 pictures"):
@@ -201,7 +210,15 @@ def test_made_up_labels_end_to_end(tmp_path: Path) -> None:
     assert report["before"] == {}
     assert report["paired"] is None
     assert report["start"] == "blank"
-    assert {p.name for p in out.iterdir()} == {"model.onnx", "model.keras", "spec.json", "card.md", "golden.npz", "finetune.json"}
+    assert {p.name for p in out.iterdir()} == {
+        "model.onnx",
+        "model.keras",
+        "spec.json",
+        "card.md",
+        "golden.npz",
+        "finetune.json",
+        "learnt.json",
+    }
 
     classifier = ExpressionClassifier(out)
     assert set(classifier.labels) == set(labels)

@@ -185,3 +185,61 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
         fit(made(), faces(), tmp_path / "run")
     assert len(steps) == 6
     assert len(json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "told"),
+    [
+        ("augment", "mosaic", 2, r"mosaic in \[augment\] = 2; expected a number, at least 0, at most 1"),
+        ("augment", "rotation", "ten", "rotation in .augment. = 'ten'"),
+        ("augment", "face", [300, 9], "face in .augment. .* the smaller first"),
+        ("augment", "face", 9, "face in .augment. .* two numbers"),
+        ("augment", "enlarge", 0, "enlarge in .augment. = 0; expected a number, at least 1"),
+        ("augment", "zoom", 1, "zoom"),
+        ("model", "widths", [8, 24], "widths in .model. .* a list of 5 whole numbers"),
+        ("model", "widths", [8, 24, 48, 64, -1], "widths in .model. = -1"),
+        ("model", "blocks", 1, "blocks in .model. .* a list of 4"),
+        ("model", "neck", 0, "neck in .model. = 0; expected a whole number, at least 1"),
+        ("model", "depth", 3, "unknown depth; expected widths, hidden, blocks, neck"),
+        ("points.model", "neck", 1.5, "neck in .points.model. = 1.5"),
+        ("points.augment", "noise", -1, "noise in .points.augment. = -1"),
+    ],
+)
+def test_values_of_a_detectors_recipe(tmp_path: Path, table: str, key: str, value: Any, told: str) -> None:
+    from ferkit.train.detector.recipe import _RECIPE, load_detector_recipe
+
+    text = _RECIPE.read_text(encoding="utf-8").split(f"\n[{table}]")
+    rows = [] if len(text) == 1 else [row for row in text[1].split("\n[", 1)[0].splitlines() if row.split(" ")[0] != key]
+    rest = "" if len(text) == 1 or "\n[" not in text[1] else "\n[" + text[1].split("\n[", 1)[1]
+    path = tmp_path / "r.toml"
+    path.write_text(f"{text[0]}{rest}\n[{table}]\n{key} = {json.dumps(value)}\n" + "\n".join(rows))
+    with pytest.raises(InputError, match=told):
+        load_detector_recipe(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux's /proc, where nobody may write, not even root")
+def test_outputs_of_prepare_and_export_are_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.data import prepare, preparing
+    from ferkit.train.release import single_files
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("work before the check")
+
+    monkeypatch.setattr(preparing, "list_data", fail)
+    monkeypatch.setattr(single_files, "ExpressionClassifier", fail)
+    data = write_faces(tmp_path / "data", ("a", "b"), 2)
+    with pytest.raises(InputError, match="cannot be written"):
+        prepare(data, "/proc/ferkit")
+    with pytest.raises(InputError, match="cannot be written"):
+        single_files.export(None, "/proc/ferkit")
+    with pytest.raises(InputError, match="size='48'; expected a side"):
+        prepare(data, tmp_path / "out", size="48")  # type: ignore[arg-type]
+
+
+def test_a_limit_that_is_none() -> None:
+    from ferkit.evaluation import evaluate
+
+    faces = Faces(np.zeros((2, 48, 48), np.uint8), np.arange(2))
+    for limit in (0, -1, 1.5):
+        with pytest.raises(InputError, match=r"limit=.*at least 1"):
+            evaluate("fer2013-n-v5", faces, limit=limit)  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         min_confidence: Abstain below this probability, 0-1. None never abstains; what the members were opened with does not count.
 
     Raises:
-        InputError: No members, members that do not fit together, or an argument out of range.
+        InputError: No members, one twice, members that do not fit together, or an argument out of range.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
             raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
         opened = [ExpressionClassifier(m) if isinstance(m, (str, os.PathLike)) else m for m in members]
         super().__init__(opened, weights=weights, combine=combine, temperature=temperature)
+        _check_different(self.members)
         self._name = name or "+".join(member.name for member in self.members)
         self._min_confidence = min_confidence
 
@@ -204,6 +205,19 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
     def expression(self, row: NDArray[np.float32]) -> Expression:
         """Return one row of probabilities ``(k,)`` as an Expression, abstaining below the ensemble's own ``min_confidence``."""
         return as_expression(row, self.labels, self._min_confidence)
+
+
+def _check_different(members: Sequence[ExpressionClassifier]) -> None:
+    """Refuse one network twice, under whatever name and inside whatever ensemble. Raises InputError."""
+    known: dict[str, str] = {}
+    for network in (part for member in members for part in member.members):
+        digest = str(network.spec.files["model.onnx"]["sha256"])
+        if digest in known:
+            raise InputError(
+                f"An ensemble with one network twice, {known[digest]} and {network.name}; expected different ones. "
+                "To let one count more give weights=[...]."
+            )
+        known[digest] = network.name
 
 
 def _is_release(entry: Mapping[str, str]) -> bool:

@@ -72,7 +72,7 @@ class ModelFile:
 @shared(FORMAT)
 def evaluate(labelled: Labelled, reading: Reading, model_file: ModelFile, report_folder: Path | None, format_: str) -> None:
     """Measure weights on labelled faces: accuracy with its 95 % interval, macro-F1, calibration, confusion matrix."""
-    from ..evaluation.measuring import format_report, measure
+    from ..evaluation.measuring import format_report, learnt_warning, measure
     from ..files import writable
 
     labelled.check()
@@ -83,6 +83,9 @@ def evaluate(labelled: Labelled, reading: Reading, model_file: ModelFile, report
     measured = measure(classifier, detector=reading.asked_detector(), progress=True, relabel=relabel, **vars(labelled))
     report = measured.report
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_report(report))
+    warning = learnt_warning(report)
+    if warning is not None:
+        click.echo(f"ferkit: {warning}", err=True)
     if report_folder is not None:
         _write_report(measured, classifier, reading.weights, report_folder)
     for _, reason in report["skipped"]:
@@ -93,7 +96,10 @@ def evaluate(labelled: Labelled, reading: Reading, model_file: ModelFile, report
 
 def _opened(reading: Reading, model_file: ModelFile, labelled: Labelled) -> Any:
     from ..classifiers.model_file import SUFFIXES, ModelFileClassifier
+    from ..weights.store import refuse_inner_file
 
+    if reading.weights is not None:
+        refuse_inner_file(reading.weights)
     if reading.weights is not None and reading.weights.lower().endswith(SUFFIXES):
         names = reading.labels.split(",") if reading.labels is not None else None
         return ModelFileClassifier(reading.weights, labels=names, tta=reading.tta, **vars(model_file))

@@ -18,8 +18,9 @@ __all__ = ["finetune"]
 @click.command(short_help="Adapt weights to your own labels and pictures.")
 @shared(
     "data",
+    "relabel",
     "out",
-    data={"help": "Your pictures: a folder per label, any names, of photos or ready crops."},
+    data={"help": "Your pictures, photos or ready crops: a folder per label, any names, or a manifest."},
     out={"help": "Folder of the new weights."},
 )
 @reading_options(
@@ -31,20 +32,32 @@ __all__ = ["finetune"]
     "rotations",
     "min_confidence",
     weights={"help": "Weights to start from: a name, hf://org/repo@revision, or a folder.  [default: the bundled ones]"},
-    detector={"help": "Face detector for photos; none takes each picture as a ready crop.  [default: ferkit]"},
+    detector={"help": "Face detector for photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
 )
 @click.option("--holdout", type=click.FloatRange(0.05, 0.5), default=0.2, show_default=True, help="Share of each label to hold out.")
+@click.option("--val", type=click.Path(path_type=Path), help="Hold this out instead: a folder or a manifest.")
+@click.option("--folds", type=click.IntRange(2, 20), help="Hold every face out once, in so many folds, and learn from all in the end.")
+@click.option(
+    "--group",
+    metavar="WHOSE",
+    help="Keep a person on one side: folder (the first below the label's), a regular expression on the path, or a manifest's column.  "
+    "[default: a manifest's column person]",
+)
 @click.option("--publictest", type=click.Path(path_type=Path), help="Measure before and after on PublicTest of this fer2013.csv as well.")
-@click.option("--unfreeze", is_flag=True, help="Then train the whole network at a low rate, and keep that if it is better.")
+@click.option("--unfreeze", is_flag=True, help="Then train more of the network, and keep of that what cross-validation says helps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the split.")
-@shared("licence", FORMAT)
+@shared("licence")
+@click.option(
+    "--report", type=click.Path(path_type=Path, file_okay=False), help="Write report.html here: figures, mistakes, every held-out file."
+)
+@shared(FORMAT)
 def finetune(data: Path, out: Path, reading: Reading, format_: str, **options: Any) -> None:
     """Adapt weights to your own labels and pictures, and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from ..train import finetune as run
     from ..train.finetuning.assembly import format_finetuning
 
-    report = run(data, out, reading.weights, detector=reading.open_detector(), progress=True, **options)
+    report = run(data, out, reading.weights, detector=reading.asked_detector(), progress=True, **options)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_finetuning(report))
     for _, reason in report["skipped"]:
         click.echo(f"ferkit: {reason}", err=True)

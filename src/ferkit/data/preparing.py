@@ -89,8 +89,8 @@ def prepare(
         DataError: As the readers.
         InputError: ``size`` out of range, or ``out`` was prepared with other settings.
     """
-    if not 16 <= size <= 1024:
-        raise InputError(f"size={size}; expected a side from 16 to 1024 pixels.")
+    if not isinstance(size, int) or isinstance(size, bool) or not 16 <= size <= 1024:
+        raise InputError(f"size={size!r}; expected a side from 16 to 1024 pixels.")
     data, out, relabel = expanded(data), expanded(out), as_mapping(relabel)
     writable(out)
     listing = None if holds_pixels(data) else list_data(data, relabel)

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 
-__all__ = ["coverage_risk", "expected_calibration_error", "reliability", "rounded", "score", "wilson"]
+__all__ = ["FEW", "coverage_risk", "expected_calibration_error", "reliability", "rounded", "score", "told", "wilson"]
 
 _POINTS = 101
+FEW = 20  # faces, below which a share is told as a count: a percentage would claim what nobody measured
 
 
 def reliability(probabilities: NDArray[np.float32], truth: NDArray[np.int64], bins: int = 15) -> list[dict[str, float]]:
@@ -76,7 +77,14 @@ def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes:
         "mean_recall": float(recall[seen].mean()),
         "ece": expected_calibration_error(probabilities, truth),
         "per_label": {
-            name: {"n": int(actual[i]), "precision": float(precision[i]), "recall": float(recall[i]), "f1": float(f1[i])}
+            name: {
+                "n": int(actual[i]),
+                "precision": float(precision[i]),
+                "recall": float(recall[i]),
+                "f1": float(f1[i]),
+                "right": int(right[i]),
+                "ci95": list(wilson(int(right[i]), int(actual[i]))) if actual[i] else None,
+            }
             for i, name in enumerate(classes)
         },
         "confusion": {"labels": classes, "rows": confusion.tolist()},
@@ -99,3 +107,17 @@ def expected_calibration_error(probabilities: NDArray[np.float32], truth: NDArra
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(which, weights=right - confidence, minlength=bins)
     return float(np.abs(gaps).sum() / len(truth))
+
+
+def told(right: int, n: int) -> str:
+    """Return how many of n are right, in words that say how little a few faces tell.
+
+    >>> told(1, 1), told(150, 180), told(0, 0)
+    ('1 of 1 (95 % interval 21 % to 100 %)', '83.3 % (95 % interval 77.2 % to 88.1 %, n = 180)', 'no faces')
+    """
+    if not n:
+        return "no faces"
+    low, high = wilson(right, n)
+    if n < FEW:
+        return f"{right} of {n} (95 % interval {100 * low:.0f} % to {100 * high:.0f} %)"
+    return f"{100 * right / n:.1f} % (95 % interval {100 * low:.1f} % to {100 * high:.1f} %, n = {n:,})"

@@ -15,15 +15,17 @@ from ..classifiers.ensemble import Ensemble, as_classifier, open_classifier
 from ..classifiers.expression_classifier import ExpressionClassifier
 from ..data.faces import Faces
 from ..data.label_names import columns_of
+from ..data.learnt import learnt_before
 from ..data.reading import read_labelled
 from ..detectors.face_detector import open_detector
-from ..errors import DataError
+from ..errors import DataError, InputError
+from ..image_files import expanded
 from ..labels import FER6, FER7, FERPLUS8, PHOTOS
 from ..protocols import Classifier, Detector, tta_of
 from ..weights.specs import load_classifier_spec
-from .figures import rounded, score
+from .figures import rounded, score, told, wilson
 
-__all__ = ["AGREED", "Measurement", "evaluate", "format_report", "measure", "metric_rows", "view_logits"]
+__all__ = ["AGREED", "Measurement", "evaluate", "format_report", "learnt_warning", "measure", "metric_rows", "view_logits"]
 
 AGREED = "fer2013, where FER+'s majority is the same"
 
@@ -37,12 +39,14 @@ class Measurement:
         images: uint8, the faces that were measured.
         probabilities: float32 ``(n, k)``.
         truth: int64 ``(n,)``.
+        files: Where each face comes from, or none.
     """
 
     report: dict[str, Any]
     images: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     truth: NDArray[np.int64]
+    files: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -70,7 +74,8 @@ def evaluate(
 
     Returns:
         ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
-        prediction), ``reliability``, ``coverage_risk``, ``aurc``, ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``.
+        prediction), ``reliability``, ``coverage_risk``, ``aurc``, ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``, ``data`` (what was ignored and
+        mapped), ``learnt`` (None, or how many of the faces the weights learnt from, and the accuracy on the others).
 
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
@@ -97,6 +102,8 @@ def measure(
 
     ``progress`` says what is read, and shows a bar while pictures are. With ``agreed`` only the faces count whose own label is FER+'s majority too.
     """
+    if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
+        raise InputError(f"limit={limit!r}; expected a number of faces, at least 1.", arguments=["limit"])
     faces = (
         data
         if isinstance(data, Faces)
@@ -124,14 +131,57 @@ def measure(
             arguments=["labels"],
         )
     truth = np.array([(columns[name] or [0])[0] for name in names], np.int64)[:limit]
-    images = faces.images[keep][:limit]
+    kept = faces.subset(np.flatnonzero(keep)[:limit])
+    images = kept.images
     if logits is not None and isinstance(classifier, ExpressionClassifier | Ensemble):
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
     else:
         probabilities = classifier.predict_proba(images)
-    head = {"weights": classifier.name, "split": split, "labels": classifier.labels.name, "truth": truth_name, "tta": tta_of(classifier)}
-    skipped = {"skipped": [list(entry) for entry in faces.skipped]}
-    return Measurement({**score(probabilities, truth, classes), **head, **skipped}, images, probabilities, truth)
+    head: dict[str, Any] = {
+        "weights": classifier.name,
+        "split": split,
+        "labels": classifier.labels.name,
+        "truth": truth_name,
+        "tta": tta_of(classifier),
+    }
+    head |= {"skipped": [list(entry) for entry in faces.skipped], "data": list(faces.notes)}
+    source = "" if isinstance(data, Faces) else expanded(data).resolve().name
+    head["learnt"] = _learnt(classifier, images, probabilities, truth, source, split)
+    return Measurement({**score(probabilities, truth, classes), **head}, images, probabilities, truth, kept.files)
+
+
+def _learnt(
+    classifier: Classifier, images: NDArray[np.uint8], probabilities: NDArray[np.float32], truth: NDArray[np.int64], source: str, split: str
+) -> dict[str, Any] | None:
+    """Return how many of the faces the weights learnt from, and what they answer on the others; None if it is none, as far as is known."""
+    before = learnt_before(classifier, images)
+    specs = [getattr(member, "spec", None) for member in getattr(classifier, "members", ())]
+    if (
+        not before.any()
+        and split == "Training"
+        and source
+        and source in [spec.training.get("source") for spec in specs if spec is not None]
+    ):
+        before = np.ones(len(images), bool)
+    if not before.any():
+        return None
+    right = (probabilities.argmax(axis=1) == truth)[~before]
+    others = {"accuracy": float(right.mean()), "ci95": list(wilson(int(right.sum()), len(right)))} if len(right) else {}
+    return {"n": int(before.sum()), "others": {"n": len(right), **others}}
+
+
+def learnt_warning(report: Mapping[str, Any]) -> str | None:
+    """Return the sentence that says so if some of the measured faces were learnt from; None if not."""
+    learnt = report.get("learnt")
+    if not learnt:
+        return None
+    others = learnt["others"]
+    rest = (
+        f"On the other {others['n']:,}: {told(round(others['accuracy'] * others['n']), others['n'])}."
+        if others["n"]
+        else "There are no others."
+    )
+    return f"{report['weights']} learnt from {learnt['n']:,} of these {report['n']:,} faces; how well it does on new ones these figures do not say. {rest}"
 
 
 _TTA_OF: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
@@ -177,6 +227,9 @@ def _rows_of(
         report = measure(classifier, faces, logits=logits[:count], agreed=agreed).report
         row = {key: rounded(report[key]) for key in _ROW}
         if count == 1:
+            row["per_label"] = {
+                label: {"n": values["n"], "right": values["right"]} for label, values in report["per_label"].items() if values["n"]
+            }
             row["recall"] = {label: round(values["recall"], 4) for label, values in report["per_label"].items() if values["n"]}
         rows.append(row)
     return rows
@@ -184,16 +237,17 @@ def _rows_of(
 
 def format_report(report: dict[str, Any]) -> str:
     """Return a report as text for people."""
-    low, high = report["ci95"]
+    warning = learnt_warning(report)
     lines = [
         f"{report['weights']} on {report['split']} ({report['truth']}), labels {report['labels']}, tta {report['tta']}",
-        f"accuracy   {report['accuracy']:.2%}   95 % interval {low:.2%} to {high:.2%}   n = {report['n']:,}",
+        f"accuracy   {told(round(report['accuracy'] * report['n']), report['n'])}",
         f"macro-F1   {report['macro_f1']:.4f}   mean recall {report['mean_recall']:.4f}   ECE {report['ece']:.4f}   AURC {report['aurc']:.4f}",
+        *([] if warning is None else [f"WARNING    {warning}"]),
         "",
-        f"{'label':<10} {'n':>6} {'precision':>10} {'recall':>8} {'F1':>8}",
+        f"{'label':<10} {'n':>6} {'precision':>10} {'F1':>8}   recall",
     ]
     for name, row in report["per_label"].items():
-        lines.append(f"{name:<10} {row['n']:>6} {row['precision']:>10.3f} {row['recall']:>8.3f} {row['f1']:>8.3f}")
+        lines.append(f"{name:<10} {row['n']:>6} {row['precision']:>10.3f} {row['f1']:>8.3f}   {told(row['right'], row['n'])}")
     if report["skipped"]:
         lines += ["", f"{len(report['skipped'])} file(s) could not be used and are not counted."]
     return "\n".join(lines)

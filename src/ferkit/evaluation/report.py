@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from .. import __version__, plots
 from ..files import write_bytes
-from .measuring import Measurement
+from .figures import FEW, told
+from .measuring import Measurement, learnt_warning
 
 __all__ = ["confident_mistakes", "read_history", "write_report"]
 
@@ -90,7 +91,7 @@ def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistak
     report = measurement.report
     classes, rows = report["confusion"]["labels"], report["confusion"]["rows"]
     name = escape(str(report["weights"]))
-    low, high = report["ci95"]
+    warning = learnt_warning(report)
     views = {"none": "single view", "flip": "face and mirror image"}.get(str(report["tta"]), f"{report['tta']} views")
     lines = [
         "<!doctype html>",
@@ -99,16 +100,17 @@ def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistak
         f"<h1>{name}</h1>",
         f'<p class="quiet">{escape(str(report["split"]))}, truth: {escape(str(report["truth"]))}; labels {escape(str(report["labels"]))}, {views}</p>',
         '<div class="tiles">',
-        _tile(f"{report['accuracy']:.1%}", f"accuracy, 95 % interval {low:.1%} to {high:.1%}"),
+        _accuracy_tile(report),
         _tile(f"{report['n']:,}", "faces"),
         _tile(f"{report['macro_f1']:.3f}", "macro-F1"),
-        _tile(f"{report['mean_recall']:.1%}", "mean recall"),
+        *([_tile(f"{report['mean_recall']:.1%}", "mean recall")] if report["n"] >= FEW else []),
         _tile(f"{report['ece']:.3f}", "calibration error (ECE)"),
         _tile(f"{report['aurc']:.3f}", "area under the risk-coverage curve"),
         "</div>",
-        "<section><h2>By label</h2><table><tr><th>label</th><th>faces</th><th>precision</th><th>recall</th><th>F1</th></tr>",
+        *([] if warning is None else [f"<section><h2>Learnt from</h2><p><b>{escape(warning)}</b></p></section>"]),
+        "<section><h2>By label</h2><table><tr><th>label</th><th>faces</th><th>precision</th><th>F1</th><th>recall</th></tr>",
         *(
-            f"<tr><td>{escape(label)}</td><td>{row['n']:,}</td><td>{row['precision']:.3f}</td><td>{row['recall']:.3f}</td><td>{row['f1']:.3f}</td></tr>"
+            f"<tr><td>{escape(label)}</td><td>{row['n']:,}</td><td>{row['precision']:.3f}</td><td>{row['f1']:.3f}</td><td>{escape(told(row['right'], row['n']))}</td></tr>"
             for label, row in report["per_label"].items()
         ),
         "</table></section>",
@@ -123,6 +125,7 @@ def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistak
     if history:
         lines.append(_section("Training", f"{len(history)} epochs.", plots.history_curves(history)))
     lines += _gallery(measurement, mistakes, reason)
+    lines += _files(measurement)
     if report["skipped"]:
         entries = "".join(f"<li>{escape(reason)}</li>" for _, reason in report["skipped"][:50])
         lines.append(f"<section><h2>Not counted: {len(report['skipped'])}</h2><ul>{entries}</ul></section>")
@@ -151,6 +154,28 @@ def _gallery(measurement: Measurement, count: int, reason: Reason | None) -> lis
             f"<figcaption>{escape(classes[measurement.truth[row]])}<br><b>{escape(classes[best])}</b> {measurement.probabilities[row, best]:.0%}</figcaption></figure>"
         )
     return [*lines, "</div></section>"]
+
+
+def _files(measurement: Measurement) -> list[str]:
+    """Every face by its file, so that an answer can be looked up; folded, as there may be thousands."""
+    if not measurement.files:
+        return []
+    classes = measurement.report["confusion"]["labels"]
+    rows = []
+    for number, file in enumerate(measurement.files):
+        best = int(measurement.probabilities[number].argmax())
+        truth, answer = classes[measurement.truth[number]], classes[best]
+        shown = escape(answer) if answer == truth else f"<b>{escape(answer)}</b>"
+        rows.append(
+            f"<tr><td>{escape(file)}</td><td>{escape(truth)}</td><td>{shown}</td><td>{measurement.probabilities[number, best]:.0%}</td></tr>"
+        )
+    head = "<tr><th>file</th><th>label</th><th>answer</th><th>confidence</th></tr>"
+    return [f"<section><details><summary>All {len(rows):,} files</summary><table>{head}{''.join(rows)}</table></details></section>"]
+
+
+def _accuracy_tile(report: Mapping[str, Any]) -> str:
+    share, _, interval = told(round(report["accuracy"] * report["n"]), report["n"]).partition(" (")
+    return _tile(share, f"accuracy, {interval.partition(', n')[0].rstrip(')')}")
 
 
 def _tile(value: str, title: str) -> str:

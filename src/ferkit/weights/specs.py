@@ -120,8 +120,9 @@ class WeightsSpec:
 
     @property
     def columns(self) -> int:
-        """How many raw outputs the network has, all heads together."""
-        return 1 + max(column for output in self.outputs for row in output.columns for column in row)
+        """How many raw outputs the network has, all heads together: those of labels that it does not answer too."""
+        answered = 1 + max(column for output in self.outputs for row in output.columns for column in row)
+        return max(answered, int(self.architecture.get("columns", 0)))
 
     def output(self, name: str) -> Output:
         """Return one output by name. Raises InputError for a name that the weights do not have."""

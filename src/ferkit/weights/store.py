@@ -14,7 +14,7 @@ from .hub import fetch_bundle, fetch_file, read_cached
 from .releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, successor
 from .specs import SPEC_FILE, DetectorSpec, EnsembleSpec, WeightsSpec, load_spec
 
-__all__ = ["bundled_folder", "member_folder", "read_verified", "resolve", "resolve_detector", "verify"]
+__all__ = ["bundled_folder", "member_folder", "read_verified", "refuse_inner_file", "resolve", "resolve_detector", "verify"]
 
 
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
@@ -46,6 +46,7 @@ def _resolve(name: str, force: bool = False) -> Path:
     folder = Path(name).expanduser()
     if name and folder.is_dir():
         return folder
+    refuse_inner_file(name)
     release = TABLE.get(name)
     if name in SUPERSEDED:
         if (_superseded(name) / SPEC_FILE).is_file():
@@ -62,6 +63,18 @@ def _resolve(name: str, force: bool = False) -> Path:
     if release.hub is not None:
         return fetch_bundle(f"hf://{release.hub.repo}@{release.hub.revision}", force)
     return _bundled(name)
+
+
+def refuse_inner_file(name: str | os.PathLike[str]) -> None:
+    """Raises WeightsError for a file that lies in a folder of weights: with the folder go its labels, its preprocessing and its crop."""
+    path = Path(name).expanduser()
+    if path.suffix and path.is_file() and (path.parent / SPEC_FILE).is_file():
+        try:
+            spec = load_spec(path.parent)
+        except WeightsError:
+            return
+        if path.name in (*spec.files, SPEC_FILE, "card.md"):
+            raise WeightsError(f"{path} is one file of the weights {spec.name!r}; give their folder, {path.parent}.", arguments=["weights"])
 
 
 def _superseded(name: str) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ...errors import InputError
-from ..common.values import check_number
+from ..common.values import check_number, check_pair
 
 __all__ = ["check_types", "check_values"]
 
@@ -63,13 +63,7 @@ def check_values(recipe: Any) -> None:
                 check_number(f"{key} in [{table}] of recipe {recipe.name!r}", given[key], low, high, whole=whole)
     _check_scale(recipe)
     for key, (low, high) in _PAIRS.items():
-        pair = recipe.augment.get(key, (low, high))
-        where = f"{key} in [augment] of recipe {recipe.name!r}"
-        two = isinstance(pair, list | tuple) and len(pair) == 2
-        for number in pair if two else ():
-            check_number(where, number, low, high)
-        if not two or pair[0] > pair[1]:
-            raise InputError(f"{where} = {pair!r}; expected two numbers, the smaller first.")
+        check_pair(f"{key} in [augment] of recipe {recipe.name!r}", recipe.augment.get(key, (low, high)), low, high)
     for table, key in _SWITCHES:
         if not isinstance(getattr(recipe, table).get(key, False), bool):
             raise InputError(f"{key} = {getattr(recipe, table)[key]!r} in [{table}] of recipe {recipe.name!r}; expected true or false.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from ...crops import CropGeometry
 from ...data.faces import Faces
@@ -43,6 +44,7 @@ class Origin:
         source: Name of the data's file or folder, for the card's commands.
         description: Of the data; ``source`` by default.
         licence: Of the weights: an SPDX name.
+        taught: Whether each raw column, heads side by side, ever had a target, bool ``(columns,)``; None: all. What was never taught is not answered.
     """
 
     faces: int = 0
@@ -50,6 +52,7 @@ class Origin:
     source: str = ""
     description: str = ""
     licence: str = "not stated"
+    taught: NDArray[np.bool_] | None = None
 
 
 def write_release(
@@ -78,16 +81,33 @@ def write_release(
     out.mkdir(parents=True, exist_ok=True)
     _write_networks(model, recipe, out, validation)
     label_sets = [head.label_set for head in recipe.heads]
-    spec = _spec(model, recipe, out, name, calibrated_outputs(label_sets, None, None), origin or Origin())
+    origin = origin or Origin()
+    taught = np.ones(sum(map(len, label_sets)), bool) if origin.taught is None else origin.taught
+    spec = _spec(model, recipe, out, name, only_taught(calibrated_outputs(label_sets, None, None), taught), origin)
     if validation is not None:
         write_json(out / "spec.json", spec.to_dict())
         measured = view_logits(out, validation, max(views))
-        spec = replace(spec, outputs=calibrated_outputs(label_sets, measured, validation, views), selection="PublicTest")
+        spec = replace(
+            spec, outputs=only_taught(calibrated_outputs(label_sets, measured, validation, views), taught), selection="PublicTest"
+        )
         write_json(out / "spec.json", spec.to_dict())
         spec = replace(spec, metrics=metric_rows(out, validation, views, measured))
     write_json(out / "spec.json", spec.to_dict())
     write_card(out / "card.md", spec)
     return spec
+
+
+def only_taught(outputs: Sequence[Output], taught: NDArray[np.bool_]) -> tuple[Output, ...]:
+    """Return the outputs without the labels that never had a target in one of their heads, and without those that one label is left of."""
+    kept = []
+    for output in outputs:
+        rows = [k for k in range(len(output.labels)) if all(taught[row[k]] for row in output.columns)]
+        if len(rows) > 1:
+            labels, columns = tuple(output.labels[k] for k in rows), tuple(tuple(row[k] for k in rows) for row in output.columns)
+            kept.append(
+                replace(output, labels=labels, columns=columns, colors=tuple(output.colors[k] for k in rows) if output.colors else ())
+            )
+    return tuple(kept)
 
 
 def _write_networks(model: keras.Model, recipe: Recipe, out: Path, validation: Faces | None) -> None:
@@ -140,7 +160,7 @@ def _spec(model: keras.Model, recipe: Recipe, out: Path, name: str, outputs: tup
         metrics=(),
         licence=origin.licence,
         schema=SPEC_SCHEMA if recipe.channels == 1 else ADOPTED_SCHEMA,
-        architecture=architecture(model, recipe.window),
+        architecture=architecture(model, recipe.window) | {"columns": sum(len(head.label_set) for head in recipe.heads)},
     )
 
 

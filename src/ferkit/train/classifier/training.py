@@ -8,9 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import CropGeometry
 from ...data.faces import Faces, MissingSplitError
+from ...data.learnt import write_learnt
 from ...data.portraits import read_portraits
 from ...data.reading import has_split, read_cut_faces
 from ...detectors.face_detector import open_detector
@@ -25,10 +29,10 @@ from ..common.values import check_minutes
 from ..release.keras_to_onnx import to_onnx
 from .inputs import matching
 from .loop import build_from_recipe, fit
-from .recipe import Recipe, load_recipe
+from .recipe import Recipe, list_recipes, load_recipe
 from .release import Origin, write_release
 
-__all__ = ["train"]
+__all__ = ["check_needs", "train"]
 
 
 def train(
@@ -99,12 +103,28 @@ def train(
         count = len(training)
         if portraits is not None and photos is not None:
             description, count = f"{description}; {len(portraits):,} portraits ({Path(photos).resolve().name})", count + len(portraits)
-        origin = Origin(count, run.history, source, description, licence)
+        taught, validation = _taught(run.recipe, training, validation)
+        origin = Origin(count, run.history, source, description, licence, taught)
         write_release(run.model, run.recipe, out, name, validation, origin)
+        write_learnt(out, training.images)
         if validation is not None:
             report = measure(ExpressionClassifier(out), validation).report
             write_bytes(out / "confusion.png", confusion_matrix(report["confusion"]["labels"], report["confusion"]["rows"]), sync=False)
     return out
+
+
+def _taught(recipe: Recipe, training: Faces, validation: Faces | None) -> tuple[NDArray[np.bool_] | None, Faces | None]:
+    """Return which raw columns ever had a target, and the validation faces whose labels had one; a teacher has one for everything."""
+    if recipe.teacher:
+        return None, validation
+    taught = np.concatenate([training.targets(head.labels).any(axis=0) for head in recipe.heads])
+    known = np.asarray(training.targets(training.label_set.name).any(axis=0))
+    if known.all():
+        return taught, validation
+    lacking = [name for name, there in zip(training.label_set, known, strict=True) if not there]
+    print(f"No faces to learn {', '.join(lacking)} from: the weights do not answer these labels.", file=sys.stderr)
+    kept = None if validation is None else validation.subset(known[validation.labels])
+    return taught, kept if kept is not None and len(kept) else None
 
 
 def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | None, files: Sequence[str | Path | None]) -> None:
@@ -118,9 +138,27 @@ def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | Non
                 f"{file} is not there, or is not a file; ferplus is a csv, photos a folder with labels.csv.",
                 arguments=["ferplus", "photos"],
             )
-    begun = [recipe.training["initial"]] if "initial" in recipe.training else []
-    check_weights([*begun, *recipe.teacher.get("weights", ())], f"Recipe {recipe.name!r}")
+    check_needs(recipe)
     to_onnx(build_from_recipe(recipe), recipe.head_names, recipe.window)
+
+
+def check_needs(recipe: Recipe) -> None:
+    """Find the weights that a recipe begins from and is taught by. Raises WeightsError: which are missing, where they are, and what makes them."""
+    begun = [str(recipe.training["initial"])] if "initial" in recipe.training else []
+    check_weights([*begun, *recipe.teacher.get("weights", ())], f"Recipe {recipe.name!r}", _made_by)
+
+
+def _made_by(weights: str) -> str:
+    """Say which recipe makes some weights of ferkit's own, if one does."""
+    name = weights.rstrip("/").rpartition("/")[2]
+    family = name.replace("fer2013-", "ferkit-", 1)
+    recipe = next((known for known in (family, family.removesuffix("-v1")) if known in list_recipes()), None)
+    if recipe is None:
+        return ""
+    return (
+        f"A recipe makes them: ferkit train --recipe {recipe} --out runs/{name} with the same data; then name that folder, in the place of "
+        f"{weights!r}, in a recipe of your own that begins with base = ..."
+    )
 
 
 def _validation(data: str | Path, relabel: Mapping[str, str] | str | None, read: Callable[..., Faces]) -> Faces | None:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import FerkitError, InputError, MissingExtraError, WeightsError
 from ...files import writable
 from ...weights.specs import WeightsSpec
-from ...weights.store import resolve
+from ...weights.store import read_verified, resolve
 
 __all__ = ["check_exporter", "check_folder", "check_weights"]
 
 
-def check_weights(names: Sequence[str], what: str) -> None:
+def check_weights(names: Sequence[str], what: str, where: Callable[[str], str] = lambda _: "") -> None:
     """Find weights that a run will need.
 
     Args:
         names: Of weights.
         what: What they are for, in a message.
+        where: Says of weights that are missing how to come by them; nothing by default.
 
     Raises:
         WeightsError: Which of them are missing, and where each was looked for.
@@ -26,10 +28,17 @@ def check_weights(names: Sequence[str], what: str) -> None:
     missing = []
     for name in names:
         try:
-            if "model.keras" not in WeightsSpec.load(resolve(name)).files:
-                missing.append(f"{name}: has no model.keras, the network as Keras keeps it")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that some were replaced is known to whoever names them in a recipe
+                folder = resolve(name)
+            spec = WeightsSpec.load(folder)
+            if "model.keras" in spec.files:
+                read_verified(folder, spec, "model.keras")  # superseded weights keep only what prediction needs
+                continue
+            reason = "has no model.keras, the network as Keras keeps it."
         except (FerkitError, ValueError) as error:
-            missing.append(f"{name}: {error}")
+            reason = str(error)
+        missing.append(f"{name}: {reason} {where(name)}".rstrip())
     if missing:
         raise WeightsError(f"{what} needs weights that are not here. " + " ".join(missing))
 

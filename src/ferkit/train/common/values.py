@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import FerkitError, InputError
 
-__all__ = ["check_minutes", "check_number", "finite"]
+__all__ = ["check_minutes", "check_number", "check_numbers", "check_pair", "finite"]
 
 
 def check_number(
@@ -35,6 +35,23 @@ def check_number(
     if high < math.inf:
         bounds.append(f"at most {high:g}")
     raise InputError(f"{name} = {value!r}; expected a {'whole ' if whole else ''}number" + (f", {', '.join(bounds)}." if bounds else "."))
+
+
+def check_pair(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
+    """Refuse what is not two numbers of a range, the smaller first. Arguments and errors as in :func:`check_number`."""
+    two = isinstance(value, list | tuple) and len(value) == 2
+    for number in value if two else ():
+        check_number(name, number, low, high)
+    if not two or value[0] > value[1]:
+        raise InputError(f"{name} = {value!r}; expected two numbers, the smaller first.")
+
+
+def check_numbers(name: str, value: Any, count: int, low: int) -> None:
+    """Refuse what is not a list of ``count`` whole numbers, each at least ``low``. Raises InputError."""
+    if not isinstance(value, list | tuple) or len(value) != count:
+        raise InputError(f"{name} = {value!r}; expected a list of {count} whole numbers.")
+    for number in value:
+        check_number(name, number, low, whole=True)
 
 
 def check_minutes(minutes: Any) -> None:

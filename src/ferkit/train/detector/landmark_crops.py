@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...detectors.ferkit_face_format import MIRRORED, POINTS_ROOM, POINTS_SIZE, mirrored_points
 from ...faces import Face
 from ...geometry import iou
+from ..common.values import check_number
 from .photos import LabelledPhoto
 
 __all__ = ["PointAugmentation", "PointCrops", "cut_faces", "point_batch", "steady_landmarks"]
@@ -59,6 +60,12 @@ class PointAugmentation:
     grey: float = 0.2
     coarse: float = 0.4
     noise: float = 0.3
+
+    def __post_init__(self) -> None:
+        for key in ("rotation", "scale", "shift", "brightness", "contrast"):
+            check_number(f"{key} in [points.augment]", getattr(self, key), 0)
+        for key in ("grey", "coarse", "noise"):
+            check_number(f"{key} in [points.augment]", getattr(self, key), 0, 1)
 
 
 def steady_landmarks(pixels: NDArray[np.uint8], box: Float, rough: Float | None, teacher: Detect) -> Float | None:

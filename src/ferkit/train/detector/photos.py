@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...detectors.ferkit_face_format import MIRRORED
 from ...errors import DataError
+from ..common.values import check_number, check_pair
 
 __all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
 
@@ -77,6 +78,14 @@ class Augmentation:
     grey: float = 0.15
     blur: float = 0.1
     jpeg: float = 0.15
+
+    def __post_init__(self) -> None:
+        for key in ("mosaic", "negatives", "close", "cut", "rotated", "grey", "blur", "jpeg"):
+            check_number(f"{key} in [augment]", getattr(self, key), 0, 1)
+        for key in ("rotation", "brightness", "contrast", "colour"):
+            check_number(f"{key} in [augment]", getattr(self, key), 0)
+        check_number("enlarge in [augment]", self.enlarge, 1)
+        check_pair("face in [augment]", self.face, 1)
 
 
 def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:

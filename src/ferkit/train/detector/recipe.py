@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
-from ..common.values import check_number
+from ..common.values import check_number, check_numbers
 from .landmark_crops import PointAugmentation
 from .photos import Augmentation
 
@@ -77,6 +78,10 @@ class DetectorRecipe:
             check_number(f"epochs of stage {number}{where}", stage.epochs, 0, whole=True)
             for key in ("learning_rate", "landmarks", "precise"):
                 check_number(f"{key} of stage {number}{where}", getattr(stage, key), 0)
+        for key in ("model", "augment", "points"):
+            if not isinstance(getattr(self, key), Mapping):
+                raise InputError(f"{key} = {getattr(self, key)!r}{where}; expected a table, [{key}].")
+        check_model("model", self.model, {"widths": (5, 1), "hidden": (4, 0), "blocks": (4, 0)}, ("neck",))
         if self.size % 32:
             raise InputError(f"Recipe {self.name!r}: size {self.size}; expected a multiple of 32.")
         if min(self.epochs, self.pictures // self.batch_size) < 1:
@@ -100,6 +105,27 @@ class DetectorRecipe:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def check_model(table: str, given: Mapping[str, Any], lists: Mapping[str, tuple[int, int]], numbers: tuple[str, ...]) -> None:
+    """Refuse options that a network does not take: in Keras they would be a traceback after the photos were read.
+
+    Args:
+        table: Its name, for messages.
+        given: The options.
+        lists: Of each option that is a list its length and the least number in it.
+        numbers: Options that are one number, at least 1.
+
+    Raises:
+        InputError: An unknown option, or a value that is not such.
+    """
+    if unknown := sorted(set(given) - {*lists, *numbers}):
+        raise InputError(f"[{table}]: unknown {', '.join(unknown)}; expected {', '.join((*lists, *numbers))}.")
+    for key, value in given.items():
+        if key in lists:
+            check_numbers(f"{key} in [{table}]", value, *lists[key])
+        else:
+            check_number(f"{key} in [{table}]", value, 1, whole=True)
 
 
 def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
@@ -147,6 +173,7 @@ class PointRecipe:
     def __post_init__(self) -> None:
         for key in ("epochs", "faces", "batch_size"):
             check_number(f"{key} in [points]", getattr(self, key), 1, whole=True)
+        check_model("points.model", self.model, {"widths": (4, 1)}, ("hidden", "neck"))
         check_number("seed in [points]", self.seed, 0, 2**31 - 1, whole=True)
         for key, most in (("learning_rate", math.inf), ("weight_decay", math.inf), ("ema", 1)):
             check_number(f"{key} in [points]", getattr(self, key), 0, most)

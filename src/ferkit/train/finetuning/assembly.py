@@ -7,36 +7,39 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces, read_csv
-from ...data.folders import list_data
 from ...data.label_names import columns_of
+from ...data.learnt import digests_in, write_learnt
 from ...detectors.face_detector import open_detector
 from ...errors import InputError
 from ...evaluation.calibration import fit_temperature
-from ...evaluation.comparing import compare
-from ...evaluation.figures import score
+from ...evaluation.measuring import Measurement
+from ...evaluation.report import write_report
 from ...files import writable, write_json
 from ...image_files import expanded
-from ...labels import FER7, LabelSet
+from ...labels import LabelSet
 from ...protocols import Detector
 from ..common.loggers import to_stderr
 from ..common.preflight import check_exporter
 from ..common.values import check_number
-from .backbone import Backbone
-from .bundle import OUTPUT, finish_bundle, write_bundle
-from .linear_head import Head, choose_head
-from .splitting import check_labels, gather
-from .unfreezing import unfreeze_backbone
+from .linear_head import Choice, Head, Lesson, choose_head
+from .measuring import Answers, Base, by_folds, measured, on_publictest
+from .splitting import Parts, Table, check_parts, gather, list_parts
+
+if TYPE_CHECKING:
+    from .backbone import Backbone
+    from .unfreezing import Tuned
 
 __all__ = ["finetune", "format_finetuning", "versioned"]
+
+# Keras takes seconds to import. What needs it is imported when it is needed: after the data were listed and told.
 
 
 def finetune(
@@ -52,6 +55,11 @@ def finetune(
     licence: str = "not stated",
     progress: bool = False,
     log: Callable[[str], None] | None = None,
+    group: str | None = None,
+    val: str | Path | None = None,
+    folds: int | None = None,
+    relabel: Mapping[str, str] | str | None = None,
+    report: str | Path | None = None,
 ) -> dict[str, Any]:
     """Adapt weights to one's own labels and pictures.
 
@@ -61,94 +69,207 @@ def finetune(
     cross-validated answers. The held-out part is looked at once, at the end.
 
     Args:
-        data: A folder per label, any names: ``data/<label>/*.jpg``. With folders ``train`` and ``test`` (or ``validation``)
-            in it the latter is the held-out part; else a part is held out here. Near copies are never on both sides.
+        data: A folder per label, any names: ``data/<label>/*.jpg``, or a manifest. With the splits ``train`` and ``test`` (or ``validation``)
+            in it the latter is the held-out part; else a part is held out here. Near copies, and a person, are never on both sides.
         out: Folder of the new weights; must not exist yet, or be empty. They take its name, with ``-v1`` if that has no version.
         base: Weights to start from, as :class:`ferkit.ExpressionClassifier` takes them; they need a ``model.keras``.
-        detector: Finds the faces; the largest of each photo is the labelled one. ``FaceDetector("none")`` for ready crops.
+        detector: Finds the faces; the largest of each photo, or the one in its box, is the labelled one. ``"none"`` for ready crops.
+            None: the pictures tell.
         publictest: ``fer2013.csv``: PublicTest is measured before and after, on the labels that both have.
         holdout: Share of every label that is held out, 0.05 to 0.5.
         seed: Of the split.
-        unfreeze: Then train the whole network at a low rate, and keep that if it is better on a part of the training part.
+        unfreeze: Then train more of the network at a low rate, and keep as much of that as cross-validation says helps.
         licence: Of the new weights, for their card: an SPDX name.
-        progress: Show a bar on standard error.
+        progress: Show bars on standard error.
         log: Called with one line per step; standard error by default.
+        group: Who is on a picture, where a manifest does not say: ``"folder"`` (the first below the label's), a regular expression on the path
+            below ``data``, or a column of the manifest.
+        val: A folder or a manifest that is held out instead of a part of ``data``.
+        folds: Instead of holding out a part, answer every face by a head that learnt from the other folds, 2 to 20; the new weights then learn from all faces.
+        relabel: New names for the data's labels, ``{"1": "surprise"}``; ``""`` leaves a label out.
+        report: Folder for ``report.html``, a page with the figures and every held-out file. It shows pictures of the data.
 
     Returns:
-        The report, also in ``out/finetune.json``: ``weights``, ``base``, ``labels``, ``training`` and ``held_out_faces``
+        The report, also in ``out/finetune.json``: ``weights``, ``base``, ``labels``, ``data`` (what was read, ignored and mapped), ``training`` and ``held_out_faces``
         (faces per label), ``start``, ``penalty``, ``cross_validation``, ``temperature``, ``unfrozen``, ``held_out`` (as
-        :func:`ferkit.train.evaluate` reports), ``before`` (accuracy of each of the base's label sets on the held-out
+        :func:`ferkit.train.evaluate` reports), ``held_out_files`` (file, label, answer and confidence of each), ``folds``, ``before`` (accuracy of each of the base's label sets on the held-out
         part), ``paired`` (against the best of them, with the 95 % interval), ``publictest``, ``seconds``, ``skipped``.
 
     Raises:
-        DataError: No label folders, fewer than two labels with two usable faces that are no copies of each other.
-        InputError: ``out`` is in use, ``holdout`` out of range, or the base has no ``model.keras``.
+        DataError: No label folders, fewer than two labels with two usable faces that are no copies of each other, or a person on both sides.
+        InputError: ``out`` is in use, an argument out of range, or the base has no ``model.keras``.
         WeightsError: The base cannot be found, or is damaged.
     """
     begun, log = time.monotonic(), log or to_stderr
     out, data = expanded(out), expanded(data)
-    if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0.05 <= holdout <= 0.5:
-        raise InputError(f"holdout={holdout!r}; expected a share from 0.05 to 0.5.")
-    check_number("seed", seed, 0, whole=True)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already exists; weights are never overwritten. Choose another out.", arguments=["out"])
-    writable(out)
-    check_exporter()
+    _check(out, holdout, seed, unfreeze, folds, val, report)
+    parts = list_parts(data, None if val is None else expanded(val), relabel, group)
+    for line in parts.lines:
+        log(line)
+    check_parts(parts)
     known = None if publictest is None else read_csv(publictest, "PublicTest")
-    check_labels(list_data(data))
     classifier = ExpressionClassifier(base)
-    detector = open_detector(detector)
-    backbone = Backbone(base, classifier)
-    backbone.check_export()
-    table = gather(data, classifier, detector, holdout, seed, progress)
-    labels, training, test = table.labels, table.training, table.held_out
-    log(f"{len(training)} faces to learn from, {len(test)} held out, {len(labels)} labels: {', '.join(labels)}.")
+    found = None if detector is None else open_detector(detector)
+    backbone = _backbone(base, classifier)
+    table = gather(parts, classifier, found, None if folds else holdout, seed, progress)
+    kept = f"each held out once in {folds} folds" if folds else f"{len(table.held_out)} held out"
+    log(f"{len(table.training)} faces to learn from, {kept}, {len(table.labels)} labels: {', '.join(table.labels)}.")
 
-    starts = _starts(backbone, classifier, labels)
-    choice = choose_head(backbone.features(training.images), training.labels, table.groups, starts)
-    log(f"Cross-validated accuracy {choice.accuracy:.1%} (n = {len(training)}), starting from {choice.start}, penalty {choice.penalty:g}.")
-    tuned = unfreeze_backbone(backbone, training, table.groups, choice, starts[choice.start], seed, log) if unfreeze else None
-    temperature = tuned.temperature if tuned is not None else fit_temperature(choice.logits, training.labels)
-
-    name = versioned(out.resolve().name)
-    about = {
-        "name": name,
-        "data": f"{data.resolve().name}, {len(labels)} labels",
-        "source": data.resolve().name,
-        "licence": licence,
-        "seed": seed,
-        "faces": len(training),
-        "held_out": len(test),
-    }
+    lesson, starts, choice, tuned = _learn(backbone, table, seed, unfreeze, progress, log)
+    temperature = tuned.temperature if tuned is not None else fit_temperature(choice.logits, table.training.labels)
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        model = backbone.with_head(choice.head, OUTPUT) if tuned is None else tuned.model
-        spec = write_bundle(folder, model, backbone, LabelSet(OUTPUT, labels.classes), temperature, begun, about)
-        new = ExpressionClassifier(folder)
-        report = {
-            "weights": name,
-            "base": classifier.name,
-            "labels": list(labels),
-            "training": _counts(training, labels),
-            "held_out_faces": _counts(test, labels),
-            "start": choice.start,
-            "penalty": choice.penalty,
-            "cross_validation": {"accuracy": choice.accuracy, "loss": choice.loss, "n": len(training)},
-            "unfrozen": tuned.report if tuned is not None else None,
-            "temperature": spec.outputs[0].temperature,
-            **_held_out(new, base, classifier, test),
-            "publictest": _publictest(new, base, classifier, known) if known is not None else None,
+        about = _about(out, data, licence, seed, table, folds) | {
+            "unfrozen": "" if tuned is None or tuned.model is None else tuned.report["kept"]
         }
-        finish_bundle(folder, spec, report)
-        report |= {"seconds": round(time.monotonic() - begun, 1), "skipped": [list(entry) for entry in table.skipped]}
-        write_json(folder / "finetune.json", report)
+        labels = LabelSet("custom", table.labels.classes)
+        model = backbone.with_head(choice.head, "custom") if tuned is None or tuned.model is None else tuned.model
+        new, spec = _write(folder, model, backbone, labels, temperature, begun, about)
+        if folds:
+            answers = by_folds(table.training, lesson, starts, folds)
+        else:
+            answers = Answers(table.held_out, new.predict_proba(table.held_out.images))
+        done = _report(about | {"base": classifier.name}, parts, table, choice, tuned, spec.outputs[0].temperature) | measured(
+            answers, Base(base, classifier)
+        )
+        done["publictest"] = None if known is None else on_publictest(new, Base(base, classifier), known)
+        _finish(folder, spec, done)
+        write_learnt(folder, table.training.images, digests_in(classifier.folder))
+        done |= {"seconds": round(time.monotonic() - begun, 1), "skipped": [list(entry) for entry in table.skipped]}
+        write_json(folder / "finetune.json", done)
         folder.chmod(0o755)  # mkdtemp's are for the owner alone
         folder.rename(out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return report
+    if report is not None:
+        log(f"Wrote {write_report(_measurement(done, answers), expanded(report))}")
+    return done
+
+
+def _check(
+    out: Path, holdout: Any, seed: Any, unfreeze: bool, folds: int | None, val: str | Path | None, report: str | Path | None
+) -> None:
+    """Look for what would end the run later. Raises InputError, MissingExtraError and WeightsError."""
+    if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0.05 <= holdout <= 0.5:
+        raise InputError(f"holdout={holdout!r}; expected a share from 0.05 to 0.5.")
+    check_number("seed", seed, 0, whole=True)
+    if folds is not None:
+        check_number("folds", folds, 2, 20, whole=True)
+        if val is not None or unfreeze:
+            other = "val" if val is not None else "unfreeze"
+            raise InputError(
+                f"folds beside {other}: in folds every face is held out once, by a head alone. Leave out one of the two.",
+                arguments=["folds", other],
+            )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already exists; weights are never overwritten. Choose another out.", arguments=["out"])
+    writable(out)
+    if report is not None:
+        from ...plots import check_plots
+
+        check_plots()
+        writable(expanded(report), 20 << 20)
+    check_exporter()
+
+
+def _backbone(base: str | os.PathLike[str] | None, classifier: ExpressionClassifier) -> Backbone:
+    from .backbone import Backbone
+
+    backbone = Backbone(base, classifier)
+    backbone.check_export()
+    return backbone
+
+
+def _learn(
+    backbone: Backbone, table: Table, seed: int, unfreeze: bool, progress: bool, log: Callable[[str], None]
+) -> tuple[Lesson, dict[str, Head], Choice, Tuned | None]:
+    """Fit a head, and train on from it if that is asked for."""
+    training = table.training
+    features = backbone.features(training.images, progress=progress)
+    lesson = Lesson(features, training.labels, table.groups, training.soft, training.weights)
+    starts = _starts(backbone, table.labels)
+    choice = choose_head(lesson, starts)
+    log(f"Cross-validated accuracy {choice.accuracy:.1%} (n = {len(training)}), starting from {choice.start}, penalty {choice.penalty:g}.")
+    if not unfreeze:
+        return lesson, starts, choice, None
+    from .unfreezing import unfreeze_backbone
+
+    return lesson, starts, choice, unfreeze_backbone(backbone, training, lesson, choice, seed, log, starts[choice.start])
+
+
+def _write(
+    folder: Path, model: Any, backbone: Backbone, labels: LabelSet, temperature: float, begun: float, about: Mapping[str, Any]
+) -> Any:
+    from .bundle import write_bundle
+
+    spec = write_bundle(folder, model, backbone, labels, temperature, begun, about)
+    return ExpressionClassifier(folder), spec
+
+
+def _finish(folder: Path, spec: Any, report: Mapping[str, Any]) -> None:
+    from .bundle import finish_bundle
+
+    finish_bundle(folder, spec, report)
+
+
+def _about(out: Path, data: Path, licence: str, seed: int, table: Table, folds: int | None) -> dict[str, Any]:
+    source = data.resolve().name
+    return {
+        "name": versioned(out.resolve().name),
+        "data": f"{source}, {len(table.labels)} labels",
+        "source": source,
+        "licence": licence,
+        "seed": seed,
+        "faces": len(table.training),
+        "held_out": len(table.held_out),
+        "folds": folds,
+        "persons": len({person for person in (*table.training.persons, *table.held_out.persons) if person}),
+    }
+
+
+def _report(
+    about: Mapping[str, Any], parts: Parts, table: Table, choice: Choice, tuned: Tuned | None, temperature: float
+) -> dict[str, Any]:
+    training = table.training
+    right = choice.logits.argmax(axis=1) == training.labels
+    return {
+        "weights": about["name"],
+        "base": about["base"],
+        "labels": list(table.labels),
+        "data": list(parts.lines),
+        "training": _counts(training, table.labels),
+        "held_out_faces": _counts(table.held_out if len(table.held_out) else training, table.labels),
+        "persons": about["persons"],
+        "start": choice.start,
+        "penalty": choice.penalty,
+        "cross_validation": {
+            "accuracy": choice.accuracy,
+            "loss": choice.loss,
+            "n": len(training),
+            "folds": [
+                {"fold": int(k) + 1, "n": int((choice.folds == k).sum()), "accuracy": float(right[choice.folds == k].mean())}
+                for k in np.unique(choice.folds)
+            ],
+        },
+        "unfrozen": tuned.report if tuned is not None else None,
+        "temperature": temperature,
+    }
+
+
+def _measurement(report: Mapping[str, Any], answers: Answers) -> Measurement:
+    head = {
+        "weights": report["weights"],
+        "split": "held-out part" if answers.folds is None else f"all faces, in {len(report['folds'])} folds",
+        "labels": "custom",
+        "truth": "the data's labels",
+        "tta": "none",
+        "skipped": report["skipped"],
+    }
+    return Measurement(
+        {**report["held_out"], **head}, answers.faces.images, answers.probabilities, answers.faces.labels, answers.faces.files
+    )
 
 
 def versioned(name: str) -> str:
@@ -156,10 +277,10 @@ def versioned(name: str) -> str:
     return name if re.search(r"-v[1-9]\d*$", name) else f"{name}-v1"
 
 
-def _starts(backbone: Backbone, classifier: ExpressionClassifier, labels: LabelSet) -> dict[str, Head]:
+def _starts(backbone: Backbone, labels: LabelSet) -> dict[str, Head]:
     """Return the base's answers that cover the labels as linear heads; a blank one where it has none."""
     starts = {}
-    for output in classifier.spec.outputs:
+    for output in backbone.classifier.spec.outputs:
         columns = columns_of(labels.classes, output.labels)
         if columns is not None:
             starts[output.name] = backbone.head(output, columns)
@@ -172,52 +293,23 @@ def _counts(faces: Faces, labels: LabelSet) -> dict[str, int]:
     return dict(zip(labels, np.bincount(faces.labels, minlength=len(labels)).tolist(), strict=True))
 
 
-def _held_out(
-    new: ExpressionClassifier, base: str | os.PathLike[str] | None, classifier: ExpressionClassifier, test: Faces
-) -> dict[str, Any]:
-    """Measure the new weights, and the old ones in each of their label sets, on the faces that neither has seen."""
-    probabilities = new.predict_proba(test.images)
-    measured: dict[str, Any] = {"held_out": score(probabilities, test.labels, list(new.labels)), "before": {}, "paired": None}
-    best: NDArray[np.bool_] | None = None
-    for output in classifier.spec.outputs:
-        columns = columns_of(new.labels.classes, output.labels)
-        if columns is None:
-            continue
-        right = ExpressionClassifier(base, labels=output.name).predict_proba(test.images)[:, columns].argmax(axis=1) == test.labels
-        measured["before"][output.name] = float(right.mean())
-        # Against the best of them on these very faces: to choose it here favours the old weights, which is fair play.
-        if best is None or right.mean() > best.mean():
-            best = right
-            measured["paired"] = {"against": output.name, **compare(right, probabilities.argmax(axis=1) == test.labels)}
-    return measured
-
-
-def _publictest(
-    new: ExpressionClassifier, base: str | os.PathLike[str] | None, classifier: ExpressionClassifier, faces: Faces
-) -> dict[str, Any] | None:
-    """Measure both on PublicTest by FER2013's labels: the base in the output for those labels, if it has one."""
-    if any(output.name == FER7.name for output in classifier.spec.outputs):
-        classifier = ExpressionClassifier(base, labels=FER7.name)
-    truth_of, old = columns_of(new.labels.classes, FER7.classes), columns_of(new.labels.classes, classifier.labels.classes)
-    if truth_of is None or old is None:
-        return None
-    keep = np.isin(faces.labels, truth_of)
-    truth = np.array([truth_of.index(label) for label in faces.labels[keep]])
-    before, after = (c.predict_proba(faces.images[keep]) for c in (classifier, new))
-    return {"against": classifier.labels.name, **compare(before[:, old].argmax(axis=1) == truth, after.argmax(axis=1) == truth)}
-
-
 def format_finetuning(report: dict[str, Any]) -> str:
     """Return a report of :func:`finetune` as text for people."""
+    from ...evaluation.figures import told
+
     held = report["held_out"]
-    low, high = held["ci95"]
+    right = round(held["accuracy"] * held["n"])
+    where = "held out" if report["folds"] is None else f"{len(report['folds'])} folds"
     lines = [
         f"{report['weights']}: {', '.join(report['labels'])}",
         f"learnt from  {sum(report['training'].values()):,} faces, from {report['base']} ({report['start']}), in {report['seconds']:.0f} s",
-        f"held out     accuracy {held['accuracy']:.1%}   95 % interval {low:.1%} to {high:.1%}   n = {held['n']:,}   ECE {held['ece']:.3f}",
+        f"{where:<12} accuracy {told(right, held['n'])}   ECE {held['ece']:.3f}",
     ]
+    lines += [f"  {name:<10} {told(row['right'], row['n'])}" for name, row in held["per_label"].items()]
+    for row in report["folds"] or ():
+        lines.append(f"  fold {row['fold']:<5} {told(round(row['accuracy'] * row['n']), row['n'])}")
     if report["before"]:
-        lines.append(f"before       {', '.join(f'{name} {value:.1%}' for name, value in report['before'].items())}")
+        lines.append(f"before       {', '.join(f'{name} {value:.1%}' for name, value in report['before'].items())}   n = {held['n']:,}")
     for title, paired in (("gain", report["paired"]), ("PublicTest", report["publictest"])):
         if paired is not None:
             low, high = (100 * value for value in paired["ci95"])
@@ -225,6 +317,8 @@ def format_finetuning(report: dict[str, Any]) -> str:
                 f"{title:<12} {100 * paired['difference']:+.1f} points over {paired['against']} ({paired['before']:.1%} to {paired['after']:.1%})   "
                 f"95 % interval {low:+.1f} to {high:+.1f}   n = {paired['n']:,}   exact McNemar p = {paired['p_value']:.2g}"
             )
+    if report["unfrozen"] is not None:
+        lines.append(f"unfrozen     {report['unfrozen']['kept']} kept, by cross-validation on {report['unfrozen']['n']:,} faces")
     if report["skipped"]:
         lines.append(f"{len(report['skipped'])} picture(s) or folder(s) were not used.")
     return "\n".join(lines)

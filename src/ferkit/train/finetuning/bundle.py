@@ -66,6 +66,9 @@ def write_bundle(
             "seed": about["seed"],
             "faces": about["faces"],
             "held_out": about["held_out"],
+            **({"folds": about["folds"]} if about.get("folds") else {}),
+            **({"persons": about["persons"]} if about.get("persons") else {}),
+            **({"unfrozen": about["unfrozen"]} if about.get("unfrozen") else {}),
             "data": about["data"],
             "source": about["source"],
             "epochs": 0,
@@ -96,11 +99,12 @@ def finish_bundle(folder: Path, spec: WeightsSpec, report: Mapping[str, Any]) ->
     held = report["held_out"]
     row: dict[str, Any] = {
         "labels": spec.default_output,
-        "truth": "folder names",
-        "split": "held-out part",
+        "truth": "the data's labels",
+        "split": "held-out part" if report["folds"] is None else f"{len(report['folds'])} folds",
         "tta": "none",
         **{key: rounded(held[key]) for key in ("n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")},
         "recall": {label: round(values["recall"], 4) for label, values in held["per_label"].items() if values["n"]},
+        "per_label": {label: {"n": values["n"], "right": values["right"]} for label, values in held["per_label"].items()},
     }
     if report["paired"] is not None:
         row["before"] = {key: rounded(value) for key, value in report["paired"].items()}

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...evaluation.figures import told
 from ...evaluation.measuring import AGREED
+from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import EnsembleSpec, WeightsSpec
 
 __all__ = ["PHOTOS_SPLIT", "write_card"]
 
 PHOTOS_SPLIT = "photos"  # the ``split`` of a spec's figures on portrait photos, benchmarks/photos.py
-_APPARENT = "What it reads is *apparent* expression, as annotators of small web pictures saw it; not feeling, and no ground for decisions about people."
+_APPARENT = (
+    "What it reads is *apparent* expression, as annotators of {pictures} saw it; not feeling, and no ground for decisions about people."
+)
 
 
 def write_card(path: Path, spec: WeightsSpec | EnsembleSpec) -> None:
@@ -30,7 +34,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
         f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.input['window']}x{spec.input['window']}.",
         "",
-        _APPARENT,
+        _apparent(spec),
         "",
         "## Label sets",
         "",
@@ -106,21 +110,36 @@ def _sources(spec: WeightsSpec) -> list[str]:
     return [*(found or ["own"]), *(["inherited"] if begun else [])]
 
 
+def _apparent(spec: WeightsSpec) -> str:
+    web = "base" not in spec.training and "fer2013" in spec.training["data"].lower()
+    return _APPARENT.format(pictures="small web pictures" if web else "the pictures that it learnt from")
+
+
 def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number a label set)") -> list[str]:
     photos = [m for m in spec.metrics if m["split"] == PHOTOS_SPLIT]
     faces = [m for m in spec.metrics if m["split"] != PHOTOS_SPLIT]
     return [
         *(_on_photos(spec, photos) if photos else []),
-        f"On {spec.selection}, which also served to fit {fitted} and to choose among recipes; PrivateTest was not used.",
+        f"On {_selected_on(spec)}, which also served to fit {fitted}{' and to choose among recipes' if spec.name in (*TABLE, *SUPERSEDED) else ''}; "
+        f"{'PrivateTest' if _is_fer2013(spec) else 'a test part'} was not used.",
         "",
         *_table(faces),
-        "Every row is one command (`fer2013new.csv` holds the FER+ votes):",
+        f"Every row is one command{' (`fer2013new.csv` holds the FER+ votes)' if any('FER+' in m['truth'] for m in faces) else ''}:",
         "",
         "```console",
         *(_command(spec, m) for m in faces),
         "```",
         "",
     ]
+
+
+def _is_fer2013(spec: WeightsSpec | EnsembleSpec) -> bool:
+    return "fer2013" in str(spec.training.get("source", "")).lower()
+
+
+def _selected_on(spec: WeightsSpec | EnsembleSpec) -> str:
+    """Name the faces that temperatures were fitted on: PublicTest is a part of FER2013, and of nothing else."""
+    return spec.selection if _is_fer2013(spec) else f"the validation part of {spec.training.get('source') or 'the data'}"
 
 
 def _on_photos(spec: WeightsSpec | EnsembleSpec, rows: list[Any]) -> list[str]:
@@ -147,7 +166,7 @@ def _table(rows: list[Any]) -> list[str]:
         "",
         "Recall per label, single view:",
         "",
-        *(f"- `{m['labels']}` ({m['truth']}): {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}" for m in rows if "recall" in m),
+        *(f"- `{m['labels']}` ({m['truth']}): {_recall(m)}" for m in rows if "recall" in m),
         "",
     ]
 
@@ -160,7 +179,7 @@ def _ensemble(spec: EnsembleSpec) -> list[str]:
         f"An ensemble of ferkit's: {len(names)} weights that answer as one, {net['parameters']:,} parameters and {net['macs'] / 1e6:.1f} M "
         "multiply-adds together. It also says how much its members disagree.",
         "",
-        _APPARENT,
+        _APPARENT.format(pictures="its members' pictures"),
         "",
         "## Members",
         "",
@@ -185,12 +204,27 @@ def _ensemble(spec: EnsembleSpec) -> list[str]:
     ]
 
 
+def _recall(m: Any) -> str:
+    """Return the recall of each label, with its n and interval where the spec has the counts."""
+    if "per_label" in m:
+        return "; ".join(f"{name} {told(row['right'], row['n'])}" for name, row in m["per_label"].items())
+    return ", ".join(f"{k} {v:.1%}" for k, v in m["recall"].items())
+
+
 def _finetuned(spec: WeightsSpec) -> list[str]:
-    lines = ["On the held-out part of the data, which shares no picture and no near copy with the part that was learnt from:", ""]
+    persons = ", no near copy and no person" if spec.training.get("persons") else " and no near copy"
+    where = (
+        "the held-out part of the data, which shares"
+        if not spec.training.get("folds")
+        else (
+            f"all faces, each answered by a head that learnt from other ones, in {spec.training['folds']} folds. These weights then learnt from all of "
+            "them, so no face is left to measure the weights themselves on. A fold shares"
+        )
+    )
+    lines = [f"On {where} no picture{persons} with {'the others' if spec.training.get('folds') else 'the part that was learnt from'}:", ""]
     for m in spec.metrics:
-        low, high = m["ci95"]
-        lines += [f"- accuracy {m['accuracy']:.1%} (95 % interval {low:.1%} to {high:.1%}, n = {m['n']:,}), ECE {m['ece']:.3f}."]
-        lines += [f"- Recall per label: {', '.join(f'{k} {v:.1%}' for k, v in m['recall'].items())}."]
+        lines += [f"- accuracy {told(round(m['accuracy'] * m['n']), m['n'])}, ECE {m['ece']:.3f}."]
+        lines += [f"- Recall per label: {_recall(m)}."]
         for title, paired in (("the same faces", m.get("before")), ("FER2013's PublicTest", m.get("publictest"))):
             if paired:
                 low, high = paired["ci95"]
@@ -205,7 +239,9 @@ def _recipe(spec: WeightsSpec) -> str:
     training = spec.training
     if "base" in training:
         base = training["base"]
-        return f"- Fine-tuned from `{base['name']}` (trained on {base['data']}), seed {training['seed']}, on {training['machine']}."
+        part = training.get("unfrozen")
+        what = f"a new head, and the {part} trained on" if part else "a new head on a network that was not changed"
+        return f"- Fine-tuned from `{base['name']}` (trained on {base['data']}): {what}; seed {training['seed']}, on {training['machine']}."
     recipe = training["recipe"]
     line = f"- Recipe: `{recipe['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}."
     if initial := recipe.get("training", {}).get("initial"):

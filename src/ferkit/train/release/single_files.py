@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import normalised_by
 from ...errors import FerkitError, InputError, MissingExtraError
-from ...files import write_bytes, write_json
+from ...files import writable, write_bytes, write_json
+from ...image_files import expanded
 from ...weights.store import read_verified, resolve
 from .golden import LUMA, patterns
 
@@ -54,19 +55,18 @@ def export(
         WeightsError: The weights cannot be found, or are damaged.
         MissingExtraError: onnx or TensorFlow is not installed.
     """
+    out = expanded(out)
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"Unknown export format {', '.join(unknown) or 'none'}; expected {' or '.join(FORMATS)}.")
+    writable(out, 50 << 20)
     classifier = ExpressionClassifier(weights, labels=labels)
     extra = set(classifier.spec.input) - _UNDERSTOOD
     if extra:
         raise InputError(f"Weights {classifier.name!r} prepare faces with {', '.join(sorted(extra))}, which exports do not know.")
-    out = Path(out)
+    made = {name: (_onnx if name == "onnx" else _litert)(weights, classifier) for name in formats}  # all or none
     out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in formats:
-        data = (_onnx if name == "onnx" else _litert)(weights, classifier)
-        written.append(write_bytes(out / (classifier.name + FORMATS[name]), data))
+    written = [write_bytes(out / (classifier.name + FORMATS[name]), data) for name, data in made.items()]
     answers: dict[str, Any] = {}
     for height, width in _SIZES:
         pictures = patterns(6, height, width)
