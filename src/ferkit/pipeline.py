@@ -49,6 +49,8 @@ class Pipeline(ByArguments):
             a folder, of one network or of an ensemble. None is the bundled default.
         rotations: As in FaceDetector, for a detector that is given by name. A face that is turned otherwise is unsure: it has no label.
         features: Give every face its :attr:`ferkit.Face.features`; of a person in video those of the last frame that was read.
+        runtime, providers, threads: Engine of both networks, as for ExpressionClassifier, for what is given by name; None is OpenCV.
+            Detectors other than ``"ferkit"`` run in OpenCV alone, whatever is said here.
 
     Example:
         >>> Pipeline("none", "fer2013-n-v5").classifier.name
@@ -65,9 +67,19 @@ class Pipeline(ByArguments):
         *,
         rotations: Sequence[int] | None = None,
         features: bool = False,
+        runtime: str | None = None,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> None:
-        self.detector: Detector = open_detector(detector, rotations)
-        self.classifier: Classifier = as_classifier(classifier)
+        engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
+        if not isinstance(detector, str | None) and not isinstance(classifier, str | os.PathLike | None) and any(engine.values()):
+            raise InputError(
+                "runtime, providers and threads are for what is opened by name; expected none beside a detector and a classifier "
+                "that are open.",
+                arguments=["runtime", "providers", "threads"],
+            )
+        self.detector: Detector = open_detector(detector, rotations, **engine)
+        self.classifier: Classifier = as_classifier(classifier, **engine)
         if features and not isinstance(self.classifier, Describes):
             raise InputError(f"{self.classifier.name} gives no features; expected a classifier that has predict_with_features.")
         self.features = features
@@ -78,6 +90,7 @@ class Pipeline(ByArguments):
     def __reduce__(self) -> tuple[Any, ...]:
         make, (cls, args, kwargs) = super().__reduce__()
         given = dict(zip(("detector", "classifier"), args, strict=False))
+        kwargs = {name: value for name, value in kwargs.items() if name not in ("runtime", "providers", "threads")}  # theirs now
         return make, (cls, (), given | kwargs | {"detector": self.detector, "classifier": self.classifier})  # which can be exchanged
 
     def __call__(

@@ -16,6 +16,7 @@ ferkit; at run time only the methods are called.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -100,6 +101,19 @@ class Engine(Protocol):
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map ``(n, 1, H, W)`` to ``(n, k)``; safe to call from several threads."""
+        ...
+
+
+@runtime_checkable
+class AnswersMaps(Protocol):
+    """An engine that runs networks with several outputs too, as ferkit's face detector is one."""
+
+    def output_names(self) -> list[str]:
+        """Return the names of what the network answers."""
+        ...
+
+    def maps(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Map ``(n, c, H, W)`` to the outputs named, in the shapes that they have; safe to call from several threads."""
         ...
 
 

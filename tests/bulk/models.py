@@ -63,6 +63,18 @@ class Poisoned(Quick):
         return super().__call__(data)
 
 
+class Poisonous(Quick):
+    """Dies of pictures 7 pixels wide, and hangs at those of 9: for nodes whose environment is not the test's."""
+
+    def __call__(self, data: bytes, keep_pixels: bool = False, max_side: int | None = None) -> Result:
+        width = Image.open(io.BytesIO(data)).size[0]
+        if width == 7:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        while width == 9:
+            time.sleep(1)
+        return super().__call__(data)
+
+
 def _allocated(size: int) -> int:
     """Allocate as C does, without a MemoryError: what cannot be had is an address of 0, which kills when it is written to."""
     allocate = ctypes.CDLL(None).malloc

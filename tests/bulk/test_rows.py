@@ -55,9 +55,9 @@ def test_a_bad_picture_is_a_row(table: Any) -> None:
 
 
 def test_columns_are_named_when_they_are_not_there(table: Any) -> None:
-    with pytest.raises(InputError, match=r"columns name, image; expected one named 'picture', as image= says"):
+    with pytest.raises(InputError, match=r"columns name, image; expected one named 'picture', as image says"):
         rows(table, image="picture", pipeline=Quick())
-    with pytest.raises(InputError, match=r"expected one named 'id', as key= says"):
+    with pytest.raises(InputError, match=r"expected one named 'id', as key says"):
         rows(table, key="id", pipeline=Quick())
 
 

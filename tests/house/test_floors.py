@@ -27,6 +27,8 @@ FLOORS = {
     "image_files": 1,
     "faces": 1,
     "files": 1,
+    "orphans": 1,
+    "ray_clusters": 1,
     "images": 2,
     "plots": 2,
     "drawing": 2,
@@ -53,7 +55,6 @@ FLOORS = {
     "train/detector": 8.2,
     "train/finetuning": 8.3,
     "train/ensembling": 8.4,
-    "train/distributed": 8.4,
     "cli": 9,
     "__main__": 10,
 }

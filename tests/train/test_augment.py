@@ -49,11 +49,11 @@ def test_degrading_blurs_and_adds_noise() -> None:
     import cv2
     from keras import ops
 
-    from ferkit.train.classifier.augment import FaceAugmentation, _blurred
+    from ferkit.train.classifier.augment import FaceAugmentation, _blurred, _gaussians
 
     faces = np.random.default_rng(0).integers(60, 190, (4, 32, 32)).astype(np.float32)
     sigmas = np.array([0.0, 0.5, 0.8, 1.2], np.float32)
-    ours = np.asarray(ops.convert_to_numpy(_blurred(faces, ops.convert_to_tensor(sigmas))))
+    ours = np.asarray(ops.convert_to_numpy(_blurred(faces, _gaussians(ops.convert_to_tensor(sigmas)))))
     assert np.array_equal(ours[0], faces[0])
     for face, sigma, answer in zip(faces[1:], sigmas[1:], ours[1:], strict=True):
         wanted = cv2.GaussianBlur(face, (7, 7), float(sigma), borderType=cv2.BORDER_REFLECT_101)

@@ -278,7 +278,7 @@ def test_a_fixed_input_refuses_other_stages(tmp_path: Path) -> None:
 @needs_keras
 def test_balance_draws_a_label_more_often() -> None:
     from ferkit.train.classifier.augment import FaceAugmentation
-    from ferkit.train.classifier.loop import Batches
+    from ferkit.train.classifier.batches import Batches
 
     data = faces(35)
     batches = Batches(data, recipe(balance={"disgust": 10}), FaceAugmentation(crop=48), 0)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from ..engines.threads import available_cpus
 from ..errors import InputError
 from .commit import done
 from .job import Job
-from .local import Answer, Pool, ended, failed, stillborn
+from .local import Answer, ended, failed, stillborn
 from .opening import difference
 from .options import Options
 from .storage import Place
 
-__all__ = ["Drive", "Watch", "granted_memory", "worker_count"]
+__all__ = ["Drive", "Hands", "Watch"]
 
 _TRIES = 5  # of a shard whose pictures, or whose place, cannot be reached
 _SURE = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)  # of what a process did itself
@@ -40,23 +37,26 @@ class Watch(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def worker_count(options: Options) -> int:
-    """Return how many processes to run: as asked, else one for each CPU that is granted."""
-    granted = os.environ.get("SLURM_CPUS_ON_NODE", "")
-    return options.workers or min(available_cpus(), int(granted) if granted.isdecimal() and granted != "0" else available_cpus())
+class Hand(Protocol):
+    """A worker, or a task that waits for one: what it is at, and the picture that it spoke of last."""
+
+    task: dict[str, Any] | None
+    at: int | None
+
+    def give(self, task: dict[str, Any]) -> None: ...
 
 
-def granted_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the bytes of memory that this process and its children may have; None where that is not told."""
-    found = []
-    for path in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
-        try:
-            found.append(int(path.read_text()))
-        except (OSError, ValueError):
-            continue
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(found, default=None)
+class Hands(Protocol):
+    """An engine: workers that are handed shards' numbers, on this machine or on many."""
+
+    @property
+    def processes(self) -> Sequence[Hand]: ...
+
+    def room(self) -> int: ...
+
+    def add(self) -> Hand: ...
+
+    def next(self, wait: float) -> Answer | None: ...
 
 
 class Drive:
@@ -64,12 +64,12 @@ class Drive:
 
     Args:
         place, job, options: As everywhere.
-        pool: The processes.
+        pool: The workers.
         watch: Is told of every receipt.
         before: Pictures, faces and errors of what was done before.
     """
 
-    def __init__(self, place: Place, job: Job, options: Options, pool: Pool, watch: Watch, before: dict[str, Any]) -> None:
+    def __init__(self, place: Place, job: Job, options: Options, pool: Hands, watch: Watch, before: dict[str, Any]) -> None:
         self._place, self._job, self._options, self._pool, self._watch = place, job, options, pool, watch
         self.images, self.faces, self.errors = before["images"], before["faces"], Counter(before["errors"])
         self.failed: dict[int, str] = {}
@@ -128,7 +128,7 @@ class Drive:
     def _hand_out(self) -> None:
         if self.stopped:
             return
-        while len(self._pool.processes) < min(worker_count(self._options), len(self._todo) + self._working()):
+        while len(self._pool.processes) < min(self._pool.room(), len(self._todo) + self._working()):
             self._pool.add()
         for process in self._pool.processes:
             if process.task is None and self._todo and self._todo[0][0] <= time.monotonic():

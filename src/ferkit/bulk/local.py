@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import FerkitError, InputError
 
@@ -20,6 +20,12 @@ __all__ = ["Answer", "Pool", "Process", "ended", "failed", "stillborn"]
 
 _HELLO = {"do": "hello"}
 _START_S = 120.0  # that a process may take to start, on a machine that is busy
+
+
+class Worker(Protocol):
+    """Whoever was at a task, and at which picture."""
+
+    at: int | None
 
 
 @dataclass
@@ -34,7 +40,7 @@ class Answer:
         hung: Whether it was ended because it said nothing for too long.
     """
 
-    process: Process
+    process: Worker
     task: dict[str, Any] | None
     told: dict[str, Any] | None = None
     code: int | None = None
@@ -80,10 +86,22 @@ class Pool:
         options: The job's options that change rows.
         memory: Bytes that each may have, None without a limit.
         timeout: Seconds of silence after which one is ended.
+        workers: How many there may be.
+        instead: Folder that the options name -> folder of this machine that it is read from.
     """
 
-    def __init__(self, place: str, options: dict[str, Any], memory: int | None, timeout: float) -> None:
+    def __init__(
+        self,
+        place: str,
+        options: dict[str, Any],
+        memory: int | None,
+        timeout: float,
+        workers: int = 1,
+        instead: dict[str, str] | None = None,
+    ) -> None:
         self._start = {"place": place, "options": options, "memory": memory, "driver": os.getpid(), "sys_path": sys.path}
+        self._start["instead"] = instead or {}
+        self._workers = workers
         self._timeout = timeout
         self._said: queue.SimpleQueue[tuple[Process, bytes]] = queue.SimpleQueue()
         self.processes: list[Process] = []
@@ -96,6 +114,10 @@ class Pool:
             process.pipe.kill()
         for process in self.processes:
             process.end()
+
+    def room(self) -> int:
+        """Return how many processes there may be."""
+        return self._workers
 
     def add(self) -> Process:
         """Start one more, which first says what it would answer with."""

@@ -14,14 +14,20 @@ from typing import Any
 
 from .. import __version__
 from ..classifiers.ensemble import open_classifier
-from ..detectors.face_detector import DEFAULT_DETECTOR, FaceDetector
+from ..detectors.face_detector import DEFAULT_DETECTOR, open_detector
 from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError
 from ..pipeline import Pipeline
 from ..weights.releases import BUNDLED_DETECTOR, DEFAULT_WEIGHTS
 from ..weights.store import verify
 from .columns import ErrorKind
 
-__all__ = ["difference", "facts", "kind_of_error", "open_pipeline"]
+__all__ = ["INSTEAD", "difference", "facts", "kind_of_error", "open_pipeline"]
+
+INSTEAD: dict[str, str] = {}  # folder that a job's options name -> where this machine has it
+
+
+def _here(name: str | None) -> str | None:
+    return None if name is None else INSTEAD.get(name, name)
 
 
 @lru_cache(maxsize=1)
@@ -30,9 +36,10 @@ def _opened(options: str) -> Any:
     if given["pipeline"] is not None:
         return _called(given["pipeline"])
     classifier = open_classifier(
-        given["weights"], labels=given["labels"], runtime=given["runtime"], tta=given["tta"], min_confidence=given["min_confidence"]
+        _here(given["weights"]), labels=given["labels"], runtime=given["runtime"], tta=given["tta"], min_confidence=given["min_confidence"]
     )
-    return Pipeline(FaceDetector(given["detector"], model=given["detector_model"]), classifier, features=given.get("features", False))
+    detector = open_detector(given["detector"], model=_here(given["detector_model"]), runtime=given["runtime"])
+    return Pipeline(detector, classifier, features=given.get("features", False))
 
 
 def open_pipeline(identity: Mapping[str, Any]) -> Any:
@@ -75,9 +82,9 @@ def facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     if identity["runtime"] != "opencv":
         out["onnxruntime"] = _version("onnxruntime", "onnxruntime", "onnxruntime-gpu")
     weights = identity["weights"] or DEFAULT_WEIGHTS
-    out |= {"option weights": weights, "weights sha256": _hash(verify(weights))}
+    out |= {"option weights": weights, "weights sha256": _hash(verify(_here(weights) or weights))}
     detector = identity["detector"] or DEFAULT_DETECTOR
-    model = identity["detector_model"]
+    model = _here(identity["detector_model"])
     if model is not None:
         files = [Path(model)] if Path(model).is_file() else sorted(path for path in Path(model).rglob("*") if path.is_file())
         out["detector sha256"] = _hash({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})

@@ -12,7 +12,7 @@ __all__ = ["FREE", "Kind", "Options", "need"]
 Kind = Literal["auto", "images", "parquet", "tar", "video"]
 
 # Options that may differ between two runs of one job: they change how it runs, never what is written.
-FREE = ("workers", "part", "max_error_rate", "memory", "timeout")
+FREE = ("workers", "part", "max_error_rate", "memory", "timeout", "address", "install")
 _FLOATS = ("min_confidence", "fps", "every", "shard_mb")
 
 
@@ -52,6 +52,8 @@ class Options:
     max_error_rate: float | None = None
     memory: float | None = None
     timeout: float = 300
+    address: str | None = None
+    install: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -66,6 +68,10 @@ class Options:
             raise InputError(f"part={self.part!r}; expected (I, N), the I-th of N with 1 <= I <= N.")
         if self.pipeline is not None and ":" not in self.pipeline:
             raise InputError(f"pipeline={self.pipeline!r}; expected module:function, of a function that returns a Pipeline.")
+        if self.address is not None and self.part is not None:
+            raise InputError(f"address={self.address!r} and part={self.part!r}; expected one of them: the cluster does all parts.")
+        if self.install and self.address is None:
+            raise InputError("install=True has the nodes of a cluster install ferkit; expected its address too.")
         if self.key_column is not None and self.kind not in ("auto", "parquet"):
             raise InputError(f"key_column={self.key_column!r} is for Parquet input, not for kind={self.kind!r}.")
 

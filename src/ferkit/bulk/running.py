@@ -6,13 +6,15 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from .commit import MANIFEST, clean, done, manifest, missing, totals
-from .driving import Drive, Watch, granted_memory, worker_count
+from .driving import Drive, Hands, Watch
+from .granted import worker_count, worker_memory
 from .job import JOB, Job
 from .listing import Listed, listed, listed_keys
 from .local import Pool, failed, stillborn
@@ -23,8 +25,6 @@ from .reports import BatchReport
 from .storage import Place, is_address
 
 __all__ = ["Request", "batch", "run"]
-
-_LEAST = 1_500_000_000  # bytes that every worker may have at least
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,14 @@ def batch(
     max_error_rate: float | None = None,
     memory: float | None = None,
     timeout: float = 300,
+    address: str | None = None,
+    install: bool = False,
     update: bool = False,
     retry_errors: bool = False,
     dry_run: bool = False,
     steal: bool = False,
 ) -> BatchReport:
-    """Read the expressions in any number of pictures or videos, into Parquet files, by processes of this machine.
+    """Read the expressions in any number of pictures or videos, into Parquet files, by processes of this machine or of a cluster.
 
     What is done is done: a run that was stopped or killed, or that lost a process, goes on where it was when it is called again,
     and the files are the same, byte by byte, as if nothing had happened.
@@ -116,6 +118,10 @@ def batch(
         max_error_rate: Share of pictures that may be unreadable, 0-1; above it the job stops. None: 0.05, after the first 1,000.
         memory: Gigabytes that each worker may have. None: what this machine grants, divided by the workers, 1.5 at least.
         timeout: Seconds after which a picture counts as hanging.
+        address: Of a Ray cluster that does the work instead of this machine: ``auto``, ``HOST:PORT`` or ``ray://HOST:PORT``. Inputs and
+            output must be seen by all of its nodes, and all need the same ferkit. None: no cluster is touched. ``workers`` is then how
+            many shards are under way at most, ``memory`` is reserved too, and ``part`` is not for clusters.
+        install: Have the cluster's nodes install this ferkit with pip.
         update: Look at the inputs again, and do what is new or changed.
         retry_errors: Do again what could not be found or reached, or hung.
         dry_run: Only say what there is to do.
@@ -127,7 +133,7 @@ def batch(
     Raises:
         InputError: An argument out of range; inputs that have nothing; an output that holds another job, or that is worked on.
         WeightsError: As ExpressionClassifier.
-        MissingExtraError: pyarrow is not installed.
+        MissingExtraError: pyarrow, or for a cluster ray, is not installed.
         StoreError: The output cannot be written.
 
     Example:
@@ -175,7 +181,7 @@ def run(request: Request, watch: Watch) -> BatchReport:
         if place.read(MANIFEST) is not None and not (request.update or request.retry_errors):
             return _report(place, job, None, time.perf_counter() - began, left_out)
     with Lock(place, request.options.part, request.steal):
-        with Pool(place.address, request.options.identity(), _memory(request.options), request.options.timeout) as pool:
+        with _workers(place, request, here) as pool:
             if job is None:
                 job = _planned(place, request, here, pool, left_out)
             elif request.update:
@@ -225,14 +231,18 @@ def _found(request: Request, left_out: Counter[str]) -> Iterator[Listed]:
         yield from listed_keys(request.keys, request.options.kind)
 
 
-def _memory(options: Options) -> int | None:
-    if options.memory is not None:
-        return int(options.memory * 1e9)
-    granted = granted_memory()
-    return None if granted is None else max(_LEAST, granted // worker_count(options))
+def _workers(place: Place, request: Request, facts: dict[str, Any]) -> AbstractContextManager[Hands]:
+    """Return the engine: this machine's processes, or a cluster's."""
+    options = request.options
+    if options.address is not None:
+        from .cluster import Cluster
+
+        return Cluster(place, options, facts, request.inputs)
+    count = worker_count(options.workers)
+    return Pool(place.address, options.identity(), worker_memory(options.memory, count), options.timeout, count)
 
 
-def _planned(place: Place, request: Request, here: dict[str, Any], pool: Pool, left_out: Counter[str]) -> Job:
+def _planned(place: Place, request: Request, here: dict[str, Any], pool: Hands, left_out: Counter[str]) -> Job:
     """Write the plan, unless another part was quicker: then take that one's."""
     pool.add()  # which starts while this process lists
     made = plan(_found(request, left_out), request.options)
@@ -250,7 +260,7 @@ def _planned(place: Place, request: Request, here: dict[str, Any], pool: Pool, l
     return job
 
 
-def _greeting(pool: Pool, tries: int = 3) -> dict[str, Any]:
+def _greeting(pool: Hands, tries: int = 3) -> dict[str, Any]:
     """Return what the first worker says that it would answer with."""
     while True:
         answer = pool.next(wait=1.0)
@@ -276,7 +286,7 @@ def _with(job: Job, made: Plan, groups: list[dict[str, Any]]) -> Job:
     return replace(job, groups=job.groups + groups, generations=[*job.generations, told])
 
 
-def _drive(place: Place, job: Job, options: Options, pool: Pool, watch: Watch) -> Drive:
+def _drive(place: Place, job: Job, options: Options, pool: Hands, watch: Watch) -> Drive:
     shards, groups = done(place, job)
     todo = missing(job, shards)
     if options.part is not None:

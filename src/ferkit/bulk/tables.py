@@ -66,7 +66,7 @@ def rows(
     """
     need("pyarrow", "ferkit.bulk.rows")
     if key is not None and key not in table.schema.names:
-        raise InputError(f"The table has the columns {', '.join(table.schema.names)}; expected one named {key!r}, as key= says.")
+        raise InputError(f"The table has the columns {', '.join(table.schema.names)}; expected one named {key!r}, as key says.")
     column = image_column("The table", table.schema, image, "image")
     opened = _default() if pipeline is None else pipeline
     out = Rows(list(opened.classifier.labels), 0, landmarks=landmarks, features=features)

@@ -6,20 +6,19 @@ copy of the caller's ``__main__``: a script without a guard, a notebook and a se
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import IO, Any
 
 from ..errors import FerkitError, InputError
+from ..orphans import die_with
 from .storage import Place, StoreError
 
 __all__ = ["main"]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -29,9 +28,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
     tasks = _Tasks(sys.stdin.buffer)
     start = json.loads(tasks.next())
-    _die_with(start["driver"])
+    die_with(start["driver"])
     sys.path[:] = start["sys_path"]
     _limit(start["memory"])
+    from . import opening
+
+    opening.INSTEAD.update(start["instead"])
     worker = _Worker(start, answers)
     while True:
         line = tasks.next()
@@ -53,18 +55,6 @@ class _Tasks:
     def _listen(self, file: IO[bytes]) -> None:
         for line in iter(file.readline, b""):
             self._lines.put(line)
-        os._exit(0)
-
-
-def _die_with(driver: int) -> None:
-    """Have the kernel end this process when the driver ends, however that does; elsewhere the end of the input tells."""
-    if sys.platform != "linux":
-        return
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != driver:  # it ended before that was said
         os._exit(0)
 
 
@@ -111,11 +101,11 @@ class _Worker:
     def _hello(self) -> dict[str, Any]:
         import cv2
 
-        from .opening import facts, open_pipeline
+        from . import opening
 
         options = self._start["options"]
-        told = facts(options)
-        labels = list(open_pipeline(options).classifier.labels)
+        told = opening.facts(options)
+        labels = list(opening.open_pipeline(options).classifier.labels)
         cv2.setNumThreads(1)  # as many workers as CPUs; more threads in each cost a sixth more
         return {"facts": told, "labels": labels}
 
@@ -124,6 +114,8 @@ class _Worker:
 
         if self._job is None:
             self._job = Job.read(self._place)
+        if self._job is None:
+            raise InputError(f"{self._place.address} has no job on {socket.gethostname()}; expected an OUTPUT that all machines share.")
         return self._job
 
     def _shard(self, shard: int, skip: dict[str, Any], ahead: bool) -> dict[str, Any]:

@@ -236,6 +236,11 @@ def open_classifier(weights: PathLike | None = None, **options: Any) -> Expressi
     return ExpressionClassifier(folder, **options)
 
 
-def as_classifier(classifier: Classifier | PathLike | None) -> Classifier:
-    """Return a classifier as it is, or open weights (a name, an address, a folder or None) as one. Raises as ExpressionClassifier."""
-    return ExpressionClassifier(classifier) if classifier is None or isinstance(classifier, (str, os.PathLike)) else classifier
+def as_classifier(classifier: Classifier | PathLike | None, **options: Any) -> Classifier:
+    """Return a classifier as it is, or open weights (a name, an address, a folder or None) as one.
+
+    Options are ExpressionClassifier's, those that are None left out. Raises as it does.
+    """
+    if classifier is not None and not isinstance(classifier, (str, os.PathLike)):
+        return classifier
+    return ExpressionClassifier(classifier, **{name: value for name, value in options.items() if value is not None})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, get_args
@@ -43,6 +44,8 @@ def _kinds() -> tuple[str, ...]:
 @click.option("--shard-images", type=click.IntRange(1), default=2000, show_default=True, help="Pictures in a shard: what one death costs.")
 @click.option("--shard-mb", type=click.FloatRange(0, min_open=True), default=512, show_default=True, help="Megabytes in a shard.")
 @click.option("--workers", type=click.IntRange(1), help="Processes to work with.  [default: one for each CPU that is granted]")
+@shared("address", address={"help": "Ray cluster that does the work, also ray://HOST:PORT.  [default: this machine]"})
+@click.option("--install", is_flag=True, help="With --address: have the cluster's nodes install this ferkit with pip.")
 @click.option("--part", type=Part(), help="Do the I-th of N parts, on machines that share OUTPUT and nothing else.")
 @click.option(
     "--max-error-rate", type=click.FloatRange(0, 1), help="Stop above this share of unreadable pictures.  [default: 0.05, after 1,000]"
@@ -94,7 +97,8 @@ def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | Non
     progress = Progress(sys.stdout if format_ == "json" else None, metrics)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run(Request(inputs, output, Options(**options), **how), progress)
+        with redirect_stdout(sys.stderr):  # Ray prints to standard output what its nodes complain of: no line of ours
+            return run(Request(inputs, output, Options(**options), **how), progress)
     except KeyboardInterrupt:
         progress.close()
         click.echo("ferkit: stopped; what is done stays. Type the same command to go on.", err=True)

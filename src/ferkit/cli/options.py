@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..detectors.face_detector import FaceDetector
     from ..pipeline import Pipeline
-    from ..protocols import Classifier
+    from ..protocols import Classifier, Detector
 
     _Type = click.ParamType[Any]
 else:
@@ -171,6 +170,7 @@ _TOLD: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
         {"default": "not stated", "show_default": True, "help": "Licence of the weights, for their card: an SPDX name."},
     ),
     "blur_faces": (["--blur-faces"], {"is_flag": True, "help": "Cover the heads in annotated pictures; no face can be brought back."}),
+    "address": (["--address"], {"metavar": "auto|HOST:PORT", "help": "Ray cluster that does the work, also ray://HOST:PORT."}),
     "fps": (
         ["--fps"],
         {"type": click.FloatRange(0, min_open=True), "help": "Read so many frames of a video per second.  [default: all of them]"},
@@ -232,12 +232,13 @@ class Reading:
         options = {name: getattr(self, name) for name in ("labels", "runtime", "tta", "min_confidence", "threads")}
         return open_classifier(self.weights, providers=self.providers or None, **(options | changed))
 
-    def open_detector(self) -> FaceDetector:
-        from ..detectors.face_detector import FaceDetector
+    def open_detector(self) -> Detector:
+        from ..detectors.face_detector import open_detector
 
-        return FaceDetector(self.detector, model=self.detector_model, rotations=self.rotations)
+        engine: dict[str, Any] = {"runtime": self.runtime, "providers": self.providers or None, "threads": self.threads}
+        return open_detector(self.detector, self.rotations, model=self.detector_model, **engine)
 
-    def asked_detector(self) -> FaceDetector | None:
+    def asked_detector(self) -> Detector | None:
         """Return the detector if one was asked for: without, a folder's pictures tell what they are."""
         return None if self.detector is None and self.detector_model is None else self.open_detector()
 

@@ -39,9 +39,15 @@ def _loggers() -> Iterable[str]:
     "out",
     "resume",
     "max_minutes",
+    "address",
     "licence",
+    address={"help": "Ray cluster whose nodes run the processes, also ray://HOST:PORT.  [default: this machine]"},
     detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
 )
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together; more need KERAS_BACKEND=jax."
+)
+@click.option("--max-failures", type=click.IntRange(0), default=3, show_default=True, help="Deaths of processes that the run may cost.")
 def train(recipe: str, data: Path, out: Path, log_to: tuple[str, ...], find_lr: bool, **options: Any) -> None:
     """Train a recipe and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours

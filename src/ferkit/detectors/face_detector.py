@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.table import open_engine
 from ..errors import InputError
 from ..faces import Face
 from ..gate import native
@@ -51,8 +53,11 @@ class FaceDetector(ByArguments):
         rotations: Turns of faces to look for too, degrees clockwise: some of 0, 90, 180 and 270. The picture is searched once for each,
             and every face tells its ``turn``. None: upright faces only; ``"ferkit"`` then marks turned ones that it comes upon.
 
+        runtime, providers, threads: Engine of the ``"ferkit"`` detector, as for ExpressionClassifier; None is OpenCV. The others run in
+            OpenCV alone.
+
     Raises:
-        InputError: Unknown name or an argument out of range.
+        InputError: Unknown name or an argument out of range, or an engine for a detector that has none.
         WeightsError: The backend's file is missing, damaged or not reachable.
         MissingExtraError: The installed OpenCV lacks the backend.
     """
@@ -65,6 +70,9 @@ class FaceDetector(ByArguments):
         min_score: float | None = None,
         min_size: float = 0.0,
         rotations: Sequence[int] | None = None,
+        runtime: str | None = None,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> None:
         self.name = name or DEFAULT_DETECTOR
         if self.name not in BACKENDS:
@@ -78,11 +86,14 @@ class FaceDetector(ByArguments):
             raise InputError("The detector 'none' searches nothing, so that it finds no turns; expected rotations=None with it.")
         module, cls = BACKENDS[self.name]
         backend = getattr(import_module(f".{module}", __package__), cls)
+        engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
         self._backend: _Backend = backend(
-            expanded(model) if model is not None else None, backend.default_score if min_score is None else min_score
+            expanded(model) if model is not None else None,
+            backend.default_score if min_score is None else min_score,
+            **_opening(self.name, backend, engine),
         )
         self._min_size = min_size
-        self._options = {"model": model, "min_score": min_score, "min_size": min_size or None, "rotations": rotations}
+        self._options = {"model": model, "min_score": min_score, "min_size": min_size or None, "rotations": rotations} | engine
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self._options.items() if value is not None)
@@ -122,10 +133,36 @@ class FaceDetector(ByArguments):
         return surest(turn_back(face, turn, width, height) for turn, face in found)
 
 
-def open_detector(detector: Detector | str | None, rotations: Sequence[int] | None = None) -> Detector:
-    """Return a detector as it is, or open one by name. Raises as FaceDetector."""
+def _opening(name: str, backend: Any, engine: dict[str, Any]) -> dict[str, Any]:
+    """Return how a backend opens its networks. Raises InputError if it has none to open."""
+    given = {key: value for key, value in engine.items() if value is not None}
+    if not getattr(backend, "on_engines", False):
+        if given.get("runtime", "opencv") != "opencv" or "providers" in given:
+            raise InputError(
+                f"The detector {name!r} runs in OpenCV alone; expected no runtime or providers with it, or the detector 'ferkit'.",
+                arguments=["runtime", "providers"],
+            )
+        return {}
+    return {"opened": partial(open_engine, given.pop("runtime", "opencv"), **given)}
+
+
+def open_detector(
+    detector: Detector | str | None,
+    rotations: Sequence[int] | None = None,
+    *,
+    model: str | os.PathLike[str] | None = None,
+    runtime: str | None = None,
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> Detector:
+    """Return a detector as it is, or open one by name.
+
+    The engine is for those that have one: what else is opened with it, a classifier, may be the reason for it. Raises as FaceDetector.
+    """
     if detector is None or isinstance(detector, str):
-        return FaceDetector(detector, rotations=rotations)
+        engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
+        own = (detector or DEFAULT_DETECTOR) == DEFAULT_DETECTOR
+        return FaceDetector(detector, model=model, rotations=rotations, **(engine if own else {}))
     if rotations is not None and checked_rotations(rotations) != rotations_of(detector):
         raise InputError(f"rotations={rotations!r} beside a detector that is open; expected FaceDetector(..., rotations=...).")
     return detector

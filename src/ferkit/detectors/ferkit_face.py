@@ -1,17 +1,19 @@
-"""ferkit's own detector: faces from 8 px to the whole frame, and five landmarks; two small networks through OpenCV."""
+"""ferkit's own detector: faces from 8 px to the whole frame, and five landmarks; two small networks."""
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.table import open_engine
 from ..errors import WeightsError
 from ..faces import Face
 from ..geometry import area, intersection, iou, nms
+from ..protocols import AnswersMaps, Engine
 from ..turning import turn_upright, upright
 from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import SPEC_FILE, DetectorSpec
@@ -30,9 +32,7 @@ from .ferkit_face_format import (
     soft_argmax,
 )
 
-if TYPE_CHECKING:
-    import cv2
-
+_IN_OPENCV = partial(open_engine, "opencv")
 _TOGETHER = 32  # faces whose landmarks are found at once
 _MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
 _LEAST_SIDE, _ENLARGED = 640, 2.0  # smaller pictures are enlarged to this side, at most so many times: + 1 point of AP
@@ -53,31 +53,31 @@ class FerkitFace:
     """Five landmarks, faces from about 8 px to full frame, turned heads; comes with the package."""
 
     default_score = None  # the spec's
+    on_engines = True
 
-    def __init__(self, model: Path | None, min_score: float | None) -> None:
+    def __init__(self, model: Path | None, min_score: float | None, opened: Callable[[bytes], Engine] = _IN_OPENCV) -> None:
         folder = model if model is not None else resolve_detector(BUNDLED_DETECTOR)
         if folder.is_file():
             raise WeightsError(f"{folder} is a file; expected the folder of a ferkit face detector ({SPEC_FILE}, model.onnx).")
         spec = DetectorSpec.load(folder)
         points = read_verified(folder, spec, POINTS_FILE) if POINTS_FILE in spec.files else None
-        self._load(read_verified(folder, spec), points, str(folder), spec.min_score if min_score is None else min_score)
+        self._load(read_verified(folder, spec), points, str(folder), spec.min_score if min_score is None else min_score, opened)
 
     @classmethod
     def from_bytes(cls, onnx: bytes, min_score: float, points: bytes | None = None) -> FerkitFace:
         """Open networks that are not on disk yet: training measures itself so."""
         detector = cls.__new__(cls)
-        detector._load(onnx, points, "the network", min_score)
+        detector._load(onnx, points, "the network", min_score, _IN_OPENCV)
         return detector
 
-    def _load(self, data: bytes, points: bytes | None, where: str, min_score: float) -> None:
+    def _load(self, data: bytes, points: bytes | None, where: str, min_score: float, opened: Callable[[bytes], Engine]) -> None:
         # One for each look: a network whose input changes its size allocates everything anew.
-        self._first, self._second = (open_network(data, where, OUTPUTS) for _ in range(2))
+        self._first, self._second = (open_network(data, where, OUTPUTS, opened) for _ in range(2))
         # Without a network for landmarks those of the detector itself stay: where faces have them on the average.
-        self._points = None if points is None else open_network(points, f"{where}, {POINTS_FILE},", ["points"])
+        self._points = None if points is None else open_network(points, f"{where}, {POINTS_FILE}", ["points"], opened)
         # A score of 1 or 0 would be an infinite logit.
         p = min(max(min_score, 1e-6), 1 - 1e-6)
         self._min_logit = float(np.log(p / (1 - p)))
-        self._lock = threading.Lock()  # a network keeps its blobs between calls
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find faces in RGB uint8 ``(H, W, 3)``."""
@@ -132,9 +132,7 @@ class FerkitFace:
 
         assert self._points is not None
         blob = cv2.dnn.blobFromImages([np.ascontiguousarray(view) for view in views], 1 / STD, None, (MEAN, MEAN, MEAN))
-        with self._lock:
-            self._points.setInput(blob)
-            return np.array(self._points.forward("points"), np.float64)
+        return self._points.maps(blob, ["points"])[0].astype(np.float64)
 
     def _landmarks(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Find the five points ``(n, 5, 2)`` of faces ``(n, 4)``."""
@@ -149,7 +147,7 @@ class FerkitFace:
             answers.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
         return np.concatenate(answers)
 
-    def _at(self, net: cv2.dnn.Net, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
+    def _at(self, network: AnswersMaps, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
         """Detect at one scale; rows of score, box xyxy, five points, in the image's own pixels."""
         import cv2
 
@@ -158,9 +156,7 @@ class FerkitFace:
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         seen = image if (w, h) == (width, height) else np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
         blob = cv2.dnn.blobFromImage(filled(seen), 1 / STD, None, (MEAN, MEAN, MEAN))
-        with self._lock:
-            net.setInput(blob)
-            maps = [np.array(m[0]) for m in net.forward(OUTPUTS)]
+        maps = [m[0] for m in network.maps(blob, OUTPUTS)]
         rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engines.opencv import read_network
-from ..errors import WeightsError
+from ..errors import InputError, WeightsError
 from ..geometry import window
-
-if TYPE_CHECKING:
-    import cv2
+from ..protocols import AnswersMaps, Engine
 
 POINTS_FILE = "points.onnx"
 POINTS_SIZE, POINTS_ROOM = 48, 1.25  # px of the square that the landmarks' network sees, and its side over the box's longer one
@@ -38,12 +35,20 @@ def filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return canvas
 
 
-def open_network(data: bytes, where: str, outputs: list[str]) -> cv2.dnn.Net:
-    net = read_network(data, where)
-    names = set(net.getUnconnectedOutLayersNames())
+def open_network(data: bytes, where: str, outputs: list[str], opened: Callable[[bytes], Engine]) -> AnswersMaps:
+    try:
+        network = opened(data)
+    except WeightsError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    if not isinstance(network, AnswersMaps):
+        raise InputError(
+            f"The engine {type(network).__name__} answers one output; ferkit's face detector needs output_names and maps too.",
+            arguments=["runtime"],
+        )
+    names = set(network.output_names())
     if not names.issuperset(outputs):
         raise WeightsError(f"{where} has the outputs {', '.join(sorted(names))}; expected {', '.join(outputs)} (a ferkit-face network).")
-    return net
+    return network
 
 
 def face_view(image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[tuple[int, int, int], NDArray[np.uint8]]:

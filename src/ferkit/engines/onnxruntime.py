@@ -40,9 +40,21 @@ class OnnxRuntimeEngine:
         self._input = self._session.get_inputs()[0].name
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self._answers(batch, None)[0], np.float32).reshape(len(batch), -1)
+
+    def output_names(self) -> list[str]:
+        """Return the names of what the network answers."""
+        return [output.name for output in self._session.get_outputs()]
+
+    def maps(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Return several outputs by their names, in the shapes that they have."""
+        return [np.asarray(one, np.float32) for one in self._answers(batch, list(names))]
+
+    def _answers(self, batch: NDArray[np.float32], names: list[str] | None) -> list[NDArray[np.float32]]:
         if self._process != os.getpid():  # forked: the session's threads stayed behind, and it would wait for them
             self._session, self._process = self._open(), os.getpid()
-        return np.asarray(self._session.run(None, {self._input: batch})[0], np.float32).reshape(len(batch), -1)
+        answers: list[NDArray[np.float32]] = self._session.run(names, {self._input: batch})
+        return answers
 
 
 def _providers(names: Sequence[str] | None, available: Sequence[str]) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, WeightsError
+from .spares import Spares
 from .threads import limit_opencv
 
 if TYPE_CHECKING:
@@ -41,14 +42,24 @@ class OpenCVEngine:
     def __init__(self, model: bytes, providers: Sequence[str] | None = None, threads: int | None = None) -> None:
         if providers is not None:
             raise InputError(f'providers={list(providers)} are onnxruntime\'s; pass runtime="onnxruntime" too, or no providers.')
-        self._net = read_network(model, "model.onnx")
+        # A Net keeps its buffers between calls: shared by threads it answers wrong numbers silently. So each has one to itself.
+        self._nets = Spares(partial(read_network, model, "model.onnx"))
         if threads is not None:
             limit_opencv(threads)
-        # A Net keeps its buffers between calls: shared by threads without a lock it answers wrong numbers silently.
-        self._lock = threading.Lock()
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        with self._lock:
-            self._net.setInput(batch)
-            out = np.array(self._net.forward(), np.float32)
+        with self._nets.one() as net:
+            net.setInput(batch)
+            out = np.array(net.forward(), np.float32)
         return out.reshape(len(batch), -1)  # OpenCV 4 answers (n, 1, k) for some exports
+
+    def output_names(self) -> list[str]:
+        """Return the names of what the network answers."""
+        with self._nets.one() as net:
+            return list(net.getUnconnectedOutLayersNames())
+
+    def maps(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
+        """Return several outputs by their names, in the shapes that they have."""
+        with self._nets.one() as net:
+            net.setInput(batch)
+            return [np.array(one, np.float32) for one in net.forward(list(names))]

@@ -7,9 +7,10 @@ from typing import Any
 
 from ..classifiers.ensemble import Ensemble, open_classifier
 from ..classifiers.expression_classifier import ExpressionClassifier
-from ..detectors.face_detector import FaceDetector
+from ..detectors.face_detector import open_detector
 from ..errors import InputError
 from ..labels import FER6, LabelSet
+from ..protocols import Detector
 from ..weights.specs import EnsembleSpec, WeightsSpec, load_classifier_spec
 from ..weights.store import resolve
 from .problems import Problem
@@ -82,7 +83,8 @@ class Catalogue:
         outputs = {output.name for output in self.specs[weights].outputs}
         return {"weights": self._where[weights], "labels": labels if labels in outputs else self.label_sets(weights)[labels].classes}
 
-    def detector(self) -> FaceDetector:
-        """Open a detector. Detectors hold a lock while they look, so every lane has its own."""
+    def detector(self) -> Detector:
+        """Open a detector; every lane has its own."""
         settings = self._settings
-        return FaceDetector(settings.detector, model=settings.detector_model, rotations=settings.rotations or None)
+        rotations = settings.rotations or None
+        return open_detector(settings.detector, rotations, model=settings.detector_model, runtime=settings.runtime)

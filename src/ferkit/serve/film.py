@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..classifiers.ensemble import open_classifier
-from ..detectors.face_detector import FaceDetector
+from ..detectors.face_detector import open_detector
 from ..engines.threads import limit_opencv
 from ..errors import FerkitError
 from ..pipeline import Pipeline
@@ -95,7 +95,8 @@ def _read(folder: Path, request: dict[str, Any]) -> None:
     span = Span.of(end=request["max_seconds"])
     whole, total = estimate(str(film), Span()), estimate(str(film), span)
     classifier = open_classifier(request["weights"], labels=request["labels"], runtime=request["runtime"], min_confidence=request["unsure"])
-    pipeline = Pipeline(FaceDetector(request["detector"], model=request["detector_model"]), classifier)
+    detector = open_detector(request["detector"], model=request["detector_model"], runtime=request["runtime"])
+    pipeline = Pipeline(detector, classifier)
     events = Events()
     sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels))]
     if request["copy"]:

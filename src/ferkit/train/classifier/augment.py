@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -93,23 +94,35 @@ class FaceAugmentation(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return (input_shape[0], self.crop, self.crop, 3 if len(input_shape) == 4 and input_shape[-1] == 3 else 1)
 
-    def call(self, faces: Any, size: int | None = None, seed: int | None = None) -> Any:
+    def call(self, faces: Any, size: int | None = None, seed: int | None = None, rows: Any = None) -> Any:
         """Augment a batch.
 
         Args:
             faces: ``(n, H, W)``, ``(n, H, W, 1)`` or, in color, ``(n, H, W, 3)``, values 0-255.
             size: Side of the output; the crop's own side by default.
             seed: Makes the draw a pure function of the arguments, which is what lets a run resume exactly.
+            rows: Which of the batch's faces to work on, row numbers: their numbers are those that they have in the
+                whole batch, the others cost no more than the drawing. None is all.
 
         Returns:
-            float32 ``(n, size, size, 1)``, in color ``(n, size, size, 3)``, values 0-255.
+            float32 ``(n, size, size, 1)``, in color ``(n, size, size, 3)``, values 0-255; of ``rows`` alone where they are given.
         """
-        faces = ops.convert_to_tensor(faces, "float32")
+        drawn_for = int(faces.shape[0])
+        faces = ops.convert_to_tensor(faces if rows is None else ops.take(faces, rows, axis=0), "float32")
         n, height, width = faces.shape[:3]
         size = size or self.crop
         channels = 3 if len(faces.shape) == 4 and faces.shape[-1] == 3 else 1
         flats = [ops.reshape(faces if channels == 1 else faces[..., k], (n, height * width)) for k in range(channels)]
-        draw = keras.random.uniform((n, 12), seed=self.seed_generator if seed is None else seed)
+
+        def drawn(draw: Callable[..., Any], columns: int, salt: int) -> Any:
+            return draw((drawn_for, columns), seed=self.seed_generator if seed is None else seed ^ salt)
+
+        def own(values: Any) -> Any:
+            """Keep what the rows are due. Functions are computed for the whole batch first: the last ones of an array may come
+            out otherwise in the last bit, since processors compute several at once, and the remainder one by one."""
+            return values if rows is None else ops.take(values, rows, axis=0)
+
+        draw = drawn(keras.random.uniform, 12, 0)
 
         def signed(column: int) -> Any:
             return 2.0 * draw[:, column, None] - 1.0
@@ -119,8 +132,8 @@ class FaceAugmentation(keras.layers.Layer):
 
         angle = self.rotation * signed(0)
         step = 1.0 / between(1, *self.scale)
-        mirror = 1.0 - 2.0 * ops.cast(draw[:, 2, None] < self.flip, "float32")
-        cos, sin = ops.cos(angle) * step, ops.sin(angle) * step
+        mirror = own(1.0 - 2.0 * ops.cast(draw[:, 2, None] < self.flip, "float32"))
+        cos, sin = own(ops.cos(angle) * step), own(ops.sin(angle) * step)
 
         axis = (ops.arange(size, dtype="float32") + 0.5) * (self.crop / size) - self.crop / 2
         y = ops.reshape(ops.repeat(axis, size), (1, -1))
@@ -128,43 +141,39 @@ class FaceAugmentation(keras.layers.Layer):
         sheared, factor = x, 1.0
         if self.shear or self.gain != (1.0, 1.0):
             # Drawn apart, so that recipes without these keep the random numbers that they were trained with.
-            more = keras.random.uniform((n, 2), seed=self.seed_generator if seed is None else seed ^ 1)
-            sheared = x + y * ops.tan(self.shear * (2.0 * more[:, 0, None] - 1.0))
-            factor = self.gain[0] + (self.gain[1] - self.gain[0]) * more[:, 1, None]
-        source_x = mirror * (cos * sheared - sin * y) + (width - 1) / 2 + self.shift * signed(3)
-        source_y = sin * sheared + cos * y + (height - 1) / 2 + self.shift * signed(4)
-        fill = _FILLS[self.fill]
-        at_x, at_y = fill(source_x, width), fill(source_y, height)
+            more = drawn(keras.random.uniform, 2, 1)
+            sheared = x + y * own(ops.tan(self.shear * (2.0 * more[:, 0, None] - 1.0)))
+            factor = own(self.gain[0] + (self.gain[1] - self.gain[0]) * more[:, 1, None])
+        source_x = mirror * (cos * sheared - sin * y) + (width - 1) / 2 + own(self.shift * signed(3))
+        source_y = sin * sheared + cos * y + (height - 1) / 2 + own(self.shift * signed(4))
+        at_x, at_y = _FILLS[self.fill](source_x, width), _FILLS[self.fill](source_y, height)
         planes = [_bilinear(flat, at_x, at_y, height, width) for flat in flats]
         degraded = None
         if self.degrade:
             # Drawn apart too. A lens blurs before a sensor adds its noise.
-            degraded = keras.random.uniform((n, 3), seed=self.seed_generator if seed is None else seed ^ 2)
+            degraded = drawn(keras.random.uniform, 3, 2)
             sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (size / self.crop)
-            planes = [ops.reshape(_blurred(ops.reshape(plane, (n, size, size)), sigma), (n, size * size)) for plane in planes]
+            kernels = own(_gaussians(sigma))
+            planes = [ops.reshape(_blurred(ops.reshape(plane, (n, size, size)), kernels), (n, size * size)) for plane in planes]
 
         means = [ops.mean(plane, axis=1, keepdims=True) for plane in planes]
         mean = means[0] if channels == 1 else sum(means) / channels
-        contrast, light = 1.0 + self.contrast * signed(5), 255.0 * self.brightness * signed(6)
+        contrast, light = own(1.0 + self.contrast * signed(5)), own(255.0 * self.brightness * signed(6))
         planes = [(mean + (plane - mean) * contrast + light) * factor for plane in planes]
         if degraded is not None:
-            deviation = ops.where(degraded[:, 0] < self.degrade, self.noise * degraded[:, 2], 0.0)
-            grains = [
-                keras.random.normal((n, size * size), seed=self.seed_generator if seed is None else seed ^ (3 + 4 * k))
-                for k in range(channels)
-            ]
-            planes = [plane + deviation[:, None] * grain for plane, grain in zip(planes, grains, strict=True)]
+            deviation = own(ops.where(degraded[:, 0] < self.degrade, self.noise * degraded[:, 2], 0.0))[:, None]
+            grains = [own(drawn(keras.random.normal, size * size, 3 + 4 * k)) for k in range(channels)]
+            planes = [plane + deviation * grain for plane, grain in zip(planes, grains, strict=True)]
 
         area = between(8, *self.erase_area)
         aspect = ops.exp(signed(9))  # from 1/e to e
-        half_w, half_h = ops.sqrt(area * aspect) * self.crop / 2, ops.sqrt(area / aspect) * self.crop / 2
-        centre_x, centre_y = signed(10) * self.crop / 2, signed(7) * self.crop / 2
+        half_w, half_h = own(ops.sqrt(area * aspect) * self.crop / 2), own(ops.sqrt(area / aspect) * self.crop / 2)
+        centre_x, centre_y = own(signed(10) * self.crop / 2), own(signed(7) * self.crop / 2)
         inside = ops.logical_and(ops.abs(x - centre_x) < half_w, ops.abs(y - centre_y) < half_h)
-        chosen = draw[:, 11, None] < self.erase
-        hidden = ops.logical_and(inside, chosen)
+        hidden = ops.logical_and(inside, own(draw[:, 11, None] < self.erase))
         planes = [
-            ops.reshape(ops.clip(ops.where(hidden, own, plane), 0.0, 255.0), (n, size, size))
-            for own, plane in zip(means, planes, strict=True)
+            ops.reshape(ops.clip(ops.where(hidden, middle, plane), 0.0, 255.0), (n, size, size))
+            for middle, plane in zip(means, planes, strict=True)
         ]
         return ops.stack(planes, axis=-1)
 
@@ -181,11 +190,15 @@ def _nearest(coordinate: Any, length: int) -> Any:
 _TAPS = 3  # either way: beyond, a Gaussian of one pixel has less than a hundredth of its height
 
 
-def _blurred(faces: Any, sigma: Any) -> Any:
-    """Blur faces ``(n, S, S)``, each with a Gaussian of its own ``sigma`` (n), pixels; borders are reflected. 0 leaves a face as it is."""
+def _gaussians(sigma: Any) -> Any:
+    """Return the weights ``(n, 2 * _TAPS + 1)`` of Gaussians of ``sigma`` (n), pixels; one of 0 leaves a face as it is."""
     offsets = ops.arange(-_TAPS, _TAPS + 1, dtype="float32")
     kernel = ops.exp(-0.5 * (offsets[None] / ops.maximum(sigma, 1e-3)[:, None]) ** 2)
-    kernel = kernel / ops.sum(kernel, axis=1, keepdims=True)
+    return kernel / ops.sum(kernel, axis=1, keepdims=True)
+
+
+def _blurred(faces: Any, kernel: Any) -> Any:
+    """Blur faces ``(n, S, S)``, each with weights of its own ``(n, 2 * _TAPS + 1)``; borders are reflected."""
     side = faces.shape[1]
     padded = ops.pad(faces, ((0, 0), (_TAPS, _TAPS), (_TAPS, _TAPS)), mode="reflect")
     rows = sum(kernel[:, k, None, None] * padded[:, k : k + side] for k in range(2 * _TAPS + 1))

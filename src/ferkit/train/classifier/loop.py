@@ -26,15 +26,15 @@ from ..common.compiling import JIT
 from ..common.keras_weights import load_keras, save_model
 from ..common.listeners import Listeners, Step
 from ..common.preflight import check_folder
+from ..common.ranks import ALONE, Ranks
 from ..common.run_folder import write_begun, write_curves, write_results
 from ..common.runs import drawn_ahead
 from ..common.values import check_minutes, finite
 from ..release.keras_to_onnx import to_onnx
-from .augment import FaceAugmentation
+from .batches import Batches
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
 from .inputs import augmentation, fitted, normalise, prepare
-from .mixing import mix
 from .networks import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .photos import PhotoSource
@@ -61,59 +61,6 @@ class Run:
     history: list[dict[str, Any]]
     finished: bool
     out: Path
-
-
-class Batches:
-    """Augmented batches of one epoch; each is a pure function of (seed, epoch, step), so a run can resume exactly."""
-
-    def __init__(
-        self,
-        faces: Faces,
-        recipe: Recipe,
-        augment: FaceAugmentation,
-        epoch: int,
-        teacher: Teacher | None = None,
-        photos: PhotoSource | None = None,
-    ) -> None:
-        self.faces, self.recipe, self.augment, self.epoch, self.teacher, self.photos = faces, recipe, augment, epoch, teacher, photos
-        copies = np.where(faces.faint_smiles(), int(recipe.training.get("faint_smiles", 1)), 1)
-        for label, count in recipe.balance.items():
-            copies[faces.labels == faces.label_set.index(label)] *= count
-        rows = np.repeat(np.arange(len(faces)), copies)
-        self.order = rows[np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))]
-        self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
-        self.own = recipe.batch_size - recipe.photo_places  # faces of each batch that are the data's
-        self.drawn = None if photos is None else photos.order(epoch, len(self))
-
-    def __len__(self) -> int:
-        # Whole batches only: a last batch of a few faces would unsettle batch normalisation.
-        return max(1, len(self.order) // self.own)
-
-    def __getitem__(self, step: int) -> tuple[Any, dict[str, NDArray[np.float32]]]:
-        rows = self.order[step * self.own : (step + 1) * self.own]
-        seed = int(np.random.SeedSequence((self.recipe.seed, self.epoch, step)).generate_state(1)[0] >> 1)
-        faces, taught = self.faces.images[rows], dict[str, NDArray[np.float32]]()
-        if self.photos is not None and self.drawn is not None:
-            order, counts = self.drawn
-            portraits, taught = self.photos.batch(order[step], self.epoch, step)
-            # A distribution that sums to 2 costs twice as much.
-            taught = {head: counts[order[step], None].astype(np.float32) * target for head, target in taught.items()}
-            faces = np.concatenate([faces, portraits])
-        x = ops.convert_to_numpy(self.augment(faces, size=self.recipe.size_at(self.epoch), seed=seed))
-        x, photographed = x[: len(rows)], x[len(rows) :]
-        y = {head: target[rows] for head, target in self.targets.items()}
-        if self.recipe.mix:
-            x, y = mix(x, y, np.random.default_rng((self.recipe.seed, self.epoch, step)), **self.recipe.mix)
-        if self.teacher is not None:
-            y = {head: np.concatenate([y[head], soft], axis=1) for head, soft in self.teacher(x).items()}
-        if taught:
-            x = np.concatenate([x, photographed])
-            y = {head: np.concatenate([y[head], self._beside_teacher(taught[head])]) for head in y}
-        return normalise(x, self.recipe), y
-
-    def _beside_teacher(self, taught: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return targets for the loss with a teacher: what it says of a portrait is in them already, so they count in full."""
-        return np.concatenate([taught / (1.0 - self.recipe.teaching["weight"]), np.zeros_like(taught)], axis=1)
 
 
 def _soft_cross_entropy(target: Any, logits: Any) -> Any:
@@ -231,6 +178,7 @@ def fit(
     log: Callable[[str], None] | None = None,
     photos: Portraits | None = None,
     callbacks: Sequence[Any] = (),
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Train a recipe.
 
@@ -248,6 +196,7 @@ def fit(
         log: Called with one line per epoch; standard error by default.
         callbacks: Objects with methods of :class:`ferkit.train.Callback`, told of every step and epoch.
         photos: Portraits for a recipe with ``[photos]``, as :func:`ferkit.data.portraits.read_portraits` reads them.
+        ranks: The processes that train together, for those who start them themselves; ``ferkit.train.train(workers=...)`` does it.
 
     Raises:
         InputError: ``out`` already holds a run and ``resume`` is False, the checkpoint is of another recipe, or the recipe
@@ -265,33 +214,32 @@ def fit(
         raise DataError(
             f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
         )
-    check_folder(out, resume)
-    out.mkdir(parents=True, exist_ok=True)
+    ranks.rows(recipe.batch_size)
+    if ranks.first:
+        check_folder(out, resume)
+        out.mkdir(parents=True, exist_ok=True)
 
     keras.utils.set_random_seed(recipe.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(recipe.training.get("precision", "float32"))
     try:
-        model = build_from_recipe(recipe)
-        to_onnx(model, recipe.head_names, recipe.window)  # a layer that cannot be exported is told now, not after the last epoch
         augment = augmentation(recipe, data.images.shape[1])
-        if "initial" in recipe.training and not checkpoint.exists():
-            _begin_from(str(recipe.training["initial"]), model)
-        model = with_fused_normalisation(model)
-        if "sam" in recipe.optimizer:
-            model = sharpness_aware(model, float(recipe.optimizer["sam"]))
         teacher = _teacher(recipe)
         source = None if photos is None or teacher is None else PhotoSource(photos, recipe, teacher)
-        batches = partial(Batches, data, recipe, augment, teacher=teacher, photos=source)
-        compile_from_recipe(model, recipe, len(batches(epoch=0)))
-        epoch, history = 0, list[dict[str, Any]]()
-        if resume and checkpoint.exists():
-            epoch, history = load_checkpoint(checkpoint, model, recipe)
-        write_begun(out, recipe.to_dict())
+        batches = partial(Batches, data, recipe, augment, teacher=teacher, photos=source, ranks=ranks)
+        with ranks.together():
+            model = _begun(recipe, None if checkpoint.exists() else recipe.training.get("initial"))
+            compile_from_recipe(model, recipe, len(batches(epoch=0)))
+            epoch, history = 0, list[dict[str, Any]]()
+            if resume and checkpoint.exists():
+                epoch, history = load_checkpoint(checkpoint, model, recipe)
+        if ranks.first:
+            write_begun(out, recipe.to_dict())
         facts = {"name": recipe.name, "out": out, "recipe": recipe.to_dict(), "faces": len(data)}
         told.start({**facts, "epochs": recipe.epochs, "epoch": epoch})
         run = _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, told)
-        write_curves(out, run.history)
+        if ranks.first:
+            write_curves(out, run.history)
         told.end(run.finished)
         return run
     except KeyboardInterrupt:
@@ -299,6 +247,16 @@ def fit(
         raise
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+def _begun(recipe: Recipe, initial: str | None) -> keras.Model:
+    """Return the network as a run begins with it, not compiled yet."""
+    model = build_from_recipe(recipe)
+    to_onnx(model, recipe.head_names, recipe.window)  # a layer that cannot be exported is told now, not after the last epoch
+    if initial is not None:
+        _begin_from(str(initial), model)
+    model = with_fused_normalisation(model)
+    return sharpness_aware(model, float(recipe.optimizer["sam"])) if "sam" in recipe.optimizer else model
 
 
 def _epochs(
@@ -314,7 +272,7 @@ def _epochs(
     told: Listeners,
 ) -> Run:
     every, watch = int(recipe.training.get("validate_every", 1)), recipe.early_stopping
-    best = out / "best.npz"
+    best, ranks = out / "best.npz", batches(epoch=epoch).ranks
     begun = time.monotonic()
     while epoch < recipe.epochs and not stops(history, watch):
         started = time.monotonic()
@@ -333,20 +291,24 @@ def _epochs(
             averaged = _averaged(model, recipe)
             row |= {name: round(value, 5) for name, value in _validate(averaged, validation, recipe).items()}
         row["seconds"] = round(time.monotonic() - started, 1)
+        row = ranks.agreed(row | {"minutes": (time.monotonic() - begun) / 60})
+        minutes = row.pop("minutes")
         history.append(row)
         # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
-        if watch.get("restore_best", bool(watch)) and best_epoch(history, watch) == epoch:
+        if watch.get("restore_best", bool(watch)) and best_epoch(history, watch) == epoch and ranks.first:
             save_weights(best, averaged if averaged is not None else _averaged(model, recipe))
-        save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
-        write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
-        write_results(out, history)
-        minutes = (time.monotonic() - begun) / 60
+        if ranks.first:
+            save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
+            write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
+            write_results(out, history)
         told.line(_line(row, recipe.epochs, minutes))
         told.epoch(row)
         if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs and not stops(history, watch):
             told.line(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
             return Run(recipe, _averaged(model, recipe), history, False, out)
     final = _averaged(model, recipe)
+    if not ranks.first:
+        return Run(recipe, final, history, True, out)
     if watch.get("restore_best", bool(watch)) and best.exists():
         load_weights(best, final)
         told.line(
@@ -366,11 +328,12 @@ def _train_epoch(model: keras.Model, recipe: Recipe, batches: Batches, out: Path
     kept = set(snapshot_steps(recipe, len(batches)))
     logs = []
     for step, batch in enumerate(drawn_ahead(batches)):
-        logs.append(model.train_on_batch(*batch, return_dict=True))
+        with batches.ranks.together():
+            logs.append(model.train_on_batch(*batch, return_dict=True))
         finite(logs[-1]["loss"], f"epoch {batches.epoch + 1} of {recipe.epochs}, step {step + 1} of {len(batches)}")
         told.step(Step(batches.epoch + 1, recipe.epochs, step + 1, len(batches), batches.own, logs[-1]))
         done = batches.epoch * len(batches) + step + 1
-        if done in kept:
+        if done in kept and batches.ranks.first:
             save_weights(snapshot_path(out, done), _averaged(model, recipe))
     return logs
 

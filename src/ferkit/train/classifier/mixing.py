@@ -7,9 +7,21 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mix"]
+__all__ = ["mix", "partners"]
 
 Targets = Mapping[str, NDArray[np.float32]]
+
+
+def _drawn(count: int, rng: np.random.Generator, mixup: float, cutmix: float) -> tuple[bool, float, NDArray[np.int64]]:
+    """Draw whether a box is cut, whole faces' share, and whom each face meets."""
+    cut = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
+    alpha = cutmix if cut else mixup
+    return cut, float(rng.beta(alpha, alpha)), rng.permutation(count)
+
+
+def partners(count: int, rng: np.random.Generator, *, mixup: float = 0.0, cutmix: float = 0.0) -> NDArray[np.int64]:
+    """Return whom each face of a batch will be mixed with, given a generator in the state in which :func:`mix` will get its own."""
+    return _drawn(count, rng, mixup, cutmix)[2] if mixup or cutmix else np.arange(count)
 
 
 def mix(
@@ -29,11 +41,9 @@ def mix(
     Returns:
         Faces and targets, of the same shapes.
     """
-    cut = cutmix > 0 and (mixup == 0 or rng.random() < 0.5)
-    alpha = cutmix if cut else mixup
-    if alpha == 0:
+    if not (mixup or cutmix):
         return faces, dict(targets)
-    share, order = float(rng.beta(alpha, alpha)), rng.permutation(len(faces))
+    cut, share, order = _drawn(len(faces), rng, mixup, cutmix)
     if cut:
         side = faces.shape[1]
         half = np.sqrt(1.0 - share) * side / 2

@@ -16,8 +16,9 @@ from ...data.reading import read_cut_faces
 from ...detectors.face_detector import open_detector
 from ...errors import DataError, InputError
 from ...protocols import Detector
+from .batches import Batches
 from .inputs import augmentation, in_recipe_colors, matching
-from .loop import Batches, build_from_recipe, compile_from_recipe
+from .loop import build_from_recipe, compile_from_recipe
 from .recipe import Recipe, load_recipe
 
 __all__ = ["LearningRates", "find_learning_rate"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
-from ...crops import CropGeometry
-from ...data.faces import Faces, MissingSplitError
+from ...data.faces import Faces
 from ...data.learnt import write_learnt
-from ...data.portraits import read_portraits
-from ...data.reading import has_split, read_cut_faces
 from ...detectors.face_detector import open_detector
 from ...errors import DataError, InputError
 from ...evaluation.measuring import measure
@@ -27,10 +23,11 @@ from ...protocols import Detector
 from ..common.preflight import check_exporter, check_folder, check_weights
 from ..common.values import check_minutes
 from ..release.keras_to_onnx import to_onnx
-from .inputs import matching
 from .loop import build_from_recipe, fit
+from .reading import read_run
 from .recipe import Recipe, list_recipes, load_recipe
 from .release import Origin, write_release
+from .together import check_together, fit_together
 
 __all__ = ["check_needs", "train"]
 
@@ -49,6 +46,9 @@ def train(
     relabel: Mapping[str, str] | str | None = None,
     settings: Sequence[str] = (),
     callbacks: Sequence[Any] = (),
+    workers: int = 1,
+    address: str | None = None,
+    max_failures: int = 3,
 ) -> Path:
     """Read the data, train a recipe and, once it has finished, write its weights into the run's folder.
 
@@ -64,37 +64,34 @@ def train(
         settings: Entries of the recipe to change, ``["lr=0.01", "training.batch_size=32"]``; of a recipe by name or path.
         callbacks: Objects with methods of :class:`ferkit.train.Callback`.
         relabel: New names for the data's labels, ``{"1": "surprise"}`` or ``"1=surprise"``; an empty name leaves a label out.
+        workers: Processes that train together, each on its rows of every batch, which stays the recipe's. More than one needs Keras
+            on JAX (``KERAS_BACKEND=jax``). When one dies all start again from the last checkpoint.
+        address: Of a Ray cluster whose nodes run the processes, as for :func:`ferkit.batch`; ``out`` and the data must be seen by all.
+        max_failures: Deaths of processes that the run may cost.
 
     Returns:
         ``out``. If ``max_minutes`` stopped the run it holds a checkpoint but no weights yet.
 
     Raises:
         DataError, InputError: As the readers and fit.
+        InputError: ``workers`` that cannot share a batch evenly, or a recipe or backend that several processes cannot have.
+        FerkitError: Processes died more than ``max_failures`` times.
     """
     if isinstance(recipe, Recipe) and settings:
         raise InputError("settings are for a recipe by name or path; change a Recipe with dataclasses.replace.", arguments=["settings"])
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, settings)
     out = expanded(out)
     _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
-    found, crop = None if detector is None else open_detector(detector), CropGeometry(**recipe.crop)
-    read = partial(
-        read_cut_faces,
-        data,
-        crop=crop,
-        ferplus=ferplus,
-        detector=found,
-        relabel=relabel,
-        side=max(48, recipe.size),
-        channels=recipe.channels,
-    )
-    training = read(split="Training", told=True)
-    recipe = recipe.for_labels(training.label_set)
-    training = matching(training, recipe)
-    portraits = None if photos is None else read_portraits(photos, crop)
-    for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
-        print(f"Skipped {reason}", file=sys.stderr)
-    validation = _validation(data, relabel, read)
-    validation = None if validation is None else matching(validation, recipe)
+    found = None if detector is None else open_detector(detector)
+    told: dict[str, Any] = {"ferplus": ferplus, "photos": photos, "detector": found, "relabel": relabel}
+    if workers != 1 or address is not None:
+        check_together(recipe, workers, max_failures)
+        if not fit_together(
+            {**told, "recipe": recipe, "data": data, "out": out, "max_minutes": max_minutes}, workers, address, max_failures, callbacks
+        ):
+            return out
+        resume = True  # of what the group has finished: only what comes after the last epoch is left
+    recipe, training, validation, portraits = read_run(recipe, data, **told)
     run = fit(recipe, training, out, validation=validation, resume=resume, max_minutes=max_minutes, photos=portraits, callbacks=callbacks)
     if run.finished:
         source = Path(data).resolve().name
@@ -159,14 +156,3 @@ def _made_by(weights: str) -> str:
         f"A recipe makes them: ferkit train --recipe {recipe} --out runs/{name} with the same data; then name that folder, in the place of "
         f"{weights!r}, in a recipe of your own that begins with base = ..."
     )
-
-
-def _validation(data: str | Path, relabel: Mapping[str, str] | str | None, read: Callable[..., Faces]) -> Faces | None:
-    missing: MissingSplitError | str = "No validation folder."
-    try:
-        if has_split(expanded(data), "PublicTest", relabel):
-            return read(split="PublicTest")
-    except MissingSplitError as error:
-        missing = error
-    print(f"{missing} The weights will be neither measured nor calibrated.", file=sys.stderr)
-    return None

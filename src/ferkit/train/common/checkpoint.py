@@ -13,7 +13,7 @@ from keras import ops
 from ...errors import InputError
 from ...files import replacing
 
-__all__ = ["load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
+__all__ = ["load_checkpoint", "load_weights", "progress", "save_checkpoint", "save_weights"]
 
 
 class _Recipe(Protocol):
@@ -75,6 +75,13 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
             )
         for i, variable in enumerate(_state(model)):
             variable.assign(stored[f"v{i}"])
+    return int(meta["epoch"]), list(meta["history"])
+
+
+def progress(path: Path) -> tuple[int, list[dict[str, Any]]]:
+    """Return the epochs done and the history of a checkpoint, without its weights."""
+    with np.load(path) as stored:
+        meta = json.loads(str(stored["meta"]))
     return int(meta["epoch"]), list(meta["history"])
 
 

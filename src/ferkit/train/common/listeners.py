@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .loggers import to_stderr
 
-__all__ = ["Callback", "Listeners", "Progress", "Step"]
+__all__ = ["Callback", "Forward", "Listeners", "Progress", "Step"]
 
 
 class Step(NamedTuple):
@@ -76,11 +76,32 @@ class Listeners:
     def end(self, finished: bool) -> None:
         self._tell("on_end", finished)
 
+    def hear(self, told: str | tuple[str, Any]) -> None:
+        """Pass on what another process said: a line, or what :class:`Forward` tells."""
+        if isinstance(told, str):
+            self.line(told)
+        else:
+            self._tell(*told)
+
     def _tell(self, name: str, what: Any) -> None:
         for callback in self._callbacks:
             method = getattr(callback, name, None)
             if method is not None:
                 method(what)
+
+
+class Forward(Callback):
+    """Tells another process, which has the callbacks.
+
+    Args:
+        tell: Called with a method's name and its argument, to be handed to :meth:`Listeners.hear` there.
+    """
+
+    def __init__(self, tell: Callable[[tuple[str, Any]], None]) -> None:
+        self.on_start = lambda run: tell(("on_start", run))  # type: ignore[method-assign]
+        self.on_step = lambda step: tell(("on_step", step))  # type: ignore[method-assign]
+        self.on_epoch = lambda row: tell(("on_epoch", row))  # type: ignore[method-assign]
+        self.on_end = lambda finished: tell(("on_end", finished))  # type: ignore[method-assign]
 
 
 class Progress(Callback):

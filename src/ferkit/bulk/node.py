@@ -1,0 +1,115 @@
+"""What runs on a cluster's nodes: each of an engine's processes keeps one worker process, and hands it the tasks that it is given.
+
+A process of its own, as on one machine, and not the engine's: a picture that kills, eats or hangs it is known by its number, its memory
+is bounded by the kernel, and the engine's process lives on. When that one dies the kernel ends its worker too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..engines.threads import available_cpus
+from .granted import worker_memory
+from .local import Answer, Pool, ended
+from .opening import difference
+from .storage import Place, StoreError
+
+__all__ = ["PROBES", "do", "probe"]
+
+PROBES = "_ferkit/probes"
+_BIRTHS = 3
+
+
+def probe(spec: dict[str, Any], token: str, node: str) -> dict[str, Any]:
+    """Tell what this node has, and whether its OUTPUT and its inputs are those of everybody.
+
+    Args:
+        spec: ``place``, and ``inputs``, local paths.
+        token: What the driver wrote to ``_ferkit/probes/driver``; it is written beside it, for the driver to find.
+        node: This node's name there.
+    """
+    place = Place(spec["place"])
+    try:
+        seen = place.read(f"{PROBES}/driver") == token.encode()
+        place.put(f"{PROBES}/{node}", token.encode())
+    except (StoreError, OSError) as error:
+        return {"failed": str(error)}
+    lacking = [path for path in spec["inputs"] if not Path(path).exists()]
+    return {"seen": seen, "lacking": lacking, "versions": {"ferkit": __version__, "python": platform.python_version()}}
+
+
+def do(spec: dict[str, Any], task: dict[str, Any], carried: dict[str, dict[str, bytes]]) -> dict[str, Any]:
+    """Do one task, in a process of Ray's.
+
+    Args:
+        spec: What a worker process is started with, and ``facts``, what it must have.
+        task: As the local engine hands it.
+        carried: Folder on the driver's disk -> its files: weights that this node need not have.
+
+    Returns:
+        ``told``, its answer; or how it died: ``code``, ``at`` (the picture's number) and ``hung``.
+    """
+    import ray
+
+    where = ray.util.get_node_ip_address()
+    pool = _pool(json.dumps({**spec, "instead": {name: _unpacked(files) for name, files in carried.items()}}, sort_keys=True))
+    for _ in range(_BIRTHS):
+        if pool.processes:
+            break
+        pool.add()
+        greeting = _next(pool)
+        if greeting.told is None:
+            continue
+        told = greeting.told
+        if "failed" not in told and (other := difference(spec["facts"], told["done"]["facts"])):
+            told = {"failed": f"{'; '.join(other)}. Install what the job was planned with on every node.", "usage": True}
+        if "failed" in told or task["do"] == "hello":
+            return {"told": _located(told, where)}
+    else:
+        return {"told": {"failed": f"node {where}: worker processes end as soon as they start ({ended(greeting.code)}).", "usage": True}}
+    pool.processes[0].give(dict(task))
+    answer = _next(pool)
+    if answer.told is None:
+        return {"code": answer.code, "at": answer.process.at, "hung": answer.hung, "where": where}
+    return {"told": _located(answer.told, where)}
+
+
+def _located(told: dict[str, Any], where: str) -> dict[str, Any]:
+    if "failed" in told:
+        return {**told, "failed": f"node {where}: {told['failed']}"}
+    return {"done": {**told["done"], "node": where}} if isinstance(told["done"], dict) else told
+
+
+@lru_cache(maxsize=1)
+def _pool(spec: str) -> Pool:
+    start = json.loads(spec)
+    memory = worker_memory(start["memory"], available_cpus())
+    return Pool(start["place"], start["options"], memory, start["timeout"], instead=start["instead"])
+
+
+def _next(pool: Pool) -> Answer:
+    while True:
+        if (answer := pool.next(wait=1.0)) is not None:
+            return answer
+
+
+def _unpacked(files: dict[str, bytes]) -> str:
+    """Write a folder's files to this node's disk, once; return where they are."""
+    digest = hashlib.sha256(b"".join(name.encode() + data for name, data in sorted(files.items()))).hexdigest()
+    folder = Path(tempfile.gettempdir()) / f"ferkit-{os.getuid()}-{digest[:16]}"
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or path.read_bytes() != data:
+            temporary = path.with_name(f".{path.name}.{os.getpid()}")
+            temporary.write_bytes(data)
+            temporary.replace(path)
+    return str(folder)

@@ -1,0 +1,74 @@
+"""A run's data, read as its recipe takes them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from ...crops import CropGeometry
+from ...data.faces import Faces, MissingSplitError
+from ...data.portraits import Portraits, read_portraits
+from ...data.reading import has_split, read_cut_faces
+from ...image_files import expanded
+from ...protocols import Detector
+from .inputs import matching
+from .recipe import Recipe
+
+__all__ = ["RunData", "read_run"]
+
+
+class RunData(NamedTuple):
+    """A recipe for the labels that the data have, and the data for it."""
+
+    recipe: Recipe
+    training: Faces
+    validation: Faces | None
+    portraits: Portraits | None
+
+
+def read_run(
+    recipe: Recipe,
+    data: str | Path,
+    *,
+    ferplus: str | Path | None,
+    photos: str | Path | None,
+    detector: Detector | None,
+    relabel: Mapping[str, str] | str | None,
+    quiet: bool = False,
+) -> RunData:
+    """Read what a run learns from and is measured on, and tell standard error what was skipped unless ``quiet``. Raises as the readers."""
+    crop = CropGeometry(**recipe.crop)
+    read = partial(
+        read_cut_faces,
+        data,
+        crop=crop,
+        ferplus=ferplus,
+        detector=detector,
+        relabel=relabel,
+        side=max(48, recipe.size),
+        channels=recipe.channels,
+    )
+    training = read(split="Training", told=not quiet)
+    recipe = recipe.for_labels(training.label_set)
+    training = matching(training, recipe)
+    portraits = None if photos is None else read_portraits(photos, crop)
+    if not quiet:
+        for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
+            print(f"Skipped {reason}", file=sys.stderr)
+    validation = _validation(data, relabel, read, quiet)
+    return RunData(recipe, training, None if validation is None else matching(validation, recipe), portraits)
+
+
+def _validation(data: str | Path, relabel: Mapping[str, str] | str | None, read: Callable[..., Faces], quiet: bool) -> Faces | None:
+    missing: MissingSplitError | str = "No validation folder."
+    try:
+        if has_split(expanded(data), "PublicTest", relabel):
+            return read(split="PublicTest")
+    except MissingSplitError as error:
+        missing = error
+    if not quiet:
+        print(f"{missing} The weights will be neither measured nor calibrated.", file=sys.stderr)
+    return None

@@ -1,0 +1,127 @@
+"""Members of a group on a Ray cluster's nodes: an actor on each holds the process, as the supervisor of one machine does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import FerkitError, InputError
+from ...ray_clusters import connected
+from .group import Ended, Local, Member, free_port
+
+__all__ = ["Nodes"]
+
+_ANSWER_S = 60.0  # that a node may keep silent
+_PLACES_S = 600.0  # that a group waits for enough CPUs: a lost node may come back
+
+
+class Holder:
+    """An actor: holds one member's process on its node, which ends when the actor does."""
+
+    def __init__(self) -> None:
+        self._member: Local | None = None
+
+    def place(self, probes: Mapping[str, str]) -> tuple[str, int, str | None]:
+        """Return this node's address, a free port, and which of the files that all nodes must see it does not."""
+        import ray
+
+        address = ray.util.get_node_ip_address()
+        lacking = [path for path, text in probes.items() if not Path(path).is_file() or Path(path).read_text(encoding="ascii") != text]
+        return address, free_port(address), lacking[0] if lacking else None
+
+    def begin(self, call: tuple[str, dict[str, Any]], coordinator: str, count: int, number: int) -> None:
+        """Start the process."""
+        self._member = Local(call, coordinator, count, number, sys.path)
+
+    def look(self) -> tuple[Ended | None, list[Any]]:
+        """Return how it ended, None while it runs, and what it said."""
+        assert self._member is not None
+        return self._member.poll(), self._member.lines()
+
+
+class _Remote:
+    """A member on another machine."""
+
+    def __init__(self, ray: Any, holder: Any) -> None:
+        self._ray, self._holder = ray, holder
+        self._lines: list[Any] = []
+
+    def poll(self) -> Ended | None:
+        try:
+            ended, lines = self._ray.get(self._holder.look.remote(), timeout=_ANSWER_S)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError, self._ray.exceptions.NodeDiedError) as error:
+            return Ended(-9, said=type(error).__name__)
+        self._lines += lines
+        told: Ended | None = ended
+        return told
+
+    def lines(self) -> list[Any]:
+        out, self._lines = self._lines, []
+        return out
+
+    def end(self) -> None:
+        self._ray.kill(self._holder)
+
+
+class Nodes:
+    """A Ray cluster that lends processes.
+
+    Args:
+        address: As for :func:`ferkit.batch`.
+        workers: Processes of a group, each with a CPU.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InputError: There is no such cluster.
+    """
+
+    def __init__(self, address: str, workers: int) -> None:
+        self._ray, self._ours = connected(address)
+        self._workers = workers
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+    def start(self, call: tuple[str, dict[str, Any]], probes: Mapping[str, str]) -> Sequence[Member]:
+        """Start a group, spread over the nodes.
+
+        Raises:
+            InputError: A node does not see the files that all must see.
+            FerkitError: The cluster has too few CPUs.
+        """
+        actor = self._ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_restarts=0)(Holder)
+        until = time.monotonic() + _PLACES_S
+        while True:
+            holders = [actor.remote() for _ in range(self._workers)]
+            try:
+                places = self._ray.get(
+                    [holder.place.remote(dict(probes)) for holder in holders], timeout=max(1.0, until - time.monotonic())
+                )
+                break
+            except self._ray.exceptions.GetTimeoutError as error:
+                cpus = self._ray.cluster_resources().get("CPU", 0)
+                raise FerkitError(
+                    f"The cluster has {cpus:g} CPUs for {self._workers} processes, and no more came in {_PLACES_S:g} s; "
+                    "give fewer workers, or more nodes, and go on with resume=True.",
+                    arguments=["workers", "resume"],
+                ) from error
+            except self._ray.exceptions.RayActorError:  # a node was lost meanwhile
+                for holder in holders:
+                    self._ray.kill(holder)
+        for address, _, lacking in places:
+            if lacking is not None:
+                raise InputError(
+                    f"Node {address} does not see {Path(lacking).parent} as this machine does; "
+                    "expected a run's folder that all nodes share, such as a network's disk."
+                )
+        coordinator = f"{places[0][0]}:{places[0][1]}"
+        for number, holder in enumerate(holders):
+            holder.begin.remote(call, coordinator, self._workers, number)
+        return [_Remote(self._ray, holder) for holder in holders]

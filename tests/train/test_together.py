@@ -1,0 +1,374 @@
+"""Several processes that train one network: the same numbers as one, whatever of them dies, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ferkit import FerkitError, InputError
+from tests.helpers.faces import write_fer_csv
+from tests.helpers.jobs import parent, processes, running
+from tests.helpers.recipes import faces, recipe
+from tests.helpers.training import TINY, needs_keras
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+pytestmark = [pytest.mark.train, needs_keras]
+needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason='needs JAX: pip install "ferkit[distributed]"')
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="ends processes as Linux does")
+
+AUGMENTS = {
+    "plain": ({"crop": 44}, {}),
+    "erase": ({"crop": 44, "erase": 1.0, "shear": 0.1, "gain": (0.8, 1.2)}, {}),
+    "degrade": ({"crop": 44, "degrade": 0.7, "blur": 1.0, "noise": 8.0}, {}),
+    "mixup": ({"crop": 44}, {"mixup": 0.3}),
+    "cutmix": ({"crop": 44}, {"cutmix": 1.0}),
+    "both": ({"crop": 44, "degrade": 0.5, "blur": 1.0, "noise": 4.0}, {"mixup": 0.3, "cutmix": 1.0}),
+}
+
+
+@pytest.mark.parametrize("name", AUGMENTS)
+def test_the_rows_of_all_processes_are_the_batch(name: str) -> None:
+    """Bit by bit: augmented, erased, degraded and mixed faces, and their targets."""
+    from ferkit.train.classifier.augment import FaceAugmentation
+    from ferkit.train.classifier.batches import Batches
+    from ferkit.train.common.ranks import Ranks
+
+    options, mixed = AUGMENTS[name]
+    made = recipe(augment=options, mix=mixed, training={"batch_size": 16})
+    augment = FaceAugmentation(**options)
+    for step in range(3):
+        whole_x, whole_y = Batches(faces(64), made, augment, epoch=1)[step]
+        for count in (2, 4):
+            parts = [Batches(faces(64), made, augment, epoch=1, ranks=Ranks(count, number))[step] for number in range(count)]
+            assert {len(x) for x, _ in parts} == {16 // count}
+            assert np.array_equal(np.concatenate([x for x, _ in parts]), whole_x)
+            assert np.array_equal(np.concatenate([y["fer2013"] for _, y in parts]), whole_y["fer2013"])
+
+
+def test_one_process_augments_its_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.train.classifier import augment as module
+    from ferkit.train.classifier.batches import Batches
+    from ferkit.train.common.ranks import Ranks
+
+    sampled: list[int] = []
+    bilinear = module._bilinear
+    monkeypatch.setattr(module, "_bilinear", lambda flat, *rest: (sampled.append(int(flat.shape[0])), bilinear(flat, *rest))[1])
+    made = recipe(augment={"crop": 44}, training={"batch_size": 16})
+    Batches(faces(64), made, module.FaceAugmentation(crop=44), epoch=0, ranks=Ranks(4, 1))[0]
+    assert sampled == [4]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What every process is told, without the folder of the run."""
+    from ferkit.train.classifier.recipe import load_recipe
+
+    folder = tmp_path_factory.mktemp("data")
+    stages = "[[stages]]\nepochs = 3\nsize = 24\n"
+    (folder / "tiny.toml").write_text(TINY.replace("batch_size = 8", "batch_size = 32").partition("[[stages]]")[0] + stages)
+    data = write_fer_csv(folder / "fer2013.csv", 320, 70)
+    rest = {"ferplus": None, "photos": None, "detector": None, "max_minutes": None, "relabel": None}
+    return {"recipe": load_recipe(folder / "tiny.toml"), "data": str(data), **rest}
+
+
+def trained(arguments: dict[str, Any], out: Path, workers: int, address: str | None = None, failures: int = 3) -> Path:
+    from ferkit.train.classifier.together import fit_together
+
+    assert fit_together({**arguments, "out": str(out)}, workers, address, failures)
+    return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What one process compiled, the next one reads: compiling is most of these runs' time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
+@pytest.fixture(scope="module")
+def two(arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two processes that nobody disturbed."""
+    return trained(arguments, tmp_path_factory.mktemp("two") / "run", 2)
+
+
+def state(run: Path) -> dict[str, np.ndarray]:
+    with np.load(run / "checkpoint.npz") as stored:
+        return {name: stored[name] for name in stored.files if name != "meta"}
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    rows = json.loads((run / "history.json").read_text())["epochs"]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def close(one: Path, other: Path) -> None:
+    """Criterion 16: each figure of the history within 1e-3, each tensor within 1e-3 of its largest weight."""
+    assert len(history(one)) == len(history(other)) == 3
+    for first, second in zip(history(one), history(other), strict=True):
+        assert first == pytest.approx(second, abs=1e-3)
+    mine, theirs = state(one), state(other)
+    assert mine.keys() == theirs.keys()
+    for name, values in mine.items():
+        assert np.abs(values.astype(float) - theirs[name]).max() <= 1e-3 * max(np.abs(values).max(), 1e-6), name
+
+
+def identical(one: Path, other: Path) -> None:
+    assert history(one) == history(other)
+    mine, theirs = state(one), state(other)
+    assert mine.keys() == theirs.keys()
+    for name, values in mine.items():
+        assert np.array_equal(values, theirs[name]), name
+
+
+@needs_jax
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 4])
+def test_two_processes_equal_one_and_four(workers: int, two: Path, arguments: dict[str, Any], tmp_path: Path) -> None:
+    close(trained(arguments, tmp_path / "run", workers), two)
+
+
+def members() -> list[int]:
+    """Return the processes of this program's group, the first first."""
+
+    def command(pid: int) -> bytes:
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return b""
+
+    return sorted(pid for pid in processes() if parent(pid) == os.getpid() and b"ferkit.train.common.member" in command(pid))
+
+
+@needs_jax
+@on_linux
+@pytest.mark.slow
+def test_a_killed_group_starts_again_from_the_checkpoint(
+    two: Path, arguments: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The second process in the second epoch, then the first; the third time both, as the last checkpoint is being written."""
+    run = tmp_path / "run"
+
+    def epoch() -> int:
+        return len(history(run)) if (run / "history.json").exists() else 0
+
+    def group(*which: int) -> Callable[[], list[int]]:
+        return lambda: [found[number] for number in which] if len(found := members()) == 2 else []
+
+    killed = []
+    for when, victims in ((lambda: epoch() == 1, group(1)), (lambda: epoch() == 1, group(0)), (lambda: writing(run, epoch()), group(0, 1))):
+        killed.append((when, victims))
+    done = killing_in_turn(killed)
+    trained(arguments, run, 2)
+    assert [len(found) for found in done()] == [1, 1, 2]
+    said = capfd.readouterr().err
+    assert all(f"all start again from the last checkpoint ({number} of 3)" in said for number in (1, 2, 3)), said
+    identical(run, two)
+    assert not members()
+
+
+def writing(run: Path, epoch: int) -> bool:
+    """Whether a checkpoint is half written, after the first."""
+    return epoch >= 1 and any(path.name != "checkpoint.npz" and "checkpoint" in path.name for path in run.iterdir())
+
+
+def killing_in_turn(steps: list[tuple[Callable[[], Any], Callable[[], list[int]]]]) -> Callable[[], list[list[int]]]:
+    """Kill once something is so, then somebody else, of those who were started since, once something else is."""
+    killed: list[list[int]] = []
+
+    def watch() -> None:
+        dead: set[int] = set()
+        for when, victims in steps:
+            while not when() or not (found := victims()) or dead & set(found):
+                time.sleep(0.001)
+            for pid in found:
+                os.kill(pid, signal.SIGKILL)
+            dead.update(members())
+            killed.append(found)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+
+    def done() -> list[list[int]]:
+        thread.join(timeout=5)
+        return killed
+
+    return done
+
+
+@needs_jax
+@on_linux
+@pytest.mark.slow
+def test_a_group_that_dies_too_often_is_given_up_and_goes_on(two: Path, arguments: dict[str, Any], tmp_path: Path) -> None:
+    """On one process, then on two: a checkpoint knows no number of processes."""
+    run = tmp_path / "run"
+    done = killing_in_turn([((run / "checkpoint.npz").exists, lambda: members()[1:])])
+    with pytest.raises(FerkitError, match="given up after 1 deaths; process 2 of 2 ended with SIGKILL"):
+        trained(arguments, run, 2, failures=0)
+    assert len(done()) == 1
+    close(trained(arguments, run, 1), two)
+
+
+@needs_jax
+@on_linux
+@pytest.mark.slow
+def test_the_command_trains_and_leaves_no_process_behind(arguments: dict[str, Any], tmp_path: Path) -> None:
+    """Stopped by kill, it leaves nobody; the same command with --resume writes weights that others load."""
+    from ferkit import ExpressionClassifier
+
+    folder = Path(arguments["data"]).parent
+    command = [
+        sys.executable,
+        "-m",
+        "ferkit",
+        "train",
+        "--recipe",
+        folder / "tiny.toml",
+        "--data",
+        arguments["data"],
+        "--out",
+        tmp_path / "run",
+    ]
+    command += ["--workers", "2", "--resume"]
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    first = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "run" / "checkpoint.npz").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    children = [pid for pid in processes() if parent(pid) == first.pid]
+    first.kill()
+    first.wait()
+    end = time.monotonic() + 5
+    while any(map(running, children)):
+        assert time.monotonic() < end, "processes outlived their supervisor"
+        time.sleep(0.02)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ExpressionClassifier(tmp_path / "run").labels
+
+
+def test_an_error_of_a_process_is_the_runs(arguments: dict[str, Any], tmp_path: Path) -> None:
+    """Not a death: it would happen again."""
+    from ferkit.train.common.group import Ended, supervise
+
+    class Failing:
+        ended = 0
+
+        def poll(self) -> Ended:
+            return Ended(1, InputError("no such recipe"))
+
+        def lines(self) -> list[str]:
+            return ["a line"]
+
+        def end(self) -> None:
+            Failing.ended += 1
+
+    from ferkit.train.common.listeners import Listeners
+
+    said: list[str] = []
+    with pytest.raises(InputError, match="no such recipe"):
+        supervise(lambda: [Failing(), Failing()], 3, Listeners(said.append))
+    assert (said, Failing.ended) == (["a line"], 2)
+
+
+def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    from ferkit.train.classifier.together import check_together
+
+    made = recipe(training={"batch_size": 32})
+    if keras.backend.backend() != "jax":
+        with pytest.raises(InputError, match="need Keras on JAX; it runs on "):
+            check_together(made, 2, 3)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(InputError, match="3 workers cannot share batches of 32 evenly"):
+        check_together(made, 3, 3)
+    with pytest.raises(InputError, match="sam, which needs TensorFlow"):
+        check_together(dataclasses.replace(made, optimizer={**made.optimizer, "sam": 0.05}), 2, 3)
+    with pytest.raises(InputError, match="max_failures=-1"):
+        check_together(made, 2, -1)
+    check_together(made, 4, 0)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    pytest.importorskip("ray", reason='needs the extra "ray"')
+    from tests.helpers.clusters import ENVIRONMENT, Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        with Cluster(3) as made:
+            yield made
+
+
+RAY = """
+import sys, pickle
+from pathlib import Path
+from ferkit import FerkitError
+from ferkit.train.classifier.together import fit_together
+if __name__ == "__main__":
+    arguments, workers, address = pickle.loads(Path(sys.argv[1]).read_bytes())
+    try:
+        assert fit_together(arguments, workers, address, 3)
+    except FerkitError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@needs_jax
+@on_linux
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_node_is_lost_and_then_the_driver(cluster: Any, two: Path, arguments: dict[str, Any], tmp_path: Path) -> None:
+    """Two of three nodes train: the third takes the place of the one that is lost; a new driver goes on from the checkpoint."""
+    import pickle
+
+    run = tmp_path / "run"
+    (tmp_path / "call").write_bytes(pickle.dumps(({**arguments, "out": str(run)}, 2, cluster.address)))
+    command = [sys.executable, "-c", RAY, tmp_path / "call"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+    def driver() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+
+    def epochs() -> int:
+        return len(history(run)) if (run / "history.json").exists() else 0
+
+    def wait(process: subprocess.Popen[str], wanted: Callable[[], bool]) -> None:
+        end = time.monotonic() + 240
+        while not wanted():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < end, "waited in vain"
+            time.sleep(0.01)
+
+    first = driver()
+    wait(first, lambda: epochs() >= 1)
+    busy = [number for number in (1, 2, 3) if any(children_of(pid) for pid in cluster.workers(number))]
+    assert len(busy) == 2
+    cluster.kill_node(busy[1])
+    wait(first, lambda: epochs() >= 2)
+    first.kill()
+    first.communicate()
+    second = driver()
+    said = second.communicate(timeout=300)[1]
+    assert second.returncode == 0, said
+    identical(run, two)
+
+
+def children_of(pid: int) -> list[int]:
+    return [one for one in processes() if parent(one) == pid]
