@@ -102,7 +102,7 @@ def here(tmp_path: Path, photo: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def page_parameters() -> list[object]:
-    marks = {"training.md": (pytest.mark.train, pytest.mark.slow)}
+    marks = {"training.md": (pytest.mark.train, pytest.mark.slow), "without_ferkit.md": (pytest.mark.train,)}
     return [
         pytest.param(page, id=name, marks=marks.get(page.name, ())) for page, name in zip(PAGES, IDS, strict=True) if blocks(page, "python")
     ]
@@ -140,7 +140,7 @@ def parse(words: list[str]) -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=name, marks=pytest.mark.train if page.name == "training.md" else ())
+        pytest.param(page, id=name, marks=pytest.mark.train if page.name in ("training.md", "without_ferkit.md") else ())
         for page, name in zip(PAGES, IDS, strict=True)
     ],
 )

@@ -121,6 +121,11 @@ class ExpressionClassifier(ByArguments):
         return (self,) if self._committee is None else self._committee.members
 
     @property
+    def committee(self) -> Committee[ExpressionClassifier] | None:
+        """How the members answer together, of an ensemble's name; None of one network."""
+        return self._committee
+
+    @property
     def crop(self) -> CropGeometry:
         """How these weights want a detected face to be cropped."""
         return self.spec.crop if self._committee is None else self._committee.crop

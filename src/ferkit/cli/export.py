@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .options import FORMAT, shared
+from .options import FORMAT, OneOf, shared
 
 __all__ = ["export"]
+
+
+def _precisions() -> Iterable[str]:
+    return ("float32", "float16", "int8")
 
 
 @click.command(short_help="Write weights as single files for other runtimes.")
@@ -16,6 +22,11 @@ __all__ = ["export"]
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write the files into.")
 @shared(FORMAT, format_={"type": click.Choice(["onnx", "litert", "all"]), "default": "all", "help": "Kind of file to write."})
 @shared("labels")
+@click.option("--precision", type=OneOf(_precisions), default="float32", show_default=True, help="Precision of the ONNX file's weights.")
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: measure what the export answers; int8 needs them.")
+@click.option(
+    "--photo", type=click.Path(path_type=Path, dir_okay=False), help="Also write golden values of every step, from this photo on."
+)
 @click.option("--check", "checked", is_flag=True, help="Run every file on its golden pictures and compare with ferkit's own answers.")
 @click.option(
     "--web",
@@ -24,7 +35,7 @@ __all__ = ["export"]
 )
 @click.option("--onnxruntime-web", type=click.Path(), help="Folder of this npm package, which --web needs.")
 def export(
-    weights: str | None, out: Path | None, format_: str, labels: str | None, checked: bool, web: Path | None, onnxruntime_web: str | None
+    weights: str | None, out: Path | None, format_: str, checked: bool, web: Path | None, onnxruntime_web: str | None, **options: Any
 ) -> None:
     """Write WEIGHTS as single files for other runtimes: uint8 pictures of faces in, probabilities out."""
     if web is not None:
@@ -34,8 +45,13 @@ def export(
         raise click.UsageError("Missing WEIGHTS or --out; type: ferkit export WEIGHTS --out FOLDER, or ferkit export --web FOLDER")
     from ..train.release.single_files import FORMATS, check
     from ..train.release.single_files import export as run
+    from ..weights.specs import EnsembleSpec, load_classifier_spec
+    from ..weights.store import resolve
 
-    files = run(weights, out, tuple(FORMATS) if format_ == "all" else (format_,), labels)
+    formats = tuple(FORMATS) if format_ == "all" else (format_,)
+    if format_ == "all" and (options["precision"] != "float32" or isinstance(load_classifier_spec(resolve(weights)), EnsembleSpec)):
+        formats = ("onnx",)  # what LiteRT files cannot hold
+    files = run(weights, out, formats, **options)
     for file in files:
         click.echo(str(file))
     if checked:

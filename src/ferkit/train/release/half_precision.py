@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import FerkitError
 from ...files import write_bytes
 
-__all__ = ["halve_keras", "halve_onnx"]
+__all__ = ["halve_keras", "halve_onnx", "halved_onnx"]
 
 _LEAST = 1024  # elements; whatever is smaller (biases, statistics) stays as it is and costs nothing
 
@@ -26,10 +26,15 @@ def halve_onnx(path: Path) -> None:
     Raises:
         FerkitError: A weight is beyond float16's range of 65,504.
     """
+    write_bytes(path, halved_onnx(path.read_bytes()))
+
+
+def halved_onnx(network: bytes) -> bytes:
+    """Return an ONNX network's bytes as :func:`halve_onnx` writes them. Raises as it does."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    model = onnx.load_from_string(path.read_bytes())
+    model = onnx.load_from_string(network)
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -41,7 +46,7 @@ def halve_onnx(path: Path) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.checker.check_model(model)
-    write_bytes(path, model.SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 def halve_keras(path: Path) -> None:

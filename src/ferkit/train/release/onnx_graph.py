@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import TensorProto, compose, helper, numpy_helper
 from ...crops import normalised_by
 from .golden import LUMA
 
-__all__ = ["with_preprocessing"]
+__all__ = ["combined_networks", "with_metadata", "with_preprocessing"]
 
 _OPSET = 13  # the first in which axes are inputs
 
@@ -67,6 +68,52 @@ def with_preprocessing(network: bytes, input_: Mapping[str, Any], mix: NDArray[n
     opset = next(entry for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     opset.version = max(opset.version, _OPSET)
     onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def combined_networks(networks: Sequence[bytes], weights: Sequence[float], combine: str, temperature: float) -> bytes:
+    """Return one network of several that take the same ``image``, as an ensemble combines them.
+
+    Args:
+        networks: As :func:`with_preprocessing` returns them, with the same labels in the same order.
+        weights: What each counts, 1 in all.
+        combine: ``"probability"`` or ``"logit"``.
+        temperature: Divides the combined logarithms.
+    """
+    models = [compose.add_prefix(onnx.load_from_string(network), f"member{number}/") for number, network in enumerate(networks)]
+    before, after, parts = _Graph(), _Graph(), []
+    for number, weight in enumerate(weights):
+        before("Identity", "image", out=f"member{number}/image")
+        answer = f"member{number}/probabilities"
+        if combine == "logit":
+            answer = after("Log", after("Max", answer, after.constant(1e-30)))
+        parts.append(after("Mul", answer, after.constant(weight)))
+    total = after("Sum", *parts)
+    scores = total if combine == "logit" else after("Log", after("Max", total, after.constant(1e-30)))
+    after("Softmax", after("Div", scores, after.constant(temperature), out="logits"), out="probabilities", axis=-1)
+    for number, node in enumerate((*before.nodes, *after.nodes)):
+        node.name = f"ferkit_ensemble_{number}"
+    first = models[0]
+    outputs = [onnx.ValueInfoProto.FromString(output.SerializeToString()) for output in first.graph.output]
+    nodes = [*before.nodes, *(node for model in models for node in model.graph.node), *after.nodes]
+    stored = [*(tensor for model in models for tensor in model.graph.initializer), *after.constants]
+    given = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "height", "width", 3])
+    for output, name in zip(outputs, ("logits", "probabilities"), strict=True):
+        output.name = name
+    graph = helper.make_graph(nodes, "ferkit_ensemble", [given], outputs, stored)
+    opset = max(entry.version for model in models for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    made.ir_version = max(model.ir_version for model in models)
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def with_metadata(network: bytes, facts: Mapping[str, Any]) -> bytes:
+    """Return a network that says of itself what it is: ``metadata_props``, each value text or JSON, with the keys ``ferkit.NAME``."""
+    model = onnx.load_from_string(network)
+    texts = {f"ferkit.{name}": value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    helper.set_model_props(model, texts)
+    model.producer_name = "ferkit"
     return bytes(model.SerializeToString())
 
 

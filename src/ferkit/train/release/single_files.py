@@ -19,15 +19,23 @@ from numpy.typing import NDArray
 
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import normalised_by
+from ...data.faces import Faces
+from ...data.reading import has_split, holds_pixels, read_faces, read_folder
 from ...errors import FerkitError, InputError, MissingExtraError
-from ...files import writable, write_bytes, write_json
+from ...files import write_bytes, write_json
 from ...image_files import expanded
-from ...weights.store import read_verified, resolve
+from ...images import load_image
+from ...pipeline import Pipeline
+from ...weights.store import read_verified
 from .golden import LUMA, patterns
+from .half_precision import halved_onnx
+from .quantising import quantised
 
-__all__ = ["FORMATS", "check", "export"]
+__all__ = ["FORMATS", "PRECISIONS", "check", "export"]
 
 FORMATS = {"onnx": ".onnx", "litert": ".tflite"}
+PRECISIONS = ("float32", "float16", "int8")
+_CALIBRATION = 512  # faces that give the activations' ranges
 # Of probabilities. OpenCV resizes bytes with 11-bit weights and rounds; a grey level of difference moves them this much at most.
 TOLERANCE = 0.02
 _SIZES = ((48, 48), (64, 64), (120, 100), (40, 30))  # of the golden pictures: as they are, shrunk, not square, enlarged
@@ -35,53 +43,126 @@ _UNDERSTOOD = {"size", "window", "channels", "layout", "mean", "std", "interpola
 
 
 def export(
-    weights: str | os.PathLike[str] | None, out: str | Path, formats: tuple[str, ...] = ("onnx", "litert"), labels: str | None = None
+    weights: str | os.PathLike[str] | None,
+    out: str | Path,
+    formats: tuple[str, ...] = ("onnx", "litert"),
+    labels: str | None = None,
+    *,
+    precision: str = "float32",
+    data: str | Path | None = None,
+    photo: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
     """Write weights as single files.
 
     Args:
-        weights: As :class:`ferkit.ExpressionClassifier` takes them.
+        weights: As :class:`ferkit.ExpressionClassifier` takes them: of one network, or of an ensemble, which becomes one ONNX file.
         out: Folder. It gets ``NAME.onnx`` and ``NAME.tflite``, ``NAME.golden.npz`` with pictures and ferkit's answers to
-            them, and ``NAME.json`` with the labels and what goes in and out.
+            them, and ``NAME.json`` with the labels, what goes in and out and, with ``data``, what was measured.
         formats: Of ``"onnx"`` and ``"litert"``; the latter needs TensorFlow and the weights' ``model.keras``.
         labels: Which of the weights' label sets to answer in.
+        precision: Of the ONNX file's weights: ``"float32"`` as they are, ``"float16"``, half the size, or ``"int8"``, which is for
+            onnxruntime and needs ``data``. The name gets it, ``NAME-int8.onnx``.
+        data: Labelled faces, as :func:`ferkit.data.read_faces` reads them: its Training part gives int8 its ranges, and its PublicTest
+            part, or all of it, tells what the export answers beside ferkit.
+        photo: A photo with faces: ``NAME.photo.npz`` has it, and what ferkit finds, cuts and answers, step by step.
 
     Returns:
         The files of the networks. Input ``image``: uint8 ``(n, H, W, 3)``, RGB face crops of any size (repeat a grey one three
         times). Outputs: ``logits``, float32 ``(n, k)``, calibrated, and ``probabilities``, their softmax.
 
     Raises:
-        InputError: Unknown format or labels, another Keras backend, or weights whose preprocessing is not of this kind.
+        InputError: Unknown format, precision or labels, another Keras backend, or weights whose preprocessing is not of this kind.
         WeightsError: The weights cannot be found, or are damaged.
         MissingExtraError: onnx or TensorFlow is not installed.
+        DataError: As the readers.
     """
-    out = expanded(out)
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"Unknown export format {', '.join(unknown) or 'none'}; expected {' or '.join(FORMATS)}.")
-    writable(out, 50 << 20)
+    if precision not in PRECISIONS:
+        raise InputError(f"Unknown precision {precision!r}; expected one of {', '.join(PRECISIONS)}.", arguments=["precision"])
+    if precision == "int8" and data is None:
+        raise InputError(
+            "precision='int8' needs faces that give the activations' ranges: data='fer2013.csv', or a folder.", arguments=["data"]
+        )
     classifier = ExpressionClassifier(weights, labels=labels)
-    extra = set(classifier.spec.input) - _UNDERSTOOD
-    if extra:
-        raise InputError(f"Weights {classifier.name!r} prepare faces with {', '.join(sorted(extra))}, which exports do not know.")
-    made = {name: (_onnx if name == "onnx" else _litert)(weights, classifier) for name in formats}  # all or none
+    for member in classifier.members:
+        _check_exportable(member)
+    if "litert" in formats and (len(classifier.members) > 1 or precision != "float32"):
+        raise InputError("LiteRT files are of one network in float32; an ensemble, float16 and int8 are exported as formats=('onnx',).")
+    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    written = [write_bytes(out / (classifier.name + FORMATS[name]), data) for name, data in made.items()]
+    name = classifier.name if precision == "float32" else f"{classifier.name}-{precision}"
+    about = _about(classifier)
+    written = []
+    for kind in formats:
+        network = _onnx(classifier, precision, data, about) if kind == "onnx" else _litert(weights, classifier)
+        written.append(write_bytes(out / (name + FORMATS[kind]), network))
     answers: dict[str, Any] = {}
     for height, width in _SIZES:
         pictures = patterns(6, height, width)
         answers |= {f"images_{height}x{width}": pictures, f"probabilities_{height}x{width}": classifier.predict_proba(pictures)}
-    np.savez_compressed(out / f"{classifier.name}.golden.npz", allow_pickle=False, **answers)
-    about = {
+    np.savez_compressed(out / f"{name}.golden.npz", allow_pickle=False, **answers)
+    if photo is not None:
+        np.savez_compressed(out / f"{name}.photo.npz", allow_pickle=False, **_steps(classifier, photo))
+    if data is not None and "onnx" in formats:
+        about["measured"] = _measured(written[formats.index("onnx")], classifier, data)
+    write_json(out / f"{name}.json", about)
+    return written
+
+
+def _check_exportable(member: ExpressionClassifier) -> None:
+    spec = member.spec
+    extra = set(spec.input) - _UNDERSTOOD
+    if extra or spec.channels != 1 or spec.network:
+        what = ", ".join(sorted(extra)) or ("colors" if spec.channels != 1 else "another maker's network")
+        raise InputError(f"Weights {member.name!r} prepare faces with {what}, which exports do not know.")
+
+
+def _about(classifier: ExpressionClassifier) -> dict[str, Any]:
+    specs = [member.spec for member in classifier.members]
+    licences = sorted({spec.licence for spec in specs})
+    return {
         "weights": classifier.name,
         "labels": list(classifier.labels),
         "input": {"name": "image", "dtype": "uint8", "shape": ["n", "height", "width", 3], "colour": "RGB", "range": [0, 255]},
         "outputs": {name: {"dtype": "float32", "shape": ["n", len(classifier.labels)]} for name in ("logits", "probabilities")},
         "crop": classifier.crop.to_dict(),
-        "licence": classifier.spec.licence,
+        "licence": licences[0] if len(licences) == 1 else "not stated",
     }
-    write_json(out / f"{classifier.name}.json", about)
-    return written
+
+
+def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) -> dict[str, Any]:
+    """Compare an export with ferkit on labelled faces: what it costs."""
+    faces = _faces(data, "PublicTest")
+    names = list(classifier.labels)
+    keep = np.array([faces.label_set[int(label)] in names for label in faces.labels], bool)
+    truth = np.array([names.index(faces.label_set[int(label)]) for label in faces.labels[keep]], np.int64)
+    pictures = np.repeat(faces.images[keep][..., None], 3, axis=3)
+    run = _open_onnxruntime(file)
+    own = classifier.predict_proba(pictures).argmax(axis=1)
+    other = np.concatenate([run(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]).argmax(axis=1)
+    right = {"ferkit": float((own == truth).mean()), "export": float((other == truth).mean())}
+    return {"n": len(truth), "accuracy": {key: round(value, 4) for key, value in right.items()}, "changed": int((own != other).sum())}
+
+
+def _faces(data: str | Path, split: str) -> Faces:
+    path = expanded(data)
+    return read_faces(path, split) if has_split(path, split) else read_faces(path, "Training") if holds_pixels(path) else read_folder(path)
+
+
+def _steps(classifier: ExpressionClassifier, photo: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return golden values from the photo on: its pixels, the faces' boxes and landmarks, the crops, prepared, and the answers."""
+    pixels = load_image(photo)
+    pipeline = Pipeline(classifier=classifier)
+    faces = pipeline.detector.detect_rgb(pixels)
+    if not faces:
+        raise InputError(f"{os.fspath(photo)} has no face that is found; expected a photo with one.", arguments=["photo"])
+    crops = [pipeline.crop(pixels, face) for face in faces]
+    found: dict[str, Any] = {"image": pixels, "boxes": np.array([face.box for face in faces]), "scores": np.array([f.score for f in faces])}
+    found["landmarks"] = np.array([face.landmarks or [[np.nan] * 2] * 5 for face in faces])
+    found |= {f"crop_{number}": crop for number, crop in enumerate(crops)}
+    return found | {"prepared": classifier.prepare(crops), "probabilities": classifier.predict_proba(crops)}
 
 
 def check(files: list[Path]) -> dict[str, float | None]:
@@ -116,13 +197,26 @@ class _UnreadableError(Exception):
     """An engine that has not all of the file's operations."""
 
 
-def _onnx(weights: Any, classifier: ExpressionClassifier) -> bytes:
+def _onnx(classifier: ExpressionClassifier, precision: str, data: str | Path | None, about: dict[str, Any]) -> bytes:
     try:
-        from .onnx_graph import with_preprocessing
+        from .onnx_graph import combined_networks, with_metadata, with_preprocessing
     except ImportError as error:
         raise MissingExtraError("onnx", "train", "Exporting to ONNX") from error
-    spec = classifier.spec
-    return with_preprocessing(read_verified(resolve(weights), spec), spec.input, np.asarray(classifier.mix, np.float32))
+    faces = _faces(data, "Training").images[:_CALIBRATION] if precision == "int8" and data is not None else None
+    networks = []
+    for member in classifier.members:
+        network = read_verified(member.folder, member.spec)
+        if precision == "float16":
+            network = halved_onnx(network)
+        if faces is not None:
+            network = quantised(network, member, faces)
+        mix = member.mix[:, member.labels.columns(classifier.labels)]
+        networks.append(with_preprocessing(network, member.spec.input, np.asarray(mix, np.float32)))
+    whole = networks[0]
+    committee = classifier.committee
+    if committee is not None:
+        whole = combined_networks(networks, committee.weights.tolist(), committee.combine, committee.temperature)
+    return with_metadata(whole, about | {"precision": precision})
 
 
 def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
