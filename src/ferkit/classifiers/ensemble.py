@@ -208,16 +208,16 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
 
 
 def _check_different(members: Sequence[ExpressionClassifier]) -> None:
-    """Refuse one network twice, under whatever name and inside whatever ensemble. Raises InputError."""
-    known: dict[str, str] = {}
+    """Refuse one network that answers the same twice, under whatever name and inside whatever ensemble. Raises InputError."""
+    known: dict[tuple[str, bytes], str] = {}
     for network in (part for member in members for part in member.members):
-        digest = str(network.spec.files["model.onnx"]["sha256"])
-        if digest in known:
+        same = str(network.spec.files["model.onnx"]["sha256"]), network.mix.tobytes()
+        if same in known:
             raise InputError(
-                f"An ensemble with one network twice, {known[digest]} and {network.name}; expected different ones. "
+                f"An ensemble with one network twice, {known[same]} and {network.name}; expected different ones. "
                 "To let one count more give weights=[...]."
             )
-        known[digest] = network.name
+        known[same] = network.name
 
 
 def _is_release(entry: Mapping[str, str]) -> bool:
