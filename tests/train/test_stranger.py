@@ -23,13 +23,15 @@ LABELS, PEOPLE = ("awake", "sleepy", "grumpy"), 10
 
 
 def photo_of(label: int, person: int, number: int, portrait: np.ndarray) -> Image.Image:
-    """Return a color photo of 900x600 with one face: a person is a tint and a size, a label darkens a third of the face."""
+    """Return a color photo of 900x600 with one face: a person is a tint and a size, a label a dark bar; each photo has its own light, so that
+    no two faces are near copies of each other, though one portrait is behind them all."""
     rng = np.random.default_rng((label, person, number))
     side = 300 + 12 * person
     face = np.asarray(Image.fromarray(portrait).resize((side, side))).astype(float)
     top = side // 8 + label * side // 9
     face[top : top + side // 12, side // 4 : side * 5 // 8] *= 0.25
-    face *= 1 + 0.04 * np.random.default_rng(person).normal(size=3)
+    light = Image.fromarray(rng.uniform(0.35, 1.25, (9, 9)).astype(np.float32)).resize((side, side), Image.Resampling.BICUBIC)
+    face *= np.asarray(light)[..., None] * (1 + 0.04 * np.random.default_rng(person).normal(size=3))
     y, x = np.mgrid[0:600, 0:900]
     picture = np.stack([90 + 60 * np.sin(x / (90 + 40 * k) + person) + 0.1 * y for k in range(3)], axis=2)
     picture += rng.normal(0, 3, picture.shape)
