@@ -28,6 +28,7 @@ from .films import READS_FILMS, add_films
 from .interface import EXAMPLE, describe, errors, upload
 from .jobs import Jobs
 from .logs import log, log_everything, log_libraries
+from .memory import keep_small_buffers
 from .metrics import Metrics
 from .middleware import Doorman, Watch
 from .page import add_page, tabled
@@ -55,6 +56,7 @@ def app_from_env() -> FastAPI:
         settings = replace(settings, max_connections=fitting)
         os.environ.update(settings.to_env())  # from which every connection reads its limits
     limit_opencv(settings.threads)
+    keep_small_buffers()
     return create_app(settings)
 
 

@@ -20,7 +20,7 @@ from ..results import Result
 from .admission import PixelBudget
 from .catalogue import Catalogue, Choice
 from .evidence import Evidence
-from .memory import give_memory_back
+from .memory import LARGE, give_memory_back
 from .metrics import Metrics
 from .problems import Problem, busy
 from .settings import Settings
@@ -28,7 +28,6 @@ from .uploads import decode
 
 __all__ = ["Answer", "Engine"]
 
-_LARGE = 4_000_000  # pixels, after which memory is given back
 _MOST_EXPLAINING = 4  # pictures in the queue that are to be explained: each takes as long as dozens of others
 
 
@@ -192,7 +191,7 @@ class Engine:
             self._ready.release()
         while batch := self._next():
             start = time.perf_counter()
-            if self._work(batch, pipelines) > _LARGE:
+            if self._work(batch, pipelines) > LARGE:
                 give_memory_back()
             spent = time.perf_counter() - start
             self._metrics.work.observe(spent)

@@ -7,15 +7,26 @@ import sys
 from functools import cache
 from typing import Any
 
-__all__ = ["give_memory_back"]
+__all__ = ["LARGE", "give_memory_back", "keep_small_buffers"]
+
+LARGE = 4_000_000  # pixels of a picture before and after which memory is given back
+
+# glibc's names of what mallopt sets. Buffers above the first number go back to the system as soon as they are free, so do Pillow's
+# blocks of 16 MiB; of the others so many bytes stay, since fetching their pages anew costs a picture of a megapixel 25 of 110 ms.
+_MMAP_THRESHOLD, _BUFFER = -3, 16_000_000
+_TRIM_THRESHOLD, _KEPT = -1, 64_000_000
+
+
+def keep_small_buffers() -> None:
+    """Have glibc keep the buffers of pictures of about a megapixel. Other C libraries have no such settings, and nothing is done there."""
+    library = _glibc()
+    if library is not None:
+        library.mallopt(_MMAP_THRESHOLD, _BUFFER)
+        library.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
 def give_memory_back() -> None:
-    """Have glibc return what was freed to the system; other C libraries have no such call, and nothing is done there.
-
-    Left alone it keeps the buffers of a large photo: some 70 MB a worker. Having it return every buffer as soon as it is free costs
-    each picture of a megapixel 25 of 112 ms, since all pages are fetched anew; so it is called after large pictures only.
-    """
+    """Have glibc return to the system what is free."""
     library = _glibc()
     if library is not None:
         library.malloc_trim(0)

@@ -15,6 +15,7 @@ from ..errors import ImageError
 from ..image_files import is_heif
 from ..images import Loaded, load, pixels_of
 from .admission import PixelBudget
+from .memory import LARGE, give_memory_back
 from .pieces import scans_of_jpeg, too_many_pieces
 from .problems import Problem
 from .settings import Settings
@@ -251,6 +252,8 @@ def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
                 413, "too_many_pixels", f"The picture has, or takes to decode, more than {settings.max_pixels:,} pixels; make it smaller."
             )
         with budget.hold(pixels):
+            if pixels > LARGE:
+                give_memory_back()  # what smaller pictures left must not lie beside this one
             return load(data, max_pixels=settings.max_pixels, max_side=settings.max_side)
     except ImageError as error:
         # The reason without "the given bytes:" in front, which means nothing to a client.
