@@ -100,7 +100,7 @@ def turned_around(detector: Any, photos: Path, *, upright: Detect) -> dict[str, 
     """Portraits turned by quarters, through the default classifier: faces found, and what became of the label of the surest.
 
     Args:
-        detector: Anything that :class:`ferkit.protocols.Detector` describes.
+        detector: Anything that ``ferkit.protocols.Detector`` describes.
         photos: The folder.
         upright: The detector whose labels of the upright pictures are the ones to get.
     """

@@ -43,7 +43,10 @@ def between(text: str, marker: str, new: str | None = None) -> str:
 
 
 def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
-    """Return the table: one row per release; on photos what its default answers, on FER2013 and FER+ what those label sets answer."""
+    """Return the table: one row per release; on photos what its default answers, on FER2013 and FER+ what those label sets answer.
+
+    A release that has not one of these label sets, or was not measured by it, has a dash there.
+    """
     lines = [
         '| weights | parameters, multiply-adds | photos: accuracy (95 % interval) | `labels="fer2013"` on FER2013: 1 view (95 % interval) | flip | 10 views | ECE '
         '| `labels="ferplus"` on FER+: 1 view (95 % interval) | flip |',
@@ -52,16 +55,15 @@ def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
     counted = set()
     for spec in specs:
         rows = {(m["labels"], str(m["tta"])): m for m in spec.metrics if m["split"] != "photos"}
-        fer, plus = rows["fer2013", "none"], rows["ferplus", "none"]
-        photos = {m["truth"]: m for m in spec.metrics if m["split"] == "photos"}["all three agree"]
-        counted.add((spec.selection, fer["n"], plus["n"], photos["n"]))
+        fer, plus = rows.get(("fer2013", "none")), rows.get(("ferplus", "none"))
+        photos = {m["truth"]: m for m in spec.metrics if m["split"] == "photos"}.get("all three agree")
+        if fer and plus and photos:
+            counted.add((spec.selection, fer["n"], plus["n"], photos["n"]))
         name = f"[{spec.name}](weights/{spec.name}/card.md)" + (" (default)" if spec.name == DEFAULT_WEIGHTS else "")
         size = f"{spec.architecture['parameters'] / 1e6:.2f} M, {spec.architecture['macs'] / 1e6:.0f} M"
-        more = [f"{rows['fer2013', tta]['accuracy']:.1%}" for tta in ("flip", "10")]
-        lines.append(
-            f"| {name} | {size} | {_accuracy(photos)} | {_accuracy(fer)} | {more[0]} | {more[1]} | {fer['ece']:.3f} "
-            f"| {_accuracy(plus)} | {rows['ferplus', 'flip']['accuracy']:.1%} |"
-        )
+        cells = [_accuracy(photos), _accuracy(fer), *(_short(rows.get(("fer2013", tta))) for tta in ("flip", "10"))]
+        cells += [f"{fer['ece']:.3f}" if fer else "-", _accuracy(plus), _short(rows.get(("ferplus", "flip")))]
+        lines.append(f"| {name} | {size} | {' | '.join(cells)} |")
     [(split, n, n_plus, n_photos)] = counted  # one line says it for all
     lines += [
         "",
@@ -99,7 +101,13 @@ def peers_table(measured: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _accuracy(metrics: Mapping[str, Any]) -> str:
+def _short(metrics: Mapping[str, Any] | None) -> str:
+    return f"{metrics['accuracy']:.1%}" if metrics else "-"
+
+
+def _accuracy(metrics: Mapping[str, Any] | None) -> str:
+    if not metrics:
+        return "-"
     low, high = metrics["ci95"]
     return f"{metrics['accuracy']:.1%} ({low:.1%} to {high:.1%})"
 

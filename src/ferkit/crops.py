@@ -88,7 +88,7 @@ def crop_face(image: NDArray[np.uint8], box: ArrayLike, geometry: CropGeometry, 
 
 
 def picture_to_crop(box: ArrayLike, geometry: CropGeometry, landmarks: ArrayLike | None = None) -> Float:
-    """Return where :func:`crop_face` takes its pixels from, as a matrix.
+    """Return where ``crop_face`` takes its pixels from, as a matrix.
 
     Args:
         box, geometry, landmarks: As there, finite.
@@ -171,7 +171,7 @@ def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.
 
 
 def normalised_by(arrays: Any, values: Any, settings: Mapping[str, Any]) -> Any:
-    """Do what :func:`normalised` does with another library's arrays: the one formula of a network's input.
+    """Do what ``normalised`` does with another library's arrays: the one formula of a network's input.
 
     Args:
         arrays: What has ``mean``, ``std`` and ``maximum`` for them: numpy itself, ``keras.ops``, or an exporter's graph.

@@ -173,7 +173,7 @@ def _threads(problems: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def report(found: dict[str, Any]) -> str:
-    """Return what :func:`examine` found as lines for people."""
+    """Return what ``examine`` found as lines for people."""
     opencv, threads, engines = found["opencv"], found["threads"], found["engines"]
     packages = ", ".join(f"{name} {version}" for name, version in opencv["packages"].items()) or "no package of pip's"
     runtime = engines["onnxruntime"]

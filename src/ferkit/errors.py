@@ -1,6 +1,6 @@
 """The exceptions that ferkit raises.
 
-Every error is a :class:`FerkitError` and also the built-in that a caller would expect, so both
+Every error is a ``FerkitError`` and also the built-in that a caller would expect, so both
 ``except FerkitError`` and ``except ValueError`` work. Messages say what came, what was expected
 and what to do next, in the words of Python; the command line adds the flags of the ``arguments`` that an error names.
 """

@@ -104,7 +104,7 @@ class Face:
         track_id: In video, the number of the person; else None.
         turn: Degrees by which the face is turned clockwise: 0, 90, 180 or 270 where ``rotations`` were asked for; also where a
             turned face was found without; else None.
-        features: float32 ``(d,)``, as :meth:`ferkit.ExpressionClassifier.features` gives them, from a pipeline that was asked for
+        features: float32 ``(d,)``, as ``ferkit.ExpressionClassifier.features`` gives them, from a pipeline that was asked for
             them; else None.
     """
 

@@ -77,7 +77,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True) -> Path:
-    """Write a file as a whole; returns its path. Arguments and errors as in :func:`replacing`."""
+    """Write a file as a whole; returns its path. Arguments and errors as in ``replacing``."""
     with replacing(path, sync) as file:
         file.write(data)
     return path

@@ -40,7 +40,7 @@ def is_heif(start: bytes) -> bool:
 def image_files(folder: Path) -> list[Path]:
     """Return the pictures below a folder, sorted: named like one, or beginning like one; and folders that may not be read.
 
-    All of them are for :func:`ferkit.load_image`, which says of each why it cannot be read.
+    All of them are for ``ferkit.load_image``, which says of each why it cannot be read.
     """
     return sorted(path for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES or begins_like_an_image(path))
 

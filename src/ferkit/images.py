@@ -76,7 +76,7 @@ def load_image(
 
 
 def load(image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", max_pixels: int = MAX_PIXELS, max_side: int | None = None) -> Loaded:
-    """As :func:`load_image`, with the picture's own size beside its pixels."""
+    """As ``load_image``, with the picture's own size beside its pixels."""
     if color not in ("rgb", "bgr"):
         raise InputError(f"color={color!r}; expected 'rgb' or 'bgr'.")
     if max_side is not None and max_side < 1:

@@ -43,12 +43,12 @@ class Pipeline(ByArguments):
     """Finds the faces of an image and classifies their expressions. Safe to share between threads.
 
     Args:
-        detector: A detector (anything that :class:`ferkit.protocols.Detector` describes), or a name as FaceDetector takes it; None is
+        detector: A detector (anything that ``ferkit.protocols.Detector`` describes), or a name as FaceDetector takes it; None is
             the bundled default.
-        classifier: A classifier or an ensemble (anything that :class:`ferkit.protocols.Classifier` describes), or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
+        classifier: A classifier or an ensemble (anything that ``ferkit.protocols.Classifier`` describes), or weights as ExpressionClassifier takes them: a name, an ``hf://`` address or
             a folder, of one network or of an ensemble. None is the bundled default.
         rotations: As in FaceDetector, for a detector that is given by name. A face that is turned otherwise is unsure: it has no label.
-        features: Give every face its :attr:`ferkit.Face.features`; of a person in video those of the last frame that was read.
+        features: Give every face its ``ferkit.Face.features``; of a person in video those of the last frame that was read.
         runtime, providers, threads: Engine of both networks, as for ExpressionClassifier, for what is given by name; None is OpenCV.
             Detectors other than ``"ferkit"`` run in OpenCV alone, whatever is said here.
 
@@ -99,10 +99,10 @@ class Pipeline(ByArguments):
         """Read one image.
 
         Args:
-            image: A path, bytes, a PIL image or an array; see :func:`ferkit.load_image`.
+            image: A path, bytes, a PIL image or an array; see ``ferkit.load_image``.
             color: Channel order of a bare array.
-            keep_pixels: Keep the image in the result, for :meth:`Result.draw`.
-            max_side: Read the image at a scale that brings its longer side to at most so many pixels; see :func:`ferkit.load_image`. Boxes and
+            keep_pixels: Keep the image in the result, for ``Result.draw``.
+            max_side: Read the image at a scale that brings its longer side to at most so many pixels; see ``ferkit.load_image``. Boxes and
                 landmarks are in pixels of the image's own scale all the same. None is that scale.
 
         Returns:
@@ -135,7 +135,7 @@ class Pipeline(ByArguments):
             One Result per image, in order.
 
         Raises:
-            ImageError, InputError: For the first image that cannot be read; :meth:`stream` and ``ferkit predict`` go on.
+            ImageError, InputError: For the first image that cannot be read; ``stream`` and ``ferkit predict`` go on.
             InputError: One image instead of many, or a batch size below 1.
         """
         return list(self._stream(images, batch_size, partial(self._seen, color=color, keep_pixels=keep_pixels, max_side=max_side)))
@@ -177,7 +177,7 @@ class Pipeline(ByArguments):
         """Read any number of images, lazily and in constant memory: results come while ``images`` is still being read.
 
         Args:
-            images, batch_size, color, keep_pixels, max_side: As in :meth:`predict`. At most ``batch_size`` images are read ahead.
+            images, batch_size, color, keep_pixels, max_side: As in ``predict``. At most ``batch_size`` images are read ahead.
             on_error: What an image that cannot be read does: ``"raise"`` ends the stream with its error, after the results of the
                 images before it; ``"yield"`` gives the error in its place; a function is called with the image and the error, and the
                 image is left out.
@@ -259,7 +259,7 @@ class Pipeline(ByArguments):
         """Follow the people in a video, in constant memory.
 
         Args:
-            source, fps, every, start, end: As in :func:`ferkit.frames`.
+            source, fps, every, start, end: As in ``ferkit.frames``.
             smooth: Time constant in seconds of the smoothing of each person's probabilities, which are then read about 15
                 times a second and hold in between; 0 is off: every frame is read.
             detect_every: Search every so many frames, and follow the faces in between; None is by time, about every 0.3 s.
@@ -270,11 +270,13 @@ class Pipeline(ByArguments):
             seconds) and ``frame.pixels``; the result's faces carry ``track_id``, the same for a person through the video.
 
         Raises:
-            As :func:`ferkit.frames`. What was computed before an error is yielded before it is raised.
+            As ``ferkit.frames``. What was computed before an error is yielded before it is raised.
         """
+        from .video.decode import frames
         from .video.follow import follow
 
-        return follow(self, source, fps=fps, every=every, start=start, end=end, smooth=smooth, detect_every=detect_every, live=live)
+        decoded = frames(source, fps=fps, every=every, start=start, end=end)
+        return follow(self, source, decoded, smooth=smooth, detect_every=detect_every, live=live)
 
     def _seen(self, image: ImageLike, color: Literal["rgb", "bgr"], keep_pixels: bool, max_side: int | None) -> _Seen:
         """Find the faces of one image, and let go of its pixels."""

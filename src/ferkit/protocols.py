@@ -154,7 +154,7 @@ class Prepares(Protocol):
 
 
 class Reader(Protocol):
-    """A detector and a classifier that belong together, as :class:`ferkit.Pipeline` holds them."""
+    """A detector and a classifier that belong together, as ``ferkit.Pipeline`` holds them."""
 
     @property
     def detector(self) -> Detector:
@@ -173,12 +173,12 @@ def name_of(detector: Detector) -> str:
 
 
 def rotations_of(detector: Detector) -> tuple[int, ...]:
-    """Return the turns that a detector was asked to look for, in degrees, as :class:`ferkit.FaceDetector` takes them; empty if none."""
+    """Return the turns that a detector was asked to look for, in degrees, as ``ferkit.FaceDetector`` takes them; empty if none."""
     return tuple(getattr(detector, "rotations", ()))
 
 
 def tta_of(classifier: Classifier) -> str | int:
-    """Return the test-time augmentation that a classifier says it uses, as :class:`ferkit.ExpressionClassifier` spells it, or ``"none"``."""
+    """Return the test-time augmentation that a classifier says it uses, as ``ferkit.ExpressionClassifier`` spells it, or ``"none"``."""
     found: str | int = getattr(classifier, "tta", "none")
     return found
 

@@ -44,7 +44,7 @@ class Result:
         image: The path it was loaded from, or None.
         weights: Name of the classifier's weights.
         pixels: The image, or None.
-        colors: Of the labels, RGB 0-255, as :meth:`draw` uses them; None: derived from their names.
+        colors: Of the labels, RGB 0-255, as ``draw`` uses them; None: derived from their names.
     """
 
     faces: tuple[Face, ...]
@@ -107,7 +107,7 @@ class Result:
         }
 
     def to_json(self, indent: int | None = None) -> str:
-        """Return :meth:`to_dict` as a JSON text."""
+        """Return ``to_dict`` as a JSON text."""
         return encodable(json.dumps(self.to_dict(), ensure_ascii=False, indent=indent))
 
     def to_csv(self) -> str:
@@ -120,7 +120,7 @@ class Result:
         return buffer.getvalue()
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """Return a pandas DataFrame with the columns of :meth:`to_csv` and one row per face, none where there is no face.
+        """Return a pandas DataFrame with the columns of ``to_csv`` and one row per face, none where there is no face.
 
         Raises:
             MissingExtraError: pandas is not installed.

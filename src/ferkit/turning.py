@@ -48,7 +48,7 @@ def judged(face: Face, expression: Expression, rotations: Sequence[int]) -> Face
 
 
 def turn_back(face: Face, turn: int, width: int, height: int) -> Face:
-    """Carry a face that was found in :func:`upright` pixels over to the picture of ``width`` x ``height`` pixels.
+    """Carry a face that was found in ``upright`` pixels over to the picture of ``width`` x ``height`` pixels.
 
     Its own turn there, if it has one, is added.
     """
@@ -60,7 +60,7 @@ def turn_back(face: Face, turn: int, width: int, height: int) -> Face:
 
 
 def turn_upright(face: Face, turn: int, width: int, height: int) -> Face:
-    """Carry a face of a picture of ``width`` x ``height`` pixels over to its :func:`upright` pixels."""
+    """Carry a face of a picture of ``width`` x ``height`` pixels over to its ``upright`` pixels."""
     return _carried(face, turn, width, height) if turn else face
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -40,7 +41,7 @@ def test_aws_batch() -> None:
 
 @pytest.mark.parametrize("name", ["slurm.sh", "kubernetes.yaml", "aws-batch.yaml"])
 def test_options_exist(name: str) -> None:
-    known = {option for parameter in main.commands["batch"].params for option in parameter.opts}
+    known = {option for parameter in main.get_command(click.Context(main), "batch").params for option in parameter.opts}
     used = set(re.findall(r"(?<=\s)--[a-z-]+", (JOBS / name).read_text().rpartition("ferkit batch ")[2]))
     assert used
     assert used <= known

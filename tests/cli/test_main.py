@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from ferkit import cli as package
 from ferkit.cli.main import SECTIONS, main
 from ferkit.detectors.face_detector import BACKENDS
 from ferkit.engines.table import ENGINES
@@ -26,12 +29,28 @@ def test_help_groups_the_commands_and_cuts_no_phrase() -> None:
     text = CliRunner().invoke(main, ["--help"]).output
     assert [line[:-1] for line in text.splitlines() if line and not line.startswith(" ") and line.endswith(":")][1:] == list(SECTIONS)
     assert "..." not in text.partition("\n")[2]
-    assert {command.name for commands in SECTIONS.values() for command in commands} == set(main.commands)
+    modules = {path.stem for path in Path(package.__file__).parent.glob("*.py")} - {"__init__", "main", "options", "recording"}
+    assert {module.partition(":")[0] for commands in SECTIONS.values() for module, _ in commands.values()} == modules
+
+
+def test_help_loads_no_command() -> None:
+    code = "import sys; from ferkit.cli.main import main; main(['--help'], standalone_mode=False); print([m for m in sys.modules if 'ferkit.cli.' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "['ferkit.cli.main']"
+
+
+context = click.Context(main)
+
+
+def child_of(group: click.Group, name: str) -> click.Command:
+    child = group.get_command(context, name)
+    assert child is not None
+    return child
 
 
 def every_command(command: click.Command = main, path: tuple[str, ...] = ()) -> list[Any]:
     if isinstance(command, click.Group):
-        return [found for name, child in command.commands.items() for found in every_command(child, (*path, name))]
+        return [found for name in command.list_commands(context) for found in every_command(child_of(command, name), (*path, name))]
     return [pytest.param(command, id=" ".join(path))]
 
 

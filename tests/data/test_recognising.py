@@ -12,7 +12,7 @@ from PIL import Image
 
 from ferkit import ExpressionClassifier, FaceDetector
 from ferkit.cli.main import main
-from ferkit.data.reading import read_cut_faces
+from ferkit.data.reading import Unmade, read_cut_faces
 from ferkit.data.recognising import are_photos, detector_for
 from ferkit.protocols import cut, prepared
 
@@ -46,11 +46,11 @@ def test_photos_are_told_from_crops(photos: Path, tmp_path: Path, astronaut: np.
 
 def test_faces_of_photos_are_the_pipelines(photos: Path) -> None:
     classifier, finder = ExpressionClassifier(), FaceDetector()
-    read = read_cut_faces(photos, "PublicTest", classifier.crop)
+    read = read_cut_faces(photos, "PublicTest", Unmade(classifier.crop))
     pixels = np.asarray(Image.open(photos / "happy" / "0.png"))
     wanted = prepared(classifier, cut(pixels, finder.detect(pixels)[0], finder, classifier.crop))
     assert np.array_equal(read.images[0], wanted)
-    squashed = read_cut_faces(photos, "PublicTest", classifier.crop, detector=FaceDetector("none"))
+    squashed = read_cut_faces(photos, "PublicTest", Unmade(classifier.crop), detector=FaceDetector("none"))
     assert not np.array_equal(read.images, squashed.images)
 
 

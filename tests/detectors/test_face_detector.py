@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ferkit import (
@@ -13,6 +14,7 @@ from ferkit import (
     MissingExtraError,
     WeightsError,
 )
+from ferkit.detectors.face_detector import BACKENDS
 
 
 def test_unknown_detector() -> None:
@@ -21,6 +23,27 @@ def test_unknown_detector() -> None:
     for options in ({"min_score": 2}, {"min_size": -1}, {"min_size": float("nan")}):
         with pytest.raises(InputError):
             FaceDetector(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_detector(name: str, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is a row of the table finds the one face, says how sure it is, leaves the picture as it is, and takes an empty one."""
+    monkeypatch.setenv("FERKIT_OFFLINE", "1")
+    try:
+        detector = FaceDetector(name)
+    except (MissingExtraError, WeightsError) as error:
+        pytest.skip(f"{name} cannot be opened here: {error}")
+    before = astronaut.copy()
+    faces = detector.detect(astronaut)
+    assert np.array_equal(before, astronaut)
+    assert faces
+    assert all(face.score > 0 for face in faces)
+    areas = [face.width * face.height for face in faces]
+    assert areas == sorted(areas, reverse=True)
+    x1, y1, x2, y2 = faces[0].box
+    assert x1 < 225 < x2
+    assert y1 < 115 < y2
+    assert all(len(face.landmarks) == 5 for face in faces if face.landmarks is not None)
 
 
 def test_haar_says_what_to_do_on_opencv_5(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def write_fer_csv(path: Path, training: int = 24, public: int = 12, seed: int = 
 
 
 def write_votes_csv(path: Path, training: int = 24, public: int = 12) -> Path:
-    """Write FER+ votes for the faces of :func:`write_fer_csv`: eight for one label, two for the next."""
+    """Write FER+ votes for the faces of ``write_fer_csv``: eight for one label, two for the next."""
     lines = ["Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"]
     for usage, count in (("Training", training), ("PublicTest", public)):
         for i in range(count):

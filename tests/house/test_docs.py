@@ -211,12 +211,6 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), f"{page}: {link}"
 
 
-def test_every_public_name_is_documented() -> None:
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    names = {*ferkit.__all__, *ferkit.train.__all__, *ferkit.data.__all__, *ferkit.evaluation.__all__}
-    assert not {name for name in names if not re.search(rf"(^#+ .*|`)\b{name}\b", text, re.M)}
-
-
 def test_every_public_method_is_documented() -> None:
     text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
     for cls in (
@@ -242,7 +236,8 @@ def test_every_error_has_its_cures() -> None:
 
 def options(command: click.Command, path: tuple[str, ...] = ()) -> list[tuple[str, str]]:
     if isinstance(command, click.Group):
-        return [pair for name, child in command.commands.items() for pair in options(child, (*path, name))]
+        context = click.Context(command)
+        return [pair for name in command.list_commands(context) for pair in options(command.get_command(context, name), (*path, name))]
     flags = [flag for p in command.params for flag in p.opts if flag.startswith("--")]
     return [(" ".join(path), flag) for flag in flags] or [(" ".join(path), "")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -135,3 +136,34 @@ def test_a_type_checker_accepts_them(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert (done.returncode == 0) == fits, done.stdout
         assert fits or 'incompatible type "Blind"' in done.stdout
+
+
+def test_in_the_service() -> None:
+    """A detector and a classifier that nobody can open by name, behind the HTTP interface."""
+    pytest.importorskip("fastapi", reason='needs the extra serve: pip install "ferkit[serve]"')
+    testclient = pytest.importorskip("fastapi.testclient", reason="needs httpx: pip install httpx")
+    from ferkit.serve.app import create_app
+    from ferkit.serve.settings import Settings
+
+    app = create_app(Settings(lanes=2, hosts=("testserver",)), detector=Middle(), classifiers=[Brightness()])
+    with testclient.TestClient(app) as client:
+        offered = client.get("/v1/weights").json()
+        assert [(w["name"], [s["name"] for s in w["labels"]]) for w in offered["weights"]] == [("brightness", ["moods"])]
+        assert (offered["detector"], offered["reads_films"]) == ("Middle", False)
+        answered = client.post("/v1/predict", content=png(picture(250))).json()
+        [face] = answered["images"][0]["faces"]
+        assert (face["label"], face["box"]) == ("happy", [40, 30, 120, 90])
+        assert client.post("/v1/predict?weights=fer2013-s-v5", content=png(picture(9))).status_code == 422
+        assert client.post("/v1/predict?draw=1", content=png(picture(10))).headers["content-type"] == "image/png"
+        assert client.post("/v1/video", content=b"\0\0\0\x18ftypmp42").status_code == 501
+    beside = create_app(Settings(lanes=1, hosts=("testserver",), weights=("fer2013-n-v5",)), classifiers=[Brightness()])
+    with testclient.TestClient(beside) as client:
+        assert [w["name"] for w in client.get("/v1/weights").json()["weights"]] == ["brightness", "fer2013-n-v5"]
+        answered = client.post("/v1/predict?weights=fer2013-n-v5&labels=ferplus", content=png(picture(99))).json()
+        assert (answered["weights"], answered["labels"]) == ("fer2013-n-v5", "ferplus")
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import re
+import tomllib
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -61,8 +62,27 @@ def test_the_address_stands_in_one_place(hatch_build: object) -> None:
 
 def test_every_public_name_has_its_place_on_the_site() -> None:
     shown = {name for page in (ROOT / "docs" / "reference").glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)}
-    public = {f"ferkit.{name}" for name in ferkit.__all__} | {f"ferkit.train.{name}" for name in ferkit.train.__all__}
-    assert public <= shown
+    rooms = ["ferkit", *(f"ferkit.{room}" for room in ("bulk", "data", "evaluation", "explain", "train", "video"))]
+    public = {f"{room}.{name}" for room in rooms for name in importlib.import_module(room).__all__}
+    # What a room has from another one is shown there.
+    moved = {
+        "ferkit.train.evaluate": "ferkit.evaluation.evaluate",
+        "ferkit.video.frames": "ferkit.frames",
+        "ferkit.bulk.batch": "ferkit.batch",
+    }
+    assert {moved.get(name, name) for name in public} <= {moved.get(name, name) for name in shown}
+    protocols = {
+        f"ferkit.protocols.{name}" for name in ("Detector", "Classifier", "Engine", "Predicts", "Abstains", "Describes", "Prepares")
+    }
+    assert protocols <= shown
+
+
+def test_docstrings_are_written_for_the_site() -> None:
+    """The site shows Markdown: a role of Sphinx would stand there as it is."""
+    found = [
+        path.name for path in (ROOT / "src").rglob("*.py") if re.search(r":(func|class|meth|mod|attr|exc|data):`", path.read_text("utf-8"))
+    ]
+    assert not found
 
 
 def test_every_page_is_in_the_navigation() -> None:
@@ -78,6 +98,13 @@ def test_ci_and_workflows_name_environments_that_exist() -> None:
     for path in (ROOT / ".ci" / "run", *(ROOT / ".github").rglob("*.yml")):
         for names in re.findall(r"tox run [^\n]*?-e ([\w,$]+)", path.read_text(encoding="utf-8")):
             assert {name for name in names.split(",") if "$" not in name} <= known, f"{path}: {names}"
+
+
+def test_every_release_is_in_the_wheel_and_in_the_source_archive() -> None:
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    names = {release.name for release in ferkit.list_weights() if release.hub is None}
+    assert table["wheel"]["force-include"] == {f"weights/{name}": f"ferkit/_weights/{name}" for name in names}
+    assert {path.removeprefix("/weights/") for path in table["sdist"]["include"] if path.startswith("/weights/")} == names
 
 
 def test_every_card_says_what_the_data_allow() -> None:

@@ -22,7 +22,7 @@ from ferkit.detectors.ferkit_face_format import MIRRORED, POINTS_SIZE, soft_argm
 from ferkit.evaluation.detection import AnnotatedPhoto, read_annotated, score_detections
 from ferkit.train.detector.landmark_crops import PointAugmentation, cut_faces, point_batch, steady_landmarks
 from ferkit.train.detector.landmark_loop import SoftArgmax, fit_points
-from ferkit.train.detector.loop import fit_detector
+from ferkit.train.detector.loop import DetectorData, fit_detector
 from ferkit.train.detector.networks import COLUMNS, STRIDES, build_detector, build_points
 from ferkit.train.detector.photos import Augmentation, LabelledPhoto, PhotoPool, _cut, _moved, read_photos, sample
 from ferkit.train.detector.recipe import DetectorRecipe, PointRecipe, Stage, load_detector_recipe
@@ -369,14 +369,14 @@ def annotated(photos: list[LabelledPhoto]) -> list[AnnotatedPhoto]:
 def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
     photos = [face_photo(i) for i in range(6)]
     lines: list[str] = []
-    assert fit_detector(photos, [], tmp_path / "whole", recipe=TINY, validation=annotated(photos), log=lines.append)
-    assert not fit_detector(photos, [], tmp_path / "cut", recipe=TINY, max_minutes=1e-9, log=lines.append)
+    assert fit_detector(DetectorData(photos, [], annotated(photos)), tmp_path / "whole", recipe=TINY, log=lines.append)
+    assert not fit_detector(DetectorData(photos), tmp_path / "cut", recipe=TINY, max_minutes=1e-9, log=lines.append)
     assert not (tmp_path / "cut" / "model.onnx").exists()
     with pytest.raises(InputError, match="resume=True"):
-        fit_detector(photos, [], tmp_path / "cut", recipe=TINY, log=lines.append)
+        fit_detector(DetectorData(photos), tmp_path / "cut", recipe=TINY, log=lines.append)
     with pytest.raises(InputError, match="another recipe"):
-        fit_detector(photos, [], tmp_path / "cut", recipe=replace(TINY, seed=2), resume=True, log=lines.append)
-    assert fit_detector(photos, [], tmp_path / "cut", recipe=TINY, resume=True, log=lines.append)
+        fit_detector(DetectorData(photos), tmp_path / "cut", recipe=replace(TINY, seed=2), resume=True, log=lines.append)
+    assert fit_detector(DetectorData(photos), tmp_path / "cut", recipe=TINY, resume=True, log=lines.append)
     assert (tmp_path / "cut" / "model.onnx").read_bytes() == (tmp_path / "whole" / "model.onnx").read_bytes()
     history = json.loads((tmp_path / "whole" / "history.json").read_text())["epochs"]
     points = PointRecipe(**TINY.points)
@@ -443,7 +443,7 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gt\.json"):
         read_annotated(data / "dev")
     with pytest.raises(DataError, match="None of 1 photos"):
-        fit_detector([labelled([])], [], tmp_path / "out", recipe=TINY)
+        fit_detector(DetectorData([labelled([])]), tmp_path / "out", recipe=TINY)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ferkit import DataError, ExpressionClassifier, InputError
+from ferkit import DataError, ExpressionClassifier, InputError, LabelSet
 from ferkit.data.faces import Faces
 from ferkit.evaluation.calibration import fit_temperature
 from ferkit.labels import FER6, FER7
@@ -209,7 +209,6 @@ def test_training_gives_weights_that_every_command_accepts(recipe: Path, tmp_pat
 
 @needs_keras
 def test_fit_refuses_what_it_cannot_learn_from(tmp_path: Path, recipe: Path) -> None:
-    from ferkit import LabelSet
     from ferkit.data.faces import Faces
     from ferkit.train import fit
 

@@ -44,7 +44,7 @@ class Slot:
 
 
 class Cluster:
-    """Tasks on a Ray cluster, with the same face as :class:`~ferkit.bulk.local.Pool`.
+    """Tasks on a Ray cluster, with the same face as ``ferkit.bulk.local.Pool``.
 
     Args:
         place: The job's place, which every node must see.

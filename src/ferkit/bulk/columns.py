@@ -56,7 +56,7 @@ class Rows:
     Args:
         labels: Class names, in the order of the columns.
         shard: Its number.
-        video, landmarks, features: As for :func:`schema`.
+        video, landmarks, features: As for ``schema``.
         hash_keys: Write the SHA-256 of a picture's name instead of the name.
     """
 

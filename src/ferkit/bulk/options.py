@@ -26,7 +26,7 @@ def need(package: str, purpose: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of :func:`ferkit.batch`, checked; its docstring describes them."""
+    """The options of ``ferkit.batch``, checked; its docstring describes them."""
 
     kind: Kind = "auto"
     column: str | None = None

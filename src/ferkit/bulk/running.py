@@ -107,11 +107,11 @@ def batch(
         keys: A list of names instead of ``inputs``, or beside them: text, one a line, or Parquet with a column ``key``.
         weights, labels, tta, runtime, detector, detector_model, min_confidence: As for ExpressionClassifier and FaceDetector.
         pipeline: ``"module:function"`` that returns a Pipeline of your own, instead of those seven.
-        max_side: See :func:`ferkit.load_image`; 1280 makes photos of 12 megapixels five times as fast.
+        max_side: See ``ferkit.load_image``; 1280 makes photos of 12 megapixels five times as fast.
         landmarks: Write the five landmarks of each face, ten columns.
         features: Write the numbers by which the network tells each face apart, a list of float32.
         hash_keys: Write the SHA-256 of names instead of the names, and no error messages, which have names in them.
-        fps, every: Of videos, as for :func:`ferkit.frames`.
+        fps, every: Of videos, as for ``ferkit.frames``.
         shard_images, shard_mb: Where to cut: what one death costs.
         workers: Processes; None is one for each CPU that is granted.
         part: ``(I, N)``: do only the I-th of N parts, on machines that share the output and nothing else.
@@ -128,7 +128,7 @@ def batch(
         steal: Take the output from a run that holds it.
 
     Returns:
-        A :class:`~ferkit.bulk.BatchReport`. A picture that cannot be read is a row with its ``error_kind``, never an exception.
+        A ``ferkit.bulk.BatchReport``. A picture that cannot be read is a row with its ``error_kind``, never an exception.
 
     Raises:
         InputError: An argument out of range; inputs that have nothing; an output that holds another job, or that is worked on.

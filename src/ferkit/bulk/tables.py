@@ -48,7 +48,7 @@ def rows(
             column named ``image``, or the only one that fits.
         key: The column of the pictures' names. None: the row's number in this table.
         pipeline: None is the default one, opened once a process, with one OpenCV thread.
-        max_side, landmarks: As for :func:`ferkit.batch`.
+        max_side, landmarks: As for ``ferkit.batch``.
         features: Write those of the pipeline's faces: give one that was opened with ``features=True``.
 
     Returns:

@@ -140,7 +140,7 @@ def read_network_file(path: Path) -> bytes:
 def inspected(
     path: Path, *, input_size: int | None = None, layout: Literal["nchw", "nhwc"] | None = None, output_tensor: str | None = None
 ) -> Network:
-    """Read a network file and see what it takes and answers. Arguments and errors as :func:`adopt`'s; its activation is left open."""
+    """Read a network file and see what it takes and answers. Arguments and errors as ``adopt``'s; its activation is left open."""
     data, suffix = read_network_file(path), path.suffix.lower()
     inputs, outputs = tensors(data, suffix, str(path))
     if len(inputs) != 1:

@@ -130,20 +130,20 @@ class Committee(Generic[_M]):
     def logits_and_features(
         self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what :meth:`logits` and :meth:`features` do, from one run of every network."""
+        """Return what ``logits`` and ``features`` do, from one run of every network."""
         crops = _kept(crops)
         logits, features = zip(*(member.logits_and_features(crops) for member in self.members), strict=True)
         return np.concatenate(logits, axis=2), np.concatenate(features, axis=1)
 
     def member_probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Turn raw outputs as of :meth:`logits` into each member's own probabilities, float64 ``(members, n, k)``."""
+        """Turn raw outputs as of ``logits`` into each member's own probabilities, float64 ``(members, n, k)``."""
         parts = [logits[:, :, a:b] for a, b in zip(self._columns[:-1], self._columns[1:], strict=True)]
         return np.stack(
             [m.probabilities(part)[:, order].astype(np.float64) for m, part, order in zip(self.members, parts, self._order, strict=True)]
         )
 
     def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Turn raw outputs as of :meth:`logits` into probabilities, float32 ``(n, k)``."""
+        """Turn raw outputs as of ``logits`` into probabilities, float32 ``(n, k)``."""
         return combined(self.member_probabilities(logits), self.weights, self.combine, self.temperature)
 
     def disagreement(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -85,8 +85,8 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         """Open an ensemble.
 
         Args:
-            names: A list of weights, each as :class:`ExpressionClassifier` takes them; or one ensemble: a release's name,
-                ``hf://org/repo@revision``, or a folder that :meth:`save` wrote. It has weights, combine and temperature of its own.
+            names: A list of weights, each as ``ExpressionClassifier`` takes them; or one ensemble: a release's name,
+                ``hf://org/repo@revision``, or a folder that ``save`` wrote. It has weights, combine and temperature of its own.
             weights, combine: As above; only for a list of names.
             labels, runtime, tta, min_confidence, providers, threads: As ExpressionClassifier takes them, for every member.
 
@@ -190,7 +190,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         return self._expressions(self.logits(crops))
 
     def predict_with_features(self, crops: Crops) -> tuple[list[Expression], NDArray[np.float32]]:
-        """Return what :meth:`predict` and :meth:`features` do, for the price of one of them. Arguments and errors as theirs."""
+        """Return what ``predict`` and ``features`` do, for the price of one of them. Arguments and errors as theirs."""
         logits, features = self.logits_and_features(crops)
         return self._expressions(logits), features
 

@@ -42,7 +42,7 @@ class ExpressionClassifier(ByArguments):
         labels: Which of the weights' outputs to answer in (``"fer2013"``, ``"ferplus"``, ...), or class names (a
             LabelSet or a sequence), which must all be in the weights' default output: the rest is left out and the
             probabilities are renormalised. None is the weights' own default.
-        runtime: ``"opencv"`` or ``"onnxruntime"``. Adopted networks (:func:`ferkit.adopt`) that OpenCV cannot run have an engine of their own.
+        runtime: ``"opencv"`` or ``"onnxruntime"``. Adopted networks (``ferkit.adopt``) that OpenCV cannot run have an engine of their own.
         tta: Test-time augmentation: None, ``"flip"``, ``"ten-crop"``, a number of views (10 is the ten-crop), or
             ``"random:10"`` for so many random views, ``"random:10:7"`` with another seed than 0.
         min_confidence: Abstain (label None, with a reason) below this probability, 0-1.
@@ -108,7 +108,7 @@ class ExpressionClassifier(ByArguments):
 
     @property
     def spec(self) -> WeightsSpec:
-        """Everything in the network's ``spec.json``. Raises WeightsError for an ensemble, whose :attr:`members` have one each."""
+        """Everything in the network's ``spec.json``. Raises WeightsError for an ensemble, whose ``members`` have one each."""
         if isinstance(self._spec, EnsembleSpec):
             raise WeightsError(
                 f"{self.folder} is an ensemble, not one network, which this needs; take one of {', '.join(m.name for m in self.members)}."
@@ -146,11 +146,11 @@ class ExpressionClassifier(ByArguments):
         return self.spec.columns if self._committee is None else self._committee.columns
 
     def predict(self, crops: Crops) -> list[Expression]:
-        """Classify face crops: one Expression each, an ensemble's with its disagreement. Arguments and errors as in :meth:`predict_proba`."""
+        """Classify face crops: one Expression each, an ensemble's with its disagreement. Arguments and errors as in ``predict_proba``."""
         return self._expressions(self.logits(crops))
 
     def predict_with_features(self, crops: Crops) -> tuple[list[Expression], NDArray[np.float32]]:
-        """Return what :meth:`predict` and :meth:`features` do, for the price of one of them. Arguments and errors as theirs."""
+        """Return what ``predict`` and ``features`` do, for the price of one of them. Arguments and errors as theirs."""
         logits, features = self.logits_and_features(crops)
         return self._expressions(logits), features
 
@@ -189,14 +189,14 @@ class ExpressionClassifier(ByArguments):
         first call opens the network a second time.
 
         Args:
-            crops: As in :meth:`predict_proba`.
+            crops: As in ``predict_proba``.
 
         Returns:
             float32 ``(n, d)``, the mean over the test-time views; an ensemble's are its members' side by side. An empty batch
             gives ``(0, d)``.
 
         Raises:
-            InputError: As :meth:`predict_proba`.
+            InputError: As ``predict_proba``.
             WeightsError: The network does not end in a linear layer.
 
         Example:
@@ -207,7 +207,7 @@ class ExpressionClassifier(ByArguments):
         return self.logits_and_features(crops)[1]
 
     def logits_and_features(self, crops: Crops) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what :meth:`logits` and :meth:`features` do, from one run of the network. Arguments and errors as theirs."""
+        """Return what ``logits`` and ``features`` do, from one run of the network. Arguments and errors as theirs."""
         if self._committee is not None:
             return self._committee.logits_and_features(crops)
         faces = self.prepare(crops)

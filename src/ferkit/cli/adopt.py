@@ -12,27 +12,29 @@ __all__ = ["adopt"]
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--labels", required=True, help="Class names in the order of its outputs, a,b,c; or fer2013, fer6, ferplus.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="A new folder, for --weights of every other command.")
+@click.option("--labels", required=True, help="Class names in the order of the outputs, a,b,c; or fer2013, fer6, ferplus.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new weights; it must not exist yet.")
 @click.option(
     "--input",
     "input_size",
     default=None,
     metavar="SIDE",
-    help="Side of its input in pixels, 224 or 224x224, where the file leaves it open.",
+    help="Side of the input in pixels, 224 or 224x224, where the file leaves it open.",
 )
-@click.option("--mean", default=None, help="Its input is (pixel - mean) / std: a number, or one for each channel, a,b,c.  [default: 0]")
-@click.option("--std", default=None, help="See --mean.  [default: 1]")
+@click.option(
+    "--mean", default=None, help="Mean of the input, (pixel - mean) / std: a number, or one for each channel, a,b,c.  [default: 0]"
+)
+@click.option("--std", default=None, help="Deviation of the input; see --mean.  [default: 1]")
 @click.option(
     "--pixels", type=click.Choice(["0-1", "0-255"]), help="What pixels count before --mean and --std.  [default: 0-1; uint8: 0-255]"
 )
-@click.option("--order", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Of a color input's channels.")
-@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Of the input, where its shape does not tell.")
-@click.option("--output-tensor", metavar="NAME", help="The output that has the labels, where there are several.")
-@click.option("--activation", type=click.Choice(["logits", "probabilities"]), help="What the output is.  [default: told from its answers]")
+@click.option("--order", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Order of a color input's channels.")
+@click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Layout of the input, where its shape does not tell.")
+@click.option("--output-tensor", metavar="NAME", help="Output that has the labels, where there are several.")
+@click.option("--activation", type=click.Choice(["logits", "probabilities"]), help="Kind of the output.  [default: told from its answers]")
 @click.option("--crop", metavar="WEIGHTS", help="Cut detected faces as these weights do.  [default: a square on the box]")
-@click.option("--name", default=None, help="Of the weights.  [default: the folder's]")
-@click.option("--licence", default="not stated", show_default=True, help="Of the weights: an SPDX name.")
+@click.option("--name", default=None, help="Name of the weights.  [default: the folder's]")
+@click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for their card: an SPDX name.")
 def adopt(model: Path, out: Path, labels: str, input_size: str | None, mean: str | None, std: str | None, **options: Any) -> None:
     """Make weights of a network of any maker: MODEL is an .onnx, .tflite, .keras or .h5 file that takes one face."""
     from ..classifiers.adopting import adopt as run

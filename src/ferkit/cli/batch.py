@@ -28,7 +28,7 @@ def _kinds() -> tuple[str, ...]:
     return get_args(Kind)
 
 
-@click.command(short_help="Read any number of pictures or videos into Parquet files.")
+@click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT... OUTPUT")
 @click.option("--kind", type=OneOf(_kinds), default="auto", show_default=True, help="Kind of INPUT; auto tells by the names.")
 @click.option("--column", help="Column of Parquet input with the encoded pictures.  [default: image, or the only one that fits]")

@@ -12,7 +12,7 @@ from .options import FORMAT, shared
 __all__ = ["doctor"]
 
 
-@click.command(short_help="Say what is installed here and what does not fit.")
+@click.command()
 @shared(FORMAT)
 def doctor(format_: str) -> None:
     """Say what is installed here, and what to do about what does not fit together.

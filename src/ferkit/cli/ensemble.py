@@ -30,7 +30,7 @@ class Fitting:
             raise InputError("--ferplus needs --data: the votes belong to its faces.")
 
 
-@click.command(short_help="Make one ensemble of several weights.")
+@click.command()
 @click.argument("members", nargs=-1, metavar="[WEIGHTS]...")
 @click.option("--snapshots", type=click.Path(path_type=Path), help="Add the snapshots of this run as members; needs --data.")
 @shared(
@@ -59,7 +59,7 @@ def ensemble(
     """Make an ensemble of WEIGHTS (names, addresses, folders), of a run's snapshots, or of both."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from ..classifiers.ensemble import open_classifier
-    from ..data.reading import read_cut_faces
+    from ..data.reading import Unmade, read_cut_faces
     from ..detectors.face_detector import FaceDetector
     from ..files import writable
     from ..train.ensembling import make_ensemble, snapshot_weights
@@ -77,7 +77,7 @@ def ensemble(
     faces = (
         None
         if data is None
-        else read_cut_faces(data, "PublicTest", crop, ferplus=fitting.ferplus, detector=found, relabel=relabel, told=True)
+        else read_cut_faces(data, "PublicTest", Unmade(crop), ferplus=fitting.ferplus, detector=found, relabel=relabel, told=True)
     )
     if snapshots is not None and faces is not None:
         names += snapshot_weights(snapshots, faces)

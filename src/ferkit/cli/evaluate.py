@@ -42,7 +42,7 @@ class ModelFile:
     std: float
 
 
-@click.command(short_help="Measure weights on labelled faces.")
+@click.command()
 @shared("data", "split", "ferplus", ferplus={"help": "Score against the majority of these FER+ votes instead: fer2013new.csv."})
 @click.option("--agreed", is_flag=True, help="Take only the faces whose FER2013 label is the majority of --ferplus as well.")
 @click.option("--limit", type=click.IntRange(1), help="Take only the first faces of the split.")

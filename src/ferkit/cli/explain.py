@@ -12,7 +12,7 @@ from .options import Reading, reading_options
 __all__ = ["explain"]
 
 
-@click.command(short_help="Show what the answer for each face rests on.")
+@click.command()
 @click.argument("image", metavar="IMAGE")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Write the sheet here: .png or .jpg.")
 @click.option("--label", default=None, help="Explain this label only.  [default: the three most probable of each face]")

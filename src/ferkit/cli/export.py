@@ -17,7 +17,7 @@ def _precisions() -> Iterable[str]:
     return ("float32", "float16", "int8")
 
 
-@click.command(short_help="Write weights as single files for other runtimes.")
+@click.command()
 @click.argument("weights", required=False)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write the files into.")
 @shared(FORMAT, format_={"type": click.Choice(["onnx", "litert", "all"]), "default": "all", "help": "Kind of file to write."})

@@ -15,7 +15,7 @@ from .options import FORMAT, Reading, reading_options, shared
 __all__ = ["finetune"]
 
 
-@click.command(short_help="Adapt weights to your own labels and pictures.")
+@click.command()
 @shared(
     "data",
     "relabel",

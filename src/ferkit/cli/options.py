@@ -213,7 +213,7 @@ def grouped(name: str, kind: Callable[..., Any], members: Iterable[str]) -> Call
 
 @dataclass(frozen=True)
 class Reading:
-    """What faces are found and read with: the options of :func:`reading_options`, checked by what they open."""
+    """What faces are found and read with: the options of ``reading_options``, checked by what they open."""
 
     weights: Any = None
     labels: str | None = None
@@ -249,7 +249,7 @@ class Reading:
 
 
 def reading_options(*left_out: str, **changed: dict[str, Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options of :class:`Reading` but some, and hand them over as one value, ``reading``."""
+    """Give a command the options of ``Reading`` but some, and hand them over as one value, ``reading``."""
     names = [field.name for field in fields(Reading) if field.name not in left_out]
 
     def given(command: Callable[..., Any]) -> Callable[..., Any]:

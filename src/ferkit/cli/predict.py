@@ -70,7 +70,7 @@ class Drawing:
             failures.append(f"{target}: cannot be written ({error}); expected a name ending in .png or .jpg in a writable folder.")
 
 
-@click.command(short_help="Find the faces in images and read their expressions.")
+@click.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE...")
 @shared(
     FORMAT,

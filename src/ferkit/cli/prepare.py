@@ -14,7 +14,7 @@ from .options import FORMAT, shared
 __all__ = ["prepare"]
 
 
-@click.command(short_help="Write a folder of face pictures per label and split.")
+@click.command()
 @shared(
     "data",
     "out",

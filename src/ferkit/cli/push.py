@@ -9,7 +9,7 @@ import click
 __all__ = ["push"]
 
 
-@click.command(short_help="Upload weights to the Hugging Face Hub.")
+@click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("address", metavar="hf://ORG/REPO")
 @click.option("--private", is_flag=True, help="Make the repository private, if it does not exist yet.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..results import Result
     from ..video.events import Events
     from ..video.frame import Frame
+    from ..video.timeline import Timeline
 
 __all__ = ["check_outputs", "record", "recording_options"]
 
@@ -133,13 +134,18 @@ def record(
         events.close()
         for sink in sinks:
             _guarded(sink.close, failures)
+    _tell(events, timeline, source, pipeline.classifier.name, options, failures)
+    return "\n".join(failures) or None, interrupted
+
+
+def _tell(events: Events, timeline: Timeline | None, source: str, weights: str, options: dict[str, Any], failures: list[str]) -> None:
+    """Write the events and the timeline that were asked for, and say on standard error what happened."""
     if options["events"]:
-        _guarded(lambda: _write_events(options["events"], events, source, pipeline.classifier.name), failures)
+        _guarded(lambda: _write_events(options["events"], events, source, weights), failures)
     if timeline is not None:
         _guarded(lambda: timeline.draw(Path(source).name or source).save(options["plot"]), failures)
     for line in events.lines():
         click.echo(f"ferkit: {line}", err=True)
-    return "\n".join(failures) or None, interrupted
 
 
 def _guarded(action: Callable[[], Any], failures: list[str]) -> None:

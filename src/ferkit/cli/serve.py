@@ -21,7 +21,7 @@ _MILLIONS = {
 }
 
 
-@click.command(short_help="Serve the web page and the HTTP interface.")
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets other machines in.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port to listen on; 0 takes any free one.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes, each with its own networks and queue.")

@@ -23,7 +23,7 @@ def _loggers() -> Iterable[str]:
     return LOGGERS
 
 
-@click.command(short_help="Train a recipe and write its weights.")
+@click.command()
 @click.option("--recipe", required=True, help="Recipe to train: its name, or a TOML file.")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change an entry of the recipe, such as lr=0.01; may be repeated."

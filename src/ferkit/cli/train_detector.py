@@ -14,7 +14,7 @@ from .train import run_folder
 __all__ = ["train_detector"]
 
 
-@click.command("train-detector", short_help="Train a face detector.")
+@click.command("train-detector")
 @shared("data", "out", data={"help": "Photos to learn from: a folder with train/, negatives/ and dev/."})
 @click.option("--recipe", type=click.Path(path_type=Path), help="Recipe to train: a TOML file.  [default: ferkit-face]")
 @click.option(

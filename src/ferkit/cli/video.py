@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["video"]
 
 
-@click.command(short_help="Follow the people in a video and read their expressions.")
+@click.command()
 @click.argument("source", metavar="VIDEO")
 @recording_options
 @shared("every")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["webcam"]
 
 
-@click.command(short_help="Watch a camera, on a page of this machine.")
+@click.command()
 @click.argument("source", metavar="[INDEX|URL]", default="0")
 @recording_options
 @click.option(

@@ -180,7 +180,7 @@ class Faces:
         return np.asarray(same)
 
     def agreed(self) -> Faces:
-        """Return the faces of :meth:`agreeing`, without votes. Raises DataError as that does."""
+        """Return the faces of ``agreeing``, without votes. Raises DataError as that does."""
         return replace(self.subset(self.agreeing()), votes=None, skipped=self.skipped, notes=self.notes)
 
 

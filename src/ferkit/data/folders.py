@@ -54,7 +54,7 @@ def list_data(path: str | Path, relabel: Mapping[str, str] | str | None = None, 
     """List the labelled pictures of a folder or of a manifest, before any of them is opened.
 
     Args:
-        path: A folder as :func:`ferkit.data.layouts.list_folder` reads it, or a table as :func:`ferkit.data.manifest.list_manifest` does.
+        path: A folder as ``ferkit.data.layouts.list_folder`` reads it, or a table as ``ferkit.data.manifest.list_manifest`` does.
         relabel: New names for labels; ``""`` leaves a label out.
         group: Who is on a picture: ``"folder"``, a regular expression, or a column of the table.
 
@@ -105,7 +105,7 @@ def read_photos(
 def read_listing(
     listing: Listing, classifier: Classifier, detector: Detector, *, labels: LabelSet | None = None, progress: bool = False
 ) -> Photos:
-    """Do what :func:`read_photos` does for samples that were listed before. Arguments and errors as there."""
+    """Do what ``read_photos`` does for samples that were listed before. Arguments and errors as there."""
     skipped = list(listing.skipped)
     images: list[NDArray[np.uint8]] = []
     used: list[Sample] = []

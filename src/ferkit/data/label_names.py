@@ -86,7 +86,7 @@ def mapping_line(relabel: Mapping[str, str]) -> str:
 
 
 def as_mapping(relabel: Mapping[str, str] | str | None) -> dict[str, str] | None:
-    """Return new names as a mapping, however they are given. Raises InputError as :func:`parse_mapping`."""
+    """Return new names as a mapping, however they are given. Raises InputError as ``parse_mapping``."""
     if relabel is None:
         return None
     return parse_mapping(relabel) if isinstance(relabel, str) else {str(old): str(new) for old, new in relabel.items()}

@@ -43,7 +43,7 @@ def near_pairs(rows: NDArray[np.float32], others: NDArray[np.float32] | None = N
     """Return the pairs ``(m, 2)`` of thumbnails that correlate above ``near``.
 
     Args:
-        rows: ``(n, d)``, from :func:`thumbnails`.
+        rows: ``(n, d)``, from ``thumbnails``.
         others: ``(k, d)``; the second column counts these. None compares ``rows`` with themselves, each pair once.
         near: 0-1.
     """

@@ -80,7 +80,7 @@ def prepare(
         progress: Show a bar on standard error.
 
     Returns:
-        ``splits`` (faces per label of each), ``copies`` (see :func:`ferkit.data.copies_report.copies`), ``skipped``; also in
+        ``splits`` (faces per label of each), ``copies`` (see ``ferkit.data.copies_report.copies``), ``skipped``; also in
         ``out/report.json``. Per split there is a table ``<split>.npz`` and, if pyarrow is installed, ``<split>.parquet``:
         ``path``, ``source``, ``label``, ``box`` (xyxy, pixels of the source), ``landmarks`` (5, 2), ``score``; NaN where
         there was none. ``classes.png`` shows the distribution, if matplotlib is installed.
@@ -138,7 +138,7 @@ def prepare(
 
 
 def format_preparation(report: dict[str, Any]) -> str:
-    """Return a report of :func:`prepare` as text for people."""
+    """Return a report of ``prepare`` as text for people."""
     lines = [
         f"{split:<11} {sum(row.values()):>7,} faces: {', '.join(f'{k} {v:,}' for k, v in row.items())}"
         for split, row in report["splits"].items()

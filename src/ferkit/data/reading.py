@@ -24,7 +24,7 @@ from .label_names import as_fer2013
 from .manifest import columns_in, is_table
 from .recognising import detector_for
 
-__all__ = ["has_split", "holds_pixels", "read_cut_faces", "read_faces", "read_folder", "read_labelled"]
+__all__ = ["Unmade", "has_split", "holds_pixels", "read_cut_faces", "read_faces", "read_folder", "read_labelled"]
 
 
 def has_split(path: Path, split: str, relabel: Mapping[str, str] | str | None = None) -> bool:
@@ -34,8 +34,8 @@ def has_split(path: Path, split: str, relabel: Mapping[str, str] | str | None = 
     return split in list_data(path, relabel).splits
 
 
-class _Unmade:
-    """What reading asks of a classifier, for weights that do not exist yet."""
+class Unmade:
+    """What reading asks of a classifier, for weights that do not exist yet: the crop, and the side and channels of faces to keep."""
 
     name = "training"
     labels: LabelSet = FER7
@@ -64,7 +64,6 @@ def read_labelled(
     labels: LabelSet | None = None,
     relabel: Mapping[str, str] | str | None = None,
     detector: Detector | None = None,
-    progress: bool = False,
     told: bool = False,
 ) -> Faces:
     """Read one split, prepared for a classifier.
@@ -77,8 +76,7 @@ def read_labelled(
         labels: The label set; by default FER2013's if all names are its own, else the names themselves, sorted.
         relabel: New names for the data's labels; ``""`` leaves a label out.
         detector: ``FaceDetector("none")`` for ready crops. None: the pictures tell.
-        progress: Show a bar on standard error.
-        told: Say on standard error first what is read, ignored and mapped.
+        told: Say on standard error first what is read, ignored and mapped, and show a bar.
 
     Raises:
         DataError: The data are not as described, or there are votes for other data than a csv of pixels.
@@ -98,7 +96,7 @@ def read_labelled(
     if told:
         _tell(listing.lines())
     listing = listing.part(split)
-    return read_listing(listing, classifier, detector or detector_for(listing), labels=labels, progress=progress).faces
+    return read_listing(listing, classifier, detector or detector_for(listing), labels=labels, progress=told).faces
 
 
 def _tell(lines: list[str]) -> None:
@@ -116,30 +114,26 @@ def _with_votes(faces: Faces, path: Path, split: str, ferplus: str | Path) -> Fa
 def read_cut_faces(
     path: str | Path,
     split: str,
-    crop: CropGeometry,
+    unmade: Unmade,
     *,
     ferplus: str | Path | None = None,
     detector: Detector | None = None,
     relabel: Mapping[str, str] | str | None = None,
     told: bool = False,
-    side: int = SIZE,
-    channels: int = 1,
 ) -> Faces:
     """Read one split for weights that do not exist yet: faces of whole photos are found, and cut as prediction cuts them.
 
     Args:
-        path, split, ferplus, detector, relabel, told: As in :func:`read_labelled`.
-        crop: Of the weights.
-        side: Of the faces of pictures, pixels; those of a csv have 48.
-        channels: 1, grey, or 3, in color; those of a csv are grey.
+        path, split, ferplus, detector, relabel, told: As in ``read_labelled``.
+        unmade: The crop of the weights, the faces' side and channels; those of a csv have 48 pixels and are grey.
 
     Returns:
-        Faces of ``side`` pixels. Other names for FER2013's labels (``Happiness``) are read as these.
+        Faces. Other names for FER2013's labels (``Happiness``) are read as these.
 
     Raises:
         DataError, InputError: As there.
     """
-    faces = read_labelled(path, split, _Unmade(crop, side, channels), ferplus=ferplus, detector=detector, relabel=relabel, told=told)
+    faces = read_labelled(path, split, unmade, ferplus=ferplus, detector=detector, relabel=relabel, told=told)
     return _in_fer2013(faces, told)
 
 
@@ -193,7 +187,7 @@ def read_folder(
     if not listing.samples:
         raise DataError(f"{path} has no readable image in its label folders; {len(listing.skipped)} file(s) could not be read.")
     found = detector_for(listing) if detector is None else open_detector(detector)
-    return read_listing(listing, _Unmade(WeightsSpec.load(resolve()).crop), found, labels=labels).faces
+    return read_listing(listing, Unmade(WeightsSpec.load(resolve()).crop), found, labels=labels).faces
 
 
 def read_faces(
@@ -207,7 +201,7 @@ def read_faces(
 ) -> Faces:
     """Read one split from a csv of pixels, a folder or a manifest, with FER+ votes beside a csv if they are given.
 
-    Arguments and errors as in :func:`read_csv`, :func:`read_folder` and :func:`read_ferplus`; DataError also if the votes' number
+    Arguments and errors as in ``read_csv``, ``read_folder`` and ``read_ferplus``; DataError also if the votes' number
     differs from the faces', or if the faces are not a csv's.
     """
     path = expanded(path)
@@ -215,4 +209,4 @@ def read_faces(
         return read_folder(path, split, labels, detector=detector, relabel=relabel)
     found = None if detector is None else open_detector(detector)
     crop = WeightsSpec.load(resolve()).crop
-    return read_labelled(path, split, _Unmade(crop), ferplus=ferplus, labels=labels, relabel=relabel, detector=found)
+    return read_labelled(path, split, Unmade(crop), ferplus=ferplus, labels=labels, relabel=relabel, detector=found)

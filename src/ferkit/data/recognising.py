@@ -55,7 +55,7 @@ def detector_for(source: Path | Listing, split: str | None = None) -> Detector:
         split: Which of it.
 
     Raises:
-        DataError: As :func:`ferkit.data.folders.list_data`.
+        DataError: As ``ferkit.data.folders.list_data``.
     """
     listing = source if isinstance(source, Listing) else list_data(source)
     samples = listing.part(split).samples

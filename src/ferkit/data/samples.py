@@ -127,7 +127,7 @@ def merged_names(
 
     Args:
         found: The labels of each split, as the data spell them.
-        relabel: As :func:`ferkit.data.label_names.renaming` takes it.
+        relabel: As ``ferkit.data.label_names.renaming`` takes it.
         where: The data, for messages.
 
     Raises:

@@ -108,7 +108,7 @@ class FaceDetector(ByArguments):
         """Find the faces of one image.
 
         Args:
-            image: As :func:`ferkit.load_image` takes it: a path, bytes, a PIL image or an array (RGB).
+            image: As ``ferkit.load_image`` takes it: a path, bytes, a PIL image or an array (RGB).
 
         Returns:
             Faces, the largest first; an empty list where there are none. Boxes are xyxy pixels of the image as loaded.
@@ -119,7 +119,7 @@ class FaceDetector(ByArguments):
         return self.detect_rgb(load_image(image))
 
     def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        """As :meth:`detect`, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
+        """As ``detect``, for RGB uint8 ``(H, W, 3)`` that load_image already returned."""
         with native:
             found = self._around(pixels) if self.rotations else self._backend.detect(pixels)
         faces = [face for face in found if max(face.width, face.height) >= self._min_size]

@@ -39,7 +39,7 @@ def draw_faces(
         faces: Of it.
         landmarks: Draw the five points too, as thin circles; not together with ``blur``.
         bars: Draw the probabilities beside faces where nothing is covered.
-        blur: Cover the heads first, see :func:`ferkit.drawing.anonymous.anonymized`.
+        blur: Cover the heads first, see ``ferkit.drawing.anonymous.anonymized``.
         colors: Of the labels; None derives them from the names.
     """
     picture = Image.fromarray(anonymized(pixels, [face.box for face in faces]) if blur else pixels).convert("RGB")

@@ -106,7 +106,7 @@ def font(text: str, size: float) -> Font:
     """Return a font that has the letters of a text: ``FERKIT_FONT``, Pillow's own, or the first on the system that has them.
 
     Args:
-        text: What will be written, as :func:`readable` returned it.
+        text: What will be written, as ``readable`` returned it.
         size: Pixels.
 
     Raises:

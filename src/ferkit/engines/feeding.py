@@ -66,7 +66,7 @@ class Feeding:
 
     @staticmethod
     def of(table: Mapping[str, Any]) -> Feeding:
-        """Return the feeding that :meth:`to_dict` gave; entries of a newer ferkit are left out."""
+        """Return the feeding that ``to_dict`` gave; entries of a newer ferkit are left out."""
         known = {field.name for field in fields(Feeding)}
         return Feeding(**{key: value for key, value in table.items() if key in known})
 
@@ -118,8 +118,8 @@ def open_fed(
         feeding: How it is fed.
         where: Its name, for messages.
         runtime: Of an ONNX file; ``"opencv"`` is the library's default, and gives way to the feeding's own. The others have one engine.
-        columns: Of its answer, see :class:`Fed`.
-        providers, threads: As :func:`ferkit.engines.table.open_engine` takes them, for an ONNX file.
+        columns: Of its answer, see ``Fed``.
+        providers, threads: As ``ferkit.engines.table.open_engine`` takes them, for an ONNX file.
 
     Raises:
         InputError, MissingExtraError, WeightsError: As open_engine.
@@ -133,7 +133,7 @@ def open_fed(
 
 
 def tensors(model: bytes, suffix: str, where: str) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the inputs and the outputs of a network file. Raises as :func:`open_fed`."""
+    """Return the inputs and the outputs of a network file. Raises as ``open_fed``."""
     opener = _OPENERS.get(suffix)
     if opener is None:
         return onnx_tensors(model, where)

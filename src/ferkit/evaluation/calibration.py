@@ -97,7 +97,7 @@ def calibrated_outputs(
         heads: The label sets of the network's heads, in the order of the raw columns.
         logits: Raw outputs ``(views, n, columns)`` on ``faces``; None leaves every temperature at 1.
         faces: PublicTest.
-        counts: Numbers of views that each temperature serves; :func:`fit_temperature`.
+        counts: Numbers of views that each temperature serves; ``fit_temperature``.
     """
     outputs, start = [], 0
     for labels in heads:
@@ -118,7 +118,7 @@ def photos_output(fer: Output, plus: Output, logits: NDArray[np.float32] | None,
 
     Args:
         fer, plus: The heads as outputs of their own, calibrated.
-        logits, faces: As in :func:`calibrated_outputs`.
+        logits, faces: As in ``calibrated_outputs``.
     """
     exponents = tuple(round(1 / head.temperature, 4) for head in (fer, plus))  # of the raw columns
     output = Output(PHOTOS.name, fer.labels, (fer.columns[0], _as_fer(plus)), exponents)

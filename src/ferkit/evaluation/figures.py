@@ -56,7 +56,7 @@ def rounded(value: Any) -> Any:
 
 
 def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
-    """Return the figures of :func:`evaluate` for probabilities ``(n, k)`` and true columns ``(n,)``."""
+    """Return the figures of ``evaluate`` for probabilities ``(n, k)`` and true columns ``(n,)``."""
     if len(truth) == 0:
         raise DataError("Nothing to measure: no faces.")
     predicted = probabilities.argmax(axis=1)

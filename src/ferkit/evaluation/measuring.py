@@ -35,7 +35,7 @@ class Measurement:
     """A report, and what it was made from.
 
     Attributes:
-        report: As :func:`evaluate` returns it.
+        report: As ``evaluate`` returns it.
         images: uint8, the faces that were measured.
         probabilities: float32 ``(n, k)``.
         truth: int64 ``(n,)``.
@@ -63,7 +63,7 @@ def evaluate(
     """Measure a classifier on one split.
 
     Args:
-        classifier: Anything that :class:`ferkit.protocols.Classifier` describes, or weights by name, as ExpressionClassifier takes them.
+        classifier: Anything that ``ferkit.protocols.Classifier`` describes, or weights by name, as ExpressionClassifier takes them.
         data: ``fer2013.csv``, a folder with one folder per label, a manifest, or Faces.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``.
         ferplus: FER+ votes; the truth is then their majority label, "unknown" and "not a face" removed.
@@ -98,7 +98,7 @@ def measure(
     agreed: bool = False,
     relabel: Mapping[str, str] | str | None = None,
 ) -> Measurement:
-    """As :func:`evaluate`, but returns what the report was made from as well.
+    """As ``evaluate``, but returns what the report was made from as well.
 
     ``progress`` says what is read, and shows a bar while pictures are. With ``agreed`` only the faces count whose own label is FER+'s majority too.
     """
@@ -107,7 +107,7 @@ def measure(
     faces = (
         data
         if isinstance(data, Faces)
-        else read_labelled(data, split, classifier, ferplus=ferplus, relabel=relabel, detector=detector, progress=progress, told=progress)
+        else read_labelled(data, split, classifier, ferplus=ferplus, relabel=relabel, detector=detector, told=progress)
     )
     if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
         faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
@@ -202,7 +202,7 @@ def metric_rows(
         folder: A classifier's or an ensemble's.
         validation: PublicTest, the faces whose label the weights answer. Without votes FER+'s labels are not measured.
         views: Numbers of views, of 1, 2 (flip) and 10 (ten-crop).
-        logits: From :func:`view_logits` for the most of them, where they are known.
+        logits: From ``view_logits`` for the most of them, where they are known.
     """
     rows = []
     if logits is None:

@@ -54,12 +54,12 @@ def write_report(
     The page holds pictures of the data: whoever gets the page gets them too.
 
     Args:
-        measurement: From :func:`ferkit.evaluation.measuring.measure`.
+        measurement: From ``ferkit.evaluation.measuring.measure``.
         out: Folder; made if it is not there.
-        history: Rows of the run's ``history.json``, for the curves of the training; see :func:`read_history`.
+        history: Rows of the run's ``history.json``, for the curves of the training; see ``read_history``.
         mistakes: At most so many in the gallery; 0 leaves the pictures out.
         reason: Returns the picture that goes beside a mistake, RGB uint8, from the face and the column of the label that it was taken
-            for: what the answer rests on (:mod:`ferkit.explain`). None: no such pictures.
+            for: what the answer rests on (``ferkit.explain``). None: no such pictures.
 
     Returns:
         The page.

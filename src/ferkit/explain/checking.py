@@ -41,9 +41,9 @@ def curves(classifier: Classifier, crop: NDArray[np.uint8], heat: NDArray[np.flo
     Source: Petsiuk, Das and Saenko, "RISE: Randomized input sampling for explanation of black-box models", BMVC 2018.
 
     Args:
-        classifier: Anything that :class:`ferkit.protocols.Classifier` describes.
+        classifier: Anything that ``ferkit.protocols.Classifier`` describes.
         crop: One face, uint8 ``(H, W)`` or ``(H, W, 3)``.
-        heat: ``(S, S)`` of the square that the network sees, as :func:`occlusion` returns it for one label; higher is more important.
+        heat: ``(S, S)`` of the square that the network sees, as ``occlusion`` returns it for one label; higher is more important.
         label: Whose probability is followed.
         steps: In how many equal parts the pixels are exchanged.
 

@@ -21,7 +21,7 @@ def occlusion(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.flo
     blurred instead of grey, since a grey patch is an object of its own.
 
     Args:
-        classifier: Anything that :class:`ferkit.protocols.Classifier` describes, with any engine.
+        classifier: Anything that ``ferkit.protocols.Classifier`` describes, with any engine.
         crop: One face, uint8 ``(H, W)`` or ``(H, W, 3)``, 0-255, as the classifier takes it.
 
     Returns:

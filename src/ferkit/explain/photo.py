@@ -38,7 +38,7 @@ class Explanation:
         face: With its expression.
         crop: What the network sees, uint8 ``(S, S)`` or ``(S, S, 3)``.
         labels: The classifier's, in the order of the maps.
-        maps: float32 ``(k, S, S)``, as :func:`occlusion` and :func:`grad_cam` return them.
+        maps: float32 ``(k, S, S)``, as ``occlusion`` and ``grad_cam`` return them.
         matrix: float64 ``(2, 3)``, from the upright picture, in pixels of its edges, to the unit square of the crop.
     """
 
@@ -94,8 +94,8 @@ def explain(
     """Explain what a pipeline says about the faces of a photo.
 
     Args:
-        pipeline: A :class:`ferkit.Pipeline`, or whatever has a detector and a classifier.
-        image: What :func:`ferkit.load_image` takes.
+        pipeline: A ``ferkit.Pipeline``, or whatever has a detector and a classifier.
+        image: What ``ferkit.load_image`` takes.
         method: ``"occlusion"``, for any classifier and engine, or ``"grad-cam"``, for weights with a ``model.keras`` where Keras is installed.
         most: Explain only so many of the largest faces; None explains them all.
 
@@ -136,7 +136,7 @@ def sheet(image: ImageLike, explanations: list[Explanation], *, label: str | Non
 
     Args:
         image: The photo that was explained.
-        explanations: From :func:`explain`.
+        explanations: From ``explain``.
         label: Show this one's maps only; None shows each face's three most probable labels.
 
     Raises:

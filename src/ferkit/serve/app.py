@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -18,10 +18,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from .. import __version__
-from ..detectors.face_detector import DEFAULT_DETECTOR
 from ..engines.threads import limit_opencv
+from ..protocols import Classifier, Detector
 from .admission import Admission, StreamPlaces, Ticket
-from .catalogue import Catalogue
+from .catalogue import Catalogue, Own
 from .connections import raise_descriptor_limit
 from .engine import Answer, Engine
 from .films import READS_FILMS, add_films
@@ -60,35 +60,17 @@ def app_from_env() -> FastAPI:
     return create_app(settings)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, *, detector: Detector | None = None, classifiers: Sequence[Classifier] = ()) -> FastAPI:
     """Make the ASGI application. The networks are opened when it starts, not here.
 
     Args:
         settings: None is the defaults.
+        detector: Finds the faces, instead of the one that the settings name; the lanes call it in turn.
+        classifiers: On offer by their names, beside the weights that the settings name, or instead of the bundled ones. Films
+            are then not read: a process of their own reads them, which opens what it needs by name.
     """
-    settings = settings or Settings()
+    settings, own = settings or Settings(), Own(detector, tuple(classifiers))
     metrics = Metrics()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        asyncio.get_running_loop().set_exception_handler(_log_fault_of_loop)
-
-        def start() -> tuple[Catalogue, Engine]:
-            catalogue = Catalogue(settings)
-            engine = Engine(settings, catalogue, metrics, lambda error: log.error("a picture failed", exc_info=error))
-            engine.start()
-            if settings.onnxruntime_web is not None:
-                app.state.browser = tabled(browser_files(catalogue, settings.onnxruntime_web))
-            return catalogue, engine
-
-        app.state.catalogue, app.state.engine = await run_in_threadpool(start)
-        app.state.jobs = Jobs(settings)
-        app.state.jobs.start()
-        log.info("ready", extra={"fields": {"weights": list(app.state.catalogue.specs), "lanes": settings.lanes, "version": __version__}})
-        yield
-        await app.state.jobs.stop()
-        await run_in_threadpool(app.state.engine.stop)
-
     app = FastAPI(
         title="ferkit",
         version=__version__,
@@ -97,7 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=_lifespan(settings, own, metrics),
     )
     app.state.settings, app.state.metrics = settings, metrics
     app.state.browser = {}
@@ -134,6 +116,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Doorman, settings=settings)
     app.add_middleware(Watch, metrics=metrics, routes=routes, wasm=settings.onnxruntime_web is not None)
     return app
+
+
+def _lifespan(settings: Settings, own: Own, metrics: Metrics) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """Return what opens the networks when the service starts, and stops its work when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(_log_fault_of_loop)
+
+        def start() -> tuple[Catalogue, Engine]:
+            catalogue = Catalogue(settings, own)
+            engine = Engine(settings, catalogue, metrics, lambda error: log.error("a picture failed", exc_info=error))
+            engine.start()
+            if settings.onnxruntime_web is not None:
+                app.state.browser = tabled(browser_files(catalogue, settings.onnxruntime_web))
+            return catalogue, engine
+
+        app.state.catalogue, app.state.engine = await run_in_threadpool(start)
+        app.state.jobs = Jobs(settings)
+        app.state.jobs.start()
+        log.info("ready", extra={"fields": {"weights": list(app.state.catalogue.offers), "lanes": settings.lanes, "version": __version__}})
+        yield
+        await app.state.jobs.stop()
+        await run_in_threadpool(app.state.engine.stop)
+
+    return lifespan
 
 
 def _log_fault_of_loop(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -342,20 +350,19 @@ async def _uploads(request: Request, settings: Settings, arrival: Arrival, ticke
 
 def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
     offered = []
-    for name, spec in catalogue.specs.items():
-        default = catalogue.default_labels(name)
+    for name, offer in catalogue.offers.items():
         sets = [
             LabelsOut(
                 name=set_name,
-                default=set_name == default,
+                default=set_name == offer.default,
                 classes=[
                     ClassOut(name=c, emoji=emoji, colour="#{:02x}{:02x}{:02x}".format(*colour))
                     for c, emoji, colour in zip(labels.classes, labels.emoji, labels.colours, strict=True)
                 ],
             )
-            for set_name, labels in catalogue.label_sets(name).items()
+            for set_name, labels in offer.label_sets.items()
         ]
-        offered.append(WeightsOut(name=name, default=name == catalogue.default[0], licence=spec.licence, labels=sets))
+        offered.append(WeightsOut(name=name, default=name == catalogue.default[0], licence=offer.licence, labels=sets))
     limits = {
         key: getattr(settings, key)
         for key in ("max_bytes", "max_images", "max_pixels", "max_side", "max_explained", "max_frame_bytes", "max_video_bytes")
@@ -363,11 +370,11 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
     limits["max_video_seconds"] = round(settings.max_video_seconds)
     return WeightsResponse(
         ferkit=__version__,
-        detector=settings.detector or DEFAULT_DETECTOR,
+        detector=catalogue.detector_name,
         limits=limits,
         weights=offered,
         tracks_people=TRACKS_PEOPLE,
-        reads_films=READS_FILMS,
+        reads_films=READS_FILMS and catalogue.by_name,
         answers_in_browser=settings.onnxruntime_web is not None,
     )
 

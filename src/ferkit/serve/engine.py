@@ -183,7 +183,7 @@ class Engine:
             pipelines: dict[Choice, Pipeline] = {}
             self._pipeline(pipelines, self._catalogue.default)(np.full((64, 64, 3), 128, np.uint8))
             # The first run of a network allocates and plans; that belongs to the start, not to the first request.
-            self._catalogue.classifier(self._catalogue.default).predict(np.zeros((1, 48, 48), np.uint8))
+            self._catalogue.classifier(self._catalogue.default).predict_proba([np.zeros((48, 48, 3), np.uint8)])
         except BaseException as error:
             self._failed = error
             return

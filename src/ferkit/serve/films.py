@@ -64,6 +64,10 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
         if not READS_FILMS:
             raise Problem(501, "no_video", "This service reads no films; whoever runs it types: pip install 'ferkit[video]'")
         catalogue, jobs = app.state.catalogue, app.state.jobs
+        if not catalogue.by_name:
+            raise Problem(
+                501, "no_video", "This service reads no films: they need weights and a detector that another process opens by name."
+            )
         choice = catalogue.choose(weights, labels)
         arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
         name, folder = jobs.place(arrival)
@@ -79,6 +83,10 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
         return JobResponse(**jobs.state(name))
 
+    _add_jobs(app, common)
+
+
+def _add_jobs(app: FastAPI, common: dict[str, Any]) -> None:
     @app.get(
         "/v1/jobs/{job}",
         summary="How far a film is",

@@ -20,7 +20,7 @@ _SCAN, _END, _BARE = 0xDA, 0xD9, (0x01, 0xD8)  # the last two have no length
 
 
 def too_many_pieces(kind: str, data: bytes) -> bool:
-    """Return whether a picture of this format, as :func:`ferkit.serve.uploads.sniff` names it, has more pieces than any camera or program makes."""
+    """Return whether a picture of this format, as ``ferkit.serve.uploads.sniff`` names it, has more pieces than any camera or program makes."""
     walk = _WALKS.get(kind)
     return walk is not None and sum(1 for _ in zip(range(MOST + 1), walk(data), strict=False)) > MOST
 

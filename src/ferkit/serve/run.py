@@ -51,39 +51,45 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
             import fastapi  # noqa: F401
             import prometheus_client  # noqa: F401
             import python_multipart  # noqa: F401
-            import uvicorn
+            import uvicorn  # noqa: F401
             import websockets  # noqa: F401
         except ImportError as error:
             raise MissingExtraError(error.name or "fastapi", "serve", "ferkit serve") from error
-        from .connections import BoundedConnection, BoundedSocket
-
         _open_early(settings)
-        config = uvicorn.Config(
-            "ferkit.serve.app:app_from_env",
-            factory=True,
-            host=host,
-            port=port,
-            workers=workers,
-            root_path=settings.root_path,
-            log_config=LOGGING,
-            access_log=False,  # ferkit writes its own line, without query strings
-            server_header=False,
-            http=BoundedConnection,
-            ws=BoundedSocket,
-            ws_max_size=settings.max_frame_bytes,
-            ws_max_queue=2,
-            ws_per_message_deflate=False,  # JPEG does not shrink, and a deflated message can be a bomb
-            backlog=256,
-            timeout_keep_alive=max(1, round(settings.keep_alive_seconds)),
-            timeout_graceful_shutdown=15,
-            # A worker that dies between being pinged and answering is noticed after this long; less would take a slow start for a hang.
-            timeout_worker_healthcheck=10,
-            h11_max_incomplete_event_size=32_768,
-        )
+        config = _config(settings, host, port, workers)
         log_everything()
         if not _is_loopback(host) and settings.api_key is None:
             log.warning("%s is reachable by others and asks for no key; set FERKIT_API_KEY, or put a proxy in front", host)
         _run(config)
+
+
+def _config(settings: Settings, host: str, port: int, workers: int) -> uvicorn.Config:
+    import uvicorn
+
+    from .connections import BoundedConnection, BoundedSocket
+
+    return uvicorn.Config(
+        "ferkit.serve.app:app_from_env",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        root_path=settings.root_path,
+        log_config=LOGGING,
+        access_log=False,  # ferkit writes its own line, without query strings
+        server_header=False,
+        http=BoundedConnection,
+        ws=BoundedSocket,
+        ws_max_size=settings.max_frame_bytes,
+        ws_max_queue=2,
+        ws_per_message_deflate=False,  # JPEG does not shrink, and a deflated message can be a bomb
+        backlog=256,
+        timeout_keep_alive=max(1, round(settings.keep_alive_seconds)),
+        timeout_graceful_shutdown=15,
+        # A worker that dies between being pinged and answering is noticed after this long; less would take a slow start for a hang.
+        timeout_worker_healthcheck=10,
+        h11_max_incomplete_event_size=32_768,
+    )
 
 
 def _run(config: uvicorn.Config) -> None:

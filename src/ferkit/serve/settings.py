@@ -167,7 +167,7 @@ class Settings:
 
     @staticmethod
     def from_env(environ: Mapping[str, str] | None = None) -> Settings:
-        """Read what :meth:`to_env` wrote; the defaults where there is nothing. Raises InputError."""
+        """Read what ``to_env`` wrote; the defaults where there is nothing. Raises InputError."""
         text = (os.environ if environ is None else environ).get(ENV_NAME)
         if text is None:
             return Settings()

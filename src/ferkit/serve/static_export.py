@@ -43,11 +43,12 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
     found = _runtime(Path(onnxruntime_web))
     found |= {"detector.onnx": read_verified(folder, spec), "points.onnx": read_verified(folder, spec, "points.onnx")}
     offered = []
-    for name, weights in catalogue.specs.items():
-        if isinstance(weights, EnsembleSpec) or weights.network or weights.channels != 1:
+    for name, offer in catalogue.offers.items():
+        first = catalogue.classifier((name, offer.default))
+        if isinstance(offer.spec, EnsembleSpec) or not isinstance(first, ExpressionClassifier):
             continue
-        first = catalogue.classifier((name, catalogue.default_labels(name)))
-        assert isinstance(first, ExpressionClassifier)
+        if first.spec.network or first.spec.channels != 1:
+            continue
         found[f"{name}.onnx"] = read_verified(first.folder, first.spec)
         offered.append(_described(catalogue, name, first))
     if not offered:
@@ -58,22 +59,22 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
 
 
 def _described(catalogue: Catalogue, name: str, classifier: ExpressionClassifier) -> dict[str, Any]:
-    spec, default = classifier.spec, catalogue.default_labels(name)
+    spec, offer = classifier.spec, catalogue.offers[name]
     sets = []
-    for labels_name, labels in catalogue.label_sets(name).items():
+    for labels_name, labels in offer.label_sets.items():
         opened = catalogue.classifier((name, labels_name))
         assert isinstance(opened, ExpressionClassifier)
         colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in labels.colours]
         sets.append(
             {
                 "name": labels_name,
-                "default": labels_name == default,
+                "default": labels_name == offer.default,
                 # As /v1/weights has them; the worker takes the names alone.
                 "classes": [{"name": c, "colour": color} for c, color in zip(labels.classes, colors, strict=True)],
                 "mixing": opened.mix.tolist(),
             }
         )
-    first = name == next(iter(catalogue.specs))
+    first = name == next(iter(catalogue.offers))
     return {
         "name": name,
         "default": first,
@@ -99,14 +100,14 @@ def export_web(out: Path, onnxruntime_web: str, weights: Sequence[str] = ()) -> 
 
     Args:
         out: Folder, made where it is missing; files of an earlier export are replaced.
-        onnxruntime_web: As for :func:`browser_files`.
+        onnxruntime_web: As for ``browser_files``.
         weights: Names or folders to choose from; empty is the bundled default.
 
     Returns:
         The files that were written.
 
     Raises:
-        InputError, WeightsError: As :func:`browser_files`, or ``out`` is a file.
+        InputError, WeightsError: As ``browser_files``, or ``out`` is a file.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder for the page.")

@@ -120,7 +120,7 @@ async def chunks_of_body(chunks: AsyncIterator[bytes], announced: str | None, ma
 async def read_body(
     chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, arrival: Arrival, take: Callable[[int], None]
 ) -> bytes:
-    """Read a request's body into memory; arguments and errors as in :func:`chunks_of_body`.
+    """Read a request's body into memory; arguments and errors as in ``chunks_of_body``.
 
     ``take`` is called with the size of every chunk before it is kept, and raises Problem to refuse it.
     """
@@ -146,58 +146,66 @@ def parse_multipart(body: bytes, content_type: str, max_files: int) -> list[Uplo
     )
     if not boundary:
         raise malformed
-    files: list[Upload] = []
-    header: list[bytearray] = [bytearray(), bytearray()]
-    disposition = bytearray()
-    data = bytearray()
-    parts = 0
-
-    def begin() -> None:
-        nonlocal parts
-        parts += 1
-        if parts > _MAX_PARTS:
-            raise Problem(413, "too_many_parts", f"The body has more than {_MAX_PARTS} parts; send only pictures, in several requests.")
-        disposition.clear()
-        data.clear()
-
-    def add(target: bytearray) -> Callable[[bytes, int, int], None]:
-        return lambda chunk, start, end: target.extend(chunk[start:end])
-
-    def header_end() -> None:
-        if header[0].lower() == b"content-disposition":
-            disposition[:] = header[1]
-        header[0].clear()
-        header[1].clear()
-
-    def part_end() -> None:
-        options = parse_options_header(bytes(disposition))[1]
-        if b"filename" not in options:
-            return
-        if len(files) == max_files:
-            raise Problem(413, "too_many_images", f"More than {max_files} pictures in one request; send them in several.")
-        files.append(Upload(bytes(data), _plain_name(options[b"filename"])))
-
-    ended: list[bool] = []
+    parts = _Parts(max_files)
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": begin,
-                "on_part_data": add(data),
-                "on_part_end": part_end,
-                "on_header_field": add(header[0]),
-                "on_header_value": add(header[1]),
-                "on_header_end": header_end,
-                "on_end": lambda: ended.append(True),
-            },
-        )
+        parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
         parser.write(body)
         parser.finalize()
     except FormParserError:
         raise malformed from None
-    if not ended or not files:
+    if not parts.ended or not parts.files:
         raise malformed
-    return files
+    return parts.files
+
+
+class _Parts:
+    """The parts of a multipart body, as a parser calls them out, and the files among them."""
+
+    def __init__(self, max_files: int) -> None:
+        self.files: list[Upload] = []
+        self.ended = False
+        self._most, self._begun = max_files, 0
+        self._name, self._value, self._disposition, self._data = bytearray(), bytearray(), bytearray(), bytearray()
+
+    def callbacks(self) -> dict[str, Callable[..., None]]:
+        def add(target: bytearray) -> Callable[[bytes, int, int], None]:
+            return lambda chunk, start, end: target.extend(chunk[start:end])
+
+        return {
+            "on_part_begin": self._begin,
+            "on_part_data": add(self._data),
+            "on_part_end": self._end,
+            "on_header_field": add(self._name),
+            "on_header_value": add(self._value),
+            "on_header_end": self._header_end,
+            "on_end": self._close,
+        }
+
+    def _begin(self) -> None:
+        self._begun += 1
+        if self._begun > _MAX_PARTS:
+            raise Problem(413, "too_many_parts", f"The body has more than {_MAX_PARTS} parts; send only pictures, in several requests.")
+        self._disposition.clear()
+        self._data.clear()
+
+    def _header_end(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            self._disposition[:] = self._value
+        self._name.clear()
+        self._value.clear()
+
+    def _end(self) -> None:
+        from python_multipart.multipart import parse_options_header
+
+        options = parse_options_header(bytes(self._disposition))[1]
+        if b"filename" not in options:
+            return
+        if len(self.files) == self._most:
+            raise Problem(413, "too_many_images", f"More than {self._most} pictures in one request; send them in several.")
+        self.files.append(Upload(bytes(self._data), _plain_name(options[b"filename"])))
+
+    def _close(self) -> None:
+        self.ended = True
 
 
 def _plain_name(name: bytes) -> str | None:

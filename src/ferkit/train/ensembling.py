@@ -52,7 +52,7 @@ def make_ensemble(
         ``out``.
 
     Raises:
-        InputError, WeightsError, DataError: As Ensemble, its ``save`` and :func:`fit_ensemble`.
+        InputError, WeightsError, DataError: As Ensemble, its ``save`` and ``fit_ensemble``.
     """
     first = Ensemble.from_pretrained(names, combine=combine, labels=labels)
     made = [first]

@@ -25,7 +25,7 @@ def is_animation(name: str) -> bool:
 
 
 def animation_frames(name: str, span: Span) -> Iterator[Frame]:
-    """Yield the frames of an animation once through, as :func:`ferkit.frames` does; the first is at 0 s."""
+    """Yield the frames of an animation once through, as ``ferkit.frames`` does; the first is at 0 s."""
     sampler, time_s, index = span.sampler(), 0.0, 0
     try:
         with Image.open(name) as picture:

@@ -49,7 +49,7 @@ class AnnotatedVideo:
 
     Args:
         path: Ending in ``.mp4``, ``.mkv`` or ``.mov``.
-        blur: Cover every head, see :meth:`ferkit.Result.draw`; each stays covered for half a second after it was last seen.
+        blur: Cover every head, see ``ferkit.Result.draw``; each stays covered for half a second after it was last seen.
 
     Raises:
         InputError: Another suffix.

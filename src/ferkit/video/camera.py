@@ -14,7 +14,7 @@ __all__ = ["camera_frames"]
 
 
 def camera_frames(number: int, span: Span) -> Iterator[Frame]:
-    """Yield the frames of a camera, as :func:`ferkit.frames` does. A camera has no end: losing it is an ImageError."""
+    """Yield the frames of a camera, as ``ferkit.frames`` does. A camera has no end: losing it is an ImageError."""
     import cv2
 
     camera = cv2.VideoCapture(number)

@@ -48,7 +48,7 @@ def frames(
             ``start`` are those of the full reading, with the same numbers, times and pixels.
 
     Yields:
-        :class:`ferkit.video.Frame`: ``index``, ``time_s``, and ``pixels``, RGB uint8 ``(H, W, 3)``, as a player shows them:
+        ``ferkit.video.Frame``: ``index``, ``time_s``, and ``pixels``, RGB uint8 ``(H, W, 3)``, as a player shows them:
         pixels that are not square are made so, turned and mirrored pictures are set upright. Pictures may change their size
         in mid-stream.
 

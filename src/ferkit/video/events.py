@@ -46,7 +46,7 @@ class Person:
     pending: tuple[str, float, float, float] | None = None  # label, start, end, peak of the event that is going on
 
     def share(self) -> dict[str, float]:
-        """Return the share of the person's time per label and "unsure", 0-1; see :class:`Shares`."""
+        """Return the share of the person's time per label and "unsure", 0-1; see ``Shares``."""
         return self.shares.share()
 
     def to_dict(self) -> dict[str, Any]:

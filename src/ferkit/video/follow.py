@@ -14,7 +14,6 @@ from ..faces import Face
 from ..protocols import Describes, Reader, cut, expression_of, rotations_of
 from ..results import Result
 from ..turning import judged
-from .decode import frames
 from .frame import Frame
 from .overlap import latest, overlap, paced
 from .smoothing import Smoother
@@ -43,22 +42,18 @@ class _Item:
 def follow(
     pipeline: Reader,
     source: Source,
+    decoded: Iterator[Frame],
     *,
-    fps: float | None = None,
-    every: float | None = None,
-    start: float | None = None,
-    end: float | None = None,
     smooth: float = 0.5,
     detect_every: int | None = None,
     live: bool | None = None,
 ) -> Iterator[tuple[Frame, Result]]:
-    """Do the work of :meth:`ferkit.Pipeline.video`; its arguments, answers and errors are told there."""
+    """Do the work of ``ferkit.Pipeline.video``; its arguments, answers and errors are told there; ``decoded`` are the source's frames."""
     if not 0 <= smooth < float("inf"):
         raise InputError(f"smooth={smooth}; expected a time constant in seconds, 0 or more.")
     if detect_every is not None and detect_every < 1:
         raise InputError(f"detect_every={detect_every}; expected a number of frames, 1 or more.")
     need("scipy", "Following people in video")
-    decoded = frames(source, fps=fps, every=every, start=start, end=end)
     return _run(
         pipeline, decoded, describe(source), smooth, detect_every, source if live else None, is_live(source) if live is None else live
     )

@@ -39,7 +39,7 @@ class Smoother:
         return True
 
     def __call__(self, number: int, time_s: float, probabilities: NDArray[np.float32] | None) -> NDArray[np.float32]:
-        """Return the smoothed probabilities ``(k,)`` of a track at a time (seconds); None where it was not :meth:`due`."""
+        """Return the smoothed probabilities ``(k,)`` of a track at a time (seconds); None where it was not ``due``."""
         if probabilities is None:
             return _softmax(self._state[number][1])
         if not self._seconds:

@@ -76,7 +76,7 @@ class Output:
 class WeightsSpec:
     """Everything about a release that is not a tensor. See ``docs/weights.md`` for the fields.
 
-    ``network`` says how a network of another maker is fed, see :class:`ferkit.engines.feeding.Feeding`; it is empty for ferkit's own.
+    ``network`` says how a network of another maker is fed, see ``ferkit.engines.feeding.Feeding``; it is empty for ferkit's own.
 
     Raises:
         InputError: A field is missing or contradicts another.

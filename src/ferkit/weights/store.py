@@ -24,7 +24,7 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
     that says what replaced them); the local cache; the Hugging Face Hub.
 
     Args:
-        weights: A path, a name from :func:`list_weights`, or ``hf://org/repo@revision``. None: the default.
+        weights: A path, a name from ``list_weights``, or ``hf://org/repo@revision``. None: the default.
         force: Fetch again even if a copy is cached.
 
     Returns:

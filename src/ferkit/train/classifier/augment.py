@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Any
 
 import keras
@@ -10,17 +11,14 @@ from keras import ops
 
 from ...errors import InputError
 
-__all__ = ["FaceAugmentation"]
+__all__ = ["AugmentOptions", "FaceAugmentation"]
 
 
-@keras.saving.register_keras_serializable(package="ferkit")
-class FaceAugmentation(keras.layers.Layer):
-    """Random affine transform, flip, blur, brightness, contrast, noise and erasing, in a single resampling.
+@dataclass(frozen=True)
+class AugmentOptions:
+    """How far ``FaceAugmentation`` goes.
 
-    The face is read once, bilinearly, with reflected or repeated borders, so that no augmentation invents black pixels
-    and no two interpolations blur in turn.
-
-    Args:
+    Attributes:
         crop: Side of the source window in pixels; the window is centred before the random shift.
         rotation: Largest rotation either way, radians.
         scale: Range of the magnification (1 keeps the size, above 1 enlarges the face).
@@ -37,62 +35,77 @@ class FaceAugmentation(keras.layers.Layer):
         degrade: Probability that a face is blurred and gets noise.
         blur: Largest standard deviation of the Gaussian blur, source pixels; each degraded face draws its own.
         noise: Largest standard deviation of the Gaussian noise, grey levels; each degraded face draws its own.
-        seed: Used when ``call`` is given no seed.
     """
 
-    def __init__(
-        self,
-        crop: int = 44,
-        rotation: float = 0.2,
-        scale: tuple[float, float] = (0.88, 1.15),
-        shift: float = 3.0,
-        flip: float = 0.5,
-        brightness: float = 0.1,
-        contrast: float = 0.2,
-        erase: float = 0.4,
-        erase_area: tuple[float, float] = (0.02, 0.2),
-        shear: float = 0.0,
-        gain: tuple[float, float] = (1.0, 1.0),
-        fill: str = "reflect",
-        degrade: float = 0.0,
-        blur: float = 0.0,
-        noise: float = 0.0,
-        seed: int = 0,
-        **kwargs: Any,
-    ) -> None:
-        if fill not in _FILLS:
-            raise InputError(f"Unknown fill {fill!r} of the augmentation; expected one of {', '.join(_FILLS)}.")
-        super().__init__(dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        self.crop, self.rotation, self.scale, self.shift, self.flip = crop, rotation, tuple(scale), shift, flip
-        self.brightness, self.contrast, self.erase, self.erase_area = brightness, contrast, erase, tuple(erase_area)
-        self.shear, self.gain, self.fill = shear, tuple(gain), fill
-        self.degrade, self.blur, self.noise = degrade, blur, noise
-        self.seed = seed
+    crop: int = 44
+    rotation: float = 0.2
+    scale: tuple[float, float] = (0.88, 1.15)
+    shift: float = 3.0
+    flip: float = 0.5
+    brightness: float = 0.1
+    contrast: float = 0.2
+    erase: float = 0.4
+    erase_area: tuple[float, float] = (0.02, 0.2)
+    shear: float = 0.0
+    gain: tuple[float, float] = (1.0, 1.0)
+    fill: str = "reflect"
+    degrade: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.fill not in _FILLS:
+            raise InputError(f"Unknown fill {self.fill!r} of the augmentation; expected one of {', '.join(_FILLS)}.")
+        for name in ("scale", "erase_area", "gain"):  # a recipe and a stored configuration have lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
+class _Draws:
+    """Random numbers ``(n, columns)``, 0-1, of a whole batch: a row for each face.
+
+    Functions are computed for the whole batch, and ``own`` keeps what the rows are due: the last ones of an array may come out otherwise
+    in the last bit, since processors compute several at once, and the remainder one by one.
+    """
+
+    def __init__(self, values: Any, rows: Any) -> None:
+        self.values, self._rows = values, rows
+
+    def signed(self, column: int) -> Any:
+        return 2.0 * self.values[:, column, None] - 1.0
+
+    def between(self, column: int, low: float, high: float) -> Any:
+        return low + (high - low) * self.values[:, column, None]
+
+    def chosen(self, column: int, probability: float) -> Any:
+        return self.values[:, column, None] < probability
+
+    def own(self, values: Any) -> Any:
+        return values if self._rows is None else ops.take(values, self._rows, axis=0)
+
+
+@keras.saving.register_keras_serializable(package="ferkit")
+class FaceAugmentation(keras.layers.Layer):
+    """Random affine transform, flip, blur, brightness, contrast, noise and erasing, in a single resampling.
+
+    The face is read once, bilinearly, with reflected or repeated borders, so that no augmentation invents black pixels
+    and no two interpolations blur in turn.
+
+    Args:
+        seed: Used when ``call`` is given no seed.
+        options: Of ``AugmentOptions``, by name, and Keras's own.
+    """
+
+    def __init__(self, seed: int = 0, **options: Any) -> None:
+        own = {field.name: options.pop(field.name) for field in fields(AugmentOptions) if field.name in options}
+        super().__init__(dtype=options.pop("dtype", "float32"), **options)
+        self.options, self.seed = AugmentOptions(**own), seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
     def get_config(self) -> dict[str, Any]:
-        names = (
-            "crop",
-            "rotation",
-            "scale",
-            "shift",
-            "flip",
-            "brightness",
-            "contrast",
-            "erase",
-            "erase_area",
-            "shear",
-            "gain",
-            "fill",
-            "degrade",
-            "blur",
-            "noise",
-            "seed",
-        )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        return {**super().get_config(), **vars(self.options), "seed": self.seed}
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (input_shape[0], self.crop, self.crop, 3 if len(input_shape) == 4 and input_shape[-1] == 3 else 1)
+        return (input_shape[0], self.options.crop, self.options.crop, 3 if len(input_shape) == 4 and input_shape[-1] == 3 else 1)
 
     def call(self, faces: Any, size: int | None = None, seed: int | None = None, rows: Any = None) -> Any:
         """Augment a batch.
@@ -107,75 +120,67 @@ class FaceAugmentation(keras.layers.Layer):
         Returns:
             float32 ``(n, size, size, 1)``, in color ``(n, size, size, 3)``, values 0-255; of ``rows`` alone where they are given.
         """
-        drawn_for = int(faces.shape[0])
+        drawn_for, side, options = int(faces.shape[0]), size or self.options.crop, self.options
         faces = ops.convert_to_tensor(faces if rows is None else ops.take(faces, rows, axis=0), "float32")
-        n, height, width = faces.shape[:3]
-        size = size or self.crop
-        channels = 3 if len(faces.shape) == 4 and faces.shape[-1] == 3 else 1
-        flats = [ops.reshape(faces if channels == 1 else faces[..., k], (n, height * width)) for k in range(channels)]
 
-        def drawn(draw: Callable[..., Any], columns: int, salt: int) -> Any:
-            return draw((drawn_for, columns), seed=self.seed_generator if seed is None else seed ^ salt)
-
-        def own(values: Any) -> Any:
-            """Keep what the rows are due. Functions are computed for the whole batch first: the last ones of an array may come
-            out otherwise in the last bit, since processors compute several at once, and the remainder one by one."""
-            return values if rows is None else ops.take(values, rows, axis=0)
+        def drawn(draw: Callable[..., Any], columns: int, salt: int) -> _Draws:
+            return _Draws(draw((drawn_for, columns), seed=self.seed_generator if seed is None else seed ^ salt), rows)
 
         draw = drawn(keras.random.uniform, 12, 0)
-
-        def signed(column: int) -> Any:
-            return 2.0 * draw[:, column, None] - 1.0
-
-        def between(column: int, low: float, high: float) -> Any:
-            return low + (high - low) * draw[:, column, None]
-
-        angle = self.rotation * signed(0)
-        step = 1.0 / between(1, *self.scale)
-        mirror = own(1.0 - 2.0 * ops.cast(draw[:, 2, None] < self.flip, "float32"))
-        cos, sin = own(ops.cos(angle) * step), own(ops.sin(angle) * step)
-
-        axis = (ops.arange(size, dtype="float32") + 0.5) * (self.crop / size) - self.crop / 2
-        y = ops.reshape(ops.repeat(axis, size), (1, -1))
-        x = ops.reshape(ops.tile(axis, (size,)), (1, -1))
-        sheared, factor = x, 1.0
-        if self.shear or self.gain != (1.0, 1.0):
-            # Drawn apart, so that recipes without these keep the random numbers that they were trained with.
-            more = drawn(keras.random.uniform, 2, 1)
-            sheared = x + y * own(ops.tan(self.shear * (2.0 * more[:, 0, None] - 1.0)))
-            factor = own(self.gain[0] + (self.gain[1] - self.gain[0]) * more[:, 1, None])
-        source_x = mirror * (cos * sheared - sin * y) + (width - 1) / 2 + own(self.shift * signed(3))
-        source_y = sin * sheared + cos * y + (height - 1) / 2 + own(self.shift * signed(4))
-        at_x, at_y = _FILLS[self.fill](source_x, width), _FILLS[self.fill](source_y, height)
-        planes = [_bilinear(flat, at_x, at_y, height, width) for flat in flats]
-        degraded = None
-        if self.degrade:
-            # Drawn apart too. A lens blurs before a sensor adds its noise.
-            degraded = drawn(keras.random.uniform, 3, 2)
-            sigma = ops.where(degraded[:, 0] < self.degrade, self.blur * degraded[:, 1], 0.0) * (size / self.crop)
-            kernels = own(_gaussians(sigma))
-            planes = [ops.reshape(_blurred(ops.reshape(plane, (n, size, size)), kernels), (n, size * size)) for plane in planes]
-
+        axis = (ops.arange(side, dtype="float32") + 0.5) * (options.crop / side) - options.crop / 2
+        y = ops.reshape(ops.repeat(axis, side), (1, -1))
+        x = ops.reshape(ops.tile(axis, (side,)), (1, -1))
+        # What came later is drawn apart, so that recipes without it keep the random numbers that they were trained with.
+        more = drawn(keras.random.uniform, 2, 1) if options.shear or options.gain != (1.0, 1.0) else None
+        planes = self._warped(faces, x, y, draw, more)  # one for grey, three in color
+        degraded = drawn(keras.random.uniform, 3, 2) if options.degrade else None
+        if degraded is not None:  # a lens blurs before a sensor adds its noise
+            sigma = ops.where(degraded.chosen(0, options.degrade)[:, 0], options.blur * degraded.values[:, 1], 0.0) * (side / options.crop)
+            kernels = draw.own(_gaussians(sigma))
+            planes = [ops.reshape(_blurred(ops.reshape(plane, (-1, side, side)), kernels), (-1, side * side)) for plane in planes]
         means = [ops.mean(plane, axis=1, keepdims=True) for plane in planes]
-        mean = means[0] if channels == 1 else sum(means) / channels
-        contrast, light = own(1.0 + self.contrast * signed(5)), own(255.0 * self.brightness * signed(6))
-        planes = [(mean + (plane - mean) * contrast + light) * factor for plane in planes]
+        planes = self._lit(planes, means, draw, more)
         if degraded is not None:
-            deviation = own(ops.where(degraded[:, 0] < self.degrade, self.noise * degraded[:, 2], 0.0))[:, None]
-            grains = [own(drawn(keras.random.normal, size * size, 3 + 4 * k)) for k in range(channels)]
-            planes = [plane + deviation * grain for plane, grain in zip(planes, grains, strict=True)]
+            deviation = ops.where(degraded.chosen(0, options.degrade), options.noise * degraded.between(2, 0.0, 1.0), 0.0)
+            grains = [drawn(keras.random.normal, side * side, 3 + 4 * k) for k in range(len(planes))]
+            planes = [plane + draw.own(deviation) * grain.own(grain.values) for plane, grain in zip(planes, grains, strict=True)]
+        hidden = self._erased(x, y, draw)
+        planes = [ops.clip(ops.where(hidden, own, plane), 0.0, 255.0) for own, plane in zip(means, planes, strict=True)]
+        return ops.stack([ops.reshape(plane, (-1, side, side)) for plane in planes], axis=-1)
 
-        area = between(8, *self.erase_area)
-        aspect = ops.exp(signed(9))  # from 1/e to e
-        half_w, half_h = own(ops.sqrt(area * aspect) * self.crop / 2), own(ops.sqrt(area / aspect) * self.crop / 2)
-        centre_x, centre_y = own(signed(10) * self.crop / 2), own(signed(7) * self.crop / 2)
+    def _warped(self, faces: Any, x: Any, y: Any, draw: _Draws, more: _Draws | None) -> list[Any]:
+        """Sample faces at the places ``x, y`` ``(1, m)`` of the window, turned, zoomed, mirrored, sheared and shifted; ``(n, m)`` a channel."""
+        options = self.options
+        n, height, width = faces.shape[:3]
+        angle = options.rotation * draw.signed(0)
+        step = 1.0 / draw.between(1, *options.scale)
+        mirror = draw.own(1.0 - 2.0 * ops.cast(draw.chosen(2, options.flip), "float32"))
+        cos, sin = draw.own(ops.cos(angle) * step), draw.own(ops.sin(angle) * step)
+        sheared = x if more is None else x + y * draw.own(ops.tan(options.shear * more.signed(0)))
+        source_x = mirror * (cos * sheared - sin * y) + (width - 1) / 2 + draw.own(options.shift * draw.signed(3))
+        source_y = sin * sheared + cos * y + (height - 1) / 2 + draw.own(options.shift * draw.signed(4))
+        fill = _FILLS[options.fill]
+        at_x, at_y = fill(source_x, width), fill(source_y, height)
+        channels = [faces[..., k] for k in range(3)] if len(faces.shape) == 4 and faces.shape[-1] == 3 else [faces]
+        return [_bilinear(ops.reshape(channel, (n, height * width)), at_x, at_y, height, width) for channel in channels]
+
+    def _lit(self, planes: list[Any], means: list[Any], draw: _Draws, more: _Draws | None) -> list[Any]:
+        """Change contrast, light and gain."""
+        options = self.options
+        mean = means[0] if len(means) == 1 else sum(means) / len(means)
+        contrast, light = draw.own(1.0 + options.contrast * draw.signed(5)), draw.own(255.0 * options.brightness * draw.signed(6))
+        factor = 1.0 if more is None else draw.own(more.between(1, *options.gain))
+        return [(mean + (plane - mean) * contrast + light) * factor for plane in planes]
+
+    def _erased(self, x: Any, y: Any, draw: _Draws) -> Any:
+        """Return which places of each face are covered, ``(n, m)``."""
+        crop = self.options.crop
+        area = draw.between(8, *self.options.erase_area)
+        aspect = ops.exp(draw.signed(9))  # from 1/e to e
+        half_w, half_h = draw.own(ops.sqrt(area * aspect) * crop / 2), draw.own(ops.sqrt(area / aspect) * crop / 2)
+        centre_x, centre_y = draw.own(draw.signed(10) * crop / 2), draw.own(draw.signed(7) * crop / 2)
         inside = ops.logical_and(ops.abs(x - centre_x) < half_w, ops.abs(y - centre_y) < half_h)
-        hidden = ops.logical_and(inside, own(draw[:, 11, None] < self.erase))
-        planes = [
-            ops.reshape(ops.clip(ops.where(hidden, middle, plane), 0.0, 255.0), (n, size, size))
-            for middle, plane in zip(means, planes, strict=True)
-        ]
-        return ops.stack(planes, axis=-1)
+        return ops.logical_and(inside, draw.own(draw.chosen(11, self.options.erase)))
 
 
 def _reflect(coordinate: Any, length: int) -> Any:

@@ -70,7 +70,7 @@ def same_labels(validation: Faces, data: Faces) -> Faces:
 def fitted(
     recipe: str | Path | Recipe, data: Faces, validation: Faces | None, photos: Portraits | None, told: Listeners
 ) -> tuple[Recipe, Faces, Faces | None]:
-    """Return a recipe and data that fit each other, in labels and colors. Raises as :func:`fit`."""
+    """Return a recipe and data that fit each other, in labels and colors. Raises as ``fit``."""
     if not isinstance(data, Faces) or data.images.ndim not in (3, 4):
         what = f"images of shape {data.images.shape}" if isinstance(data, Faces) else type(data).__name__
         raise InputError(

@@ -18,17 +18,16 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
-from ...files import write_json
 from ...labels import FERPLUS8
 from ..common.averaging import copy_averaged, settle
-from ..common.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from ..common.checkpoint import load_weights, save_weights
 from ..common.compiling import JIT
 from ..common.keras_weights import load_keras, save_model
 from ..common.listeners import Listeners, Step
 from ..common.preflight import check_folder
 from ..common.ranks import ALONE, Ranks
 from ..common.run_folder import write_begun, write_curves, write_results
-from ..common.runs import drawn_ahead
+from ..common.runs import RunState, drawn_ahead, precision
 from ..common.values import check_minutes, finite
 from ..release.keras_to_onnx import to_onnx
 from .batches import Batches
@@ -41,12 +40,14 @@ from .photos import PhotoSource
 from .recipe import Recipe
 from .sharpness import sharpness_aware
 
-__all__ = ["Batches", "Run", "build_from_recipe", "compile_from_recipe", "fit", "predict_logits"]
+__all__ = ["Run", "build_from_recipe", "compile_from_recipe", "fit", "predict_logits"]
+
+_BEST = "best.npz"  # the weights of the best epoch, where a recipe watches for it
 
 
 @dataclass(frozen=True)
 class Run:
-    """The outcome of :func:`fit`.
+    """The outcome of ``fit``.
 
     Attributes:
         recipe: As it was trained: without the heads that the data has no targets for.
@@ -120,12 +121,8 @@ def _begin_from(weights: str, model: keras.Model) -> None:
 
 def _averaged(model: keras.Model, recipe: Recipe) -> keras.Model:
     """Return a float32 copy of the model, uncompiled, with its EMA weights if the optimiser keeps any."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with precision("float32"):
         copy = build_from_recipe(recipe)
-    finally:
-        keras.config.set_dtype_policy(policy)
     copy_averaged(model, copy)
     return copy
 
@@ -194,8 +191,8 @@ def fit(
         resume: Continue from ``out/checkpoint.npz`` if it is there.
         max_minutes: Stop cleanly after the epoch that passes this many minutes.
         log: Called with one line per epoch; standard error by default.
-        callbacks: Objects with methods of :class:`ferkit.train.Callback`, told of every step and epoch.
-        photos: Portraits for a recipe with ``[photos]``, as :func:`ferkit.data.portraits.read_portraits` reads them.
+        callbacks: Objects with methods of ``ferkit.train.Callback``, told of every step and epoch.
+        photos: Portraits for a recipe with ``[photos]``, as ``ferkit.data.portraits.read_portraits`` reads them.
         ranks: The processes that train together, for those who start them themselves; ``ferkit.train.train(workers=...)`` does it.
 
     Raises:
@@ -208,45 +205,28 @@ def fit(
     told = Listeners(log, callbacks)
     check_minutes(max_minutes)
     recipe, data, validation = fitted(recipe, data, validation, photos, told)
-    out = Path(out)
-    checkpoint = out / "checkpoint.npz"
     if len(data) < recipe.batch_size:
         raise DataError(
             f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
         )
     ranks.rows(recipe.batch_size)
+    out = Path(out)
     if ranks.first:
         check_folder(out, resume)
         out.mkdir(parents=True, exist_ok=True)
-
     keras.utils.set_random_seed(recipe.seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.training.get("precision", "float32"))
-    try:
-        augment = augmentation(recipe, data.images.shape[1])
-        teacher = _teacher(recipe)
+    with precision(recipe.training.get("precision", "float32")):
+        augment, teacher = augmentation(recipe, data.images.shape[1]), _teacher(recipe)
         source = None if photos is None or teacher is None else PhotoSource(photos, recipe, teacher)
         batches = partial(Batches, data, recipe, augment, teacher=teacher, photos=source, ranks=ranks)
+        checkpoint = out / "checkpoint.npz"
         with ranks.together():
             model = _begun(recipe, None if checkpoint.exists() else recipe.training.get("initial"))
             compile_from_recipe(model, recipe, len(batches(epoch=0)))
-            epoch, history = 0, list[dict[str, Any]]()
-            if resume and checkpoint.exists():
-                epoch, history = load_checkpoint(checkpoint, model, recipe)
-        if ranks.first:
-            write_begun(out, recipe.to_dict())
-        facts = {"name": recipe.name, "out": out, "recipe": recipe.to_dict(), "faces": len(data)}
-        told.start({**facts, "epochs": recipe.epochs, "epoch": epoch})
-        run = _epochs(model, recipe, data, validation, batches, out, epoch, history, max_minutes, told)
-        if ranks.first:
-            write_curves(out, run.history)
-        told.end(run.finished)
-        return run
-    except KeyboardInterrupt:
-        told.line(f"Interrupted. {out} holds what was done up to the last whole epoch; resume=True goes on from there.")
-        raise
-    finally:
-        keras.config.set_dtype_policy(policy)
+            state = RunState(model, recipe, checkpoint, max_minutes, out / "history.json")
+            if resume:
+                state.restore()
+        return _Training(state, recipe, data, validation, batches, ranks, told).run()
 
 
 def _begun(recipe: Recipe, initial: str | None) -> keras.Model:
@@ -259,66 +239,100 @@ def _begun(recipe: Recipe, initial: str | None) -> keras.Model:
     return sharpness_aware(model, float(recipe.optimizer["sam"])) if "sam" in recipe.optimizer else model
 
 
-def _epochs(
-    model: keras.Model,
-    recipe: Recipe,
-    data: Faces,
-    validation: Faces | None,
-    batches: Callable[..., Batches],
-    out: Path,
-    epoch: int,
-    history: list[dict[str, Any]],
-    max_minutes: float | None,
-    told: Listeners,
-) -> Run:
-    every, watch = int(recipe.training.get("validate_every", 1)), recipe.early_stopping
-    best, ranks = out / "best.npz", batches(epoch=epoch).ranks
-    begun = time.monotonic()
-    while epoch < recipe.epochs and not stops(history, watch):
+@dataclass(frozen=True)
+class _Training:
+    """A run on its way: what it knows, what it learns from, who works on it, and who hears of it."""
+
+    state: RunState
+    recipe: Recipe
+    data: Faces
+    validation: Faces | None
+    batches: Callable[..., Batches]
+    ranks: Ranks
+    told: Listeners
+
+    @property
+    def out(self) -> Path:
+        return self.state.checkpoint.parent
+
+    def run(self) -> Run:
+        """Train the epochs that are left, or as many as the time allows."""
+        state, recipe, first = self.state, self.recipe, self.ranks.first
+        if first:
+            write_begun(self.out, recipe.to_dict())
+        facts = {"name": recipe.name, "out": self.out, "recipe": recipe.to_dict(), "faces": len(self.data)}
+        self.told.start({**facts, "epochs": recipe.epochs, "epoch": state.epoch})
+        try:
+            finished = self._epochs()
+        except KeyboardInterrupt:
+            self.told.line(f"Interrupted. {self.out} holds what was done up to the last whole epoch; resume=True goes on from there.")
+            raise
+        model = self._final() if finished and first else _averaged(state.model, recipe)
+        if first:
+            write_curves(self.out, state.history)
+        self.told.end(finished)
+        return Run(recipe, model, state.history, finished, self.out)
+
+    def _epochs(self) -> bool:
+        """Return True once the last epoch is done, or nothing gets better; False if the time was over first."""
+        state, watch = self.state, self.recipe.early_stopping
+        while state.epoch < self.recipe.epochs and not stops(state.history, watch):
+            minutes = self._epoch()
+            self.told.line(_line(state.history[-1], self.recipe.epochs, minutes))
+            self.told.epoch(state.history[-1])
+            if state.late(minutes) and not stops(state.history, watch):
+                self.told.line(state.stopped(minutes))
+                return False
+        return True
+
+    def _epoch(self) -> float:
+        """Train one epoch, and keep what came of it; returns the run's minutes, the same for every process."""
+        state, recipe, model = self.state, self.recipe, self.state.model
         started = time.monotonic()
-        if model.optimizer.weight_decay != recipe.weight_decay_at(epoch):
-            model.optimizer.weight_decay = recipe.weight_decay_at(epoch)
+        if model.optimizer.weight_decay != recipe.weight_decay_at(state.epoch):
+            model.optimizer.weight_decay = recipe.weight_decay_at(state.epoch)
             model.make_train_function(force=True)  # a compiled step keeps the number that it was made with
         if recipe.schedule == "constant":
-            model.optimizer.learning_rate = learning_rate_after(history, recipe)
-        steps = _train_epoch(model, recipe, batches(epoch=epoch), out, told)
-        row: dict[str, Any] = {"epoch": epoch + 1, "size": recipe.size_at(epoch)}
+            model.optimizer.learning_rate = learning_rate_after(state.history, recipe)
+        steps = _train_epoch(model, recipe, self.batches(epoch=state.epoch), self.out, self.told)
+        row: dict[str, Any] = {"epoch": state.epoch + 1, "size": recipe.size_at(state.epoch)}
         row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
-        epoch += 1
-        averaged = None
-        if validation is not None and (epoch % every == 0 or epoch == recipe.epochs):
+        state.epoch += 1
+        averaged, every = None, int(recipe.training.get("validate_every", 1))
+        if self.validation is not None and (state.epoch % every == 0 or state.epoch == recipe.epochs):
             averaged = _averaged(model, recipe)
-            row |= {name: round(value, 5) for name, value in _validate(averaged, validation, recipe).items()}
+            row |= {name: round(value, 5) for name, value in _validate(averaged, self.validation, recipe).items()}
         row["seconds"] = round(time.monotonic() - started, 1)
-        row = ranks.agreed(row | {"minutes": (time.monotonic() - begun) / 60})
-        minutes = row.pop("minutes")
-        history.append(row)
-        # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
-        if watch.get("restore_best", bool(watch)) and best_epoch(history, watch) == epoch and ranks.first:
-            save_weights(best, averaged if averaged is not None else _averaged(model, recipe))
-        if ranks.first:
-            save_checkpoint(out / "checkpoint.npz", model, recipe, epoch, history)
-            write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
-            write_results(out, history)
-        told.line(_line(row, recipe.epochs, minutes))
-        told.epoch(row)
-        if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs and not stops(history, watch):
-            told.line(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
-            return Run(recipe, _averaged(model, recipe), history, False, out)
-    final = _averaged(model, recipe)
-    if not ranks.first:
-        return Run(recipe, final, history, True, out)
-    if watch.get("restore_best", bool(watch)) and best.exists():
-        load_weights(best, final)
-        told.line(
-            f"The weights are those of epoch {best_epoch(history, watch)} of {epoch}, the best by {watch.get('monitor', 'val_loss')}."
-        )
-    write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})  # a full disk may have kept an older one
-    if recipe.training.get("settle"):
-        settle(final, _settling(data, recipe))
-    save_model(out / "model.keras", final)
-    return Run(recipe, final, history, True, out)
+        row = self.ranks.agreed(row | {"minutes": state.minutes})
+        minutes = float(row.pop("minutes"))
+        state.history.append(row)
+        if self.ranks.first:
+            # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
+            if self._restores and best_epoch(state.history, recipe.early_stopping) == state.epoch:
+                save_weights(self.out / _BEST, averaged if averaged is not None else _averaged(model, recipe))
+            state.keep()
+            write_results(self.out, state.history)
+        return minutes
+
+    @property
+    def _restores(self) -> bool:
+        watch = self.recipe.early_stopping
+        return bool(watch.get("restore_best", bool(watch)))
+
+    def _final(self) -> keras.Model:
+        """Return the network that the run came to, and write it."""
+        recipe, watch = self.recipe, self.recipe.early_stopping
+        final = _averaged(self.state.model, recipe)
+        if self._restores and (self.out / _BEST).exists():
+            load_weights(self.out / _BEST, final)
+            best = best_epoch(self.state.history, watch)
+            self.told.line(f"The weights are those of epoch {best} of {self.state.epoch}, the best by {watch.get('monitor', 'val_loss')}.")
+        self.state.write_history()  # a full disk may have kept an older one
+        if recipe.training.get("settle"):
+            settle(final, _settling(self.data, recipe))
+        save_model(self.out / "model.keras", final)
+        return final
 
 
 def _train_epoch(model: keras.Model, recipe: Recipe, batches: Batches, out: Path, told: Listeners) -> list[dict[str, Any]]:
@@ -327,7 +341,7 @@ def _train_epoch(model: keras.Model, recipe: Recipe, batches: Batches, out: Path
     # can wait for a free thread for ever (seen on two cores). A thread of our own is in nobody's pool.
     kept = set(snapshot_steps(recipe, len(batches)))
     logs = []
-    for step, batch in enumerate(drawn_ahead(batches)):
+    for step, batch in enumerate(drawn_ahead(batches.__getitem__, len(batches))):
         with batches.ranks.together():
             logs.append(model.train_on_batch(*batch, return_dict=True))
         finite(logs[-1]["loss"], f"epoch {batches.epoch + 1} of {recipe.epochs}, step {step + 1} of {len(batches)}")

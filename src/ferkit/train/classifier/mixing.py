@@ -20,7 +20,7 @@ def _drawn(count: int, rng: np.random.Generator, mixup: float, cutmix: float) ->
 
 
 def partners(count: int, rng: np.random.Generator, *, mixup: float = 0.0, cutmix: float = 0.0) -> NDArray[np.int64]:
-    """Return whom each face of a batch will be mixed with, given a generator in the state in which :func:`mix` will get its own."""
+    """Return whom each face of a batch will be mixed with, given a generator in the state in which ``mix`` will get its own."""
     return _drawn(count, rng, mixup, cutmix)[2] if mixup or cutmix else np.arange(count)
 
 

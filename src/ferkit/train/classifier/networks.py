@@ -116,7 +116,7 @@ def tiny(classes: Heads = 7, dropout: float = 0.3, channels: int = 1) -> keras.M
 
 
 def conv3(classes: Heads = 7, size: int = 48, dropout: float = 0.5, channels: int = 1) -> keras.Model:
-    """System A: three convolutions without padding, one hidden layer; 94,119 parameters, 5.9 M MACs at 48x48."""
+    """System A of docs/zoo.md, the web app's net: three convolutions without padding, one hidden layer; 94,119 parameters, 5.9 M MACs at 48x48."""
     inputs = x = keras.Input((size, size, channels), name="face")
     for width in (32, 32, 64):
         x = layers.Conv2D(width, 3, activation="relu")(x)

@@ -102,7 +102,7 @@ def photo_targets(
 
     Args:
         portraits: To learn from.
-        product: The teacher's answers, ``(n, 7)``, see :func:`teacher_product`.
+        product: The teacher's answers, ``(n, 7)``, see ``teacher_product``.
         contempt: Its share of contempt, ``(n,)``.
         recipe: Its heads, and ``[photos]``: ``label_weight``, ``arguable`` and ``unchecked``.
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...crops import CropGeometry
 from ...data.faces import Faces
-from ...data.reading import read_cut_faces
+from ...data.reading import Unmade, read_cut_faces
 from ...detectors.face_detector import open_detector
 from ...errors import DataError, InputError
 from ...protocols import Detector
@@ -27,7 +27,7 @@ _SMOOTH, _LOST = 0.9, 4.0  # of the running mean of losses; how many times the l
 
 
 class LearningRates(NamedTuple):
-    """What :func:`find_learning_rate` saw.
+    """What ``find_learning_rate`` saw.
 
     Attributes:
         rates: Of the steps.
@@ -57,7 +57,7 @@ def find_learning_rate(
 
     Args:
         recipe: Name, TOML path or Recipe; it may not begin from weights or have a teacher.
-        data: Its Training faces, or where they lie, as :func:`ferkit.train.train` takes them.
+        data: Its Training faces, or where they lie, as ``ferkit.train.train`` takes them.
         steps: How many, at least 20.
         low, high: The first and the last rate.
         detector, relabel: As train's.
@@ -72,15 +72,7 @@ def find_learning_rate(
     if recipe.teacher or "initial" in recipe.training:
         raise InputError(f"Recipe {recipe.name!r} begins from weights or has a teacher; learning rates are looked for from nothing alone.")
     if not isinstance(data, Faces):
-        found = None if detector is None else open_detector(detector)
-        data = read_cut_faces(
-            *(data, "Training", CropGeometry(**recipe.crop)),
-            detector=found,
-            relabel=relabel,
-            told=True,
-            side=max(48, recipe.size),
-            channels=recipe.channels,
-        )
+        data = _read(recipe, data, detector, relabel)
     recipe = recipe.for_labels(data.label_set)
     faces = in_recipe_colors(matching(data, recipe), recipe)
     recipe = _constant(replace(recipe, heads=tuple(head for head in recipe.heads if head.labels == faces.label_set.name)), low)
@@ -105,6 +97,12 @@ def find_learning_rate(
     return LearningRates(
         [float(f"{rate:.3g}") for rate in seen], [round(loss, 5) for loss in losses], float(f"{seen[kept][int(slope.argmin())]:.2g}")
     )
+
+
+def _read(recipe: Recipe, data: str | Path, detector: Detector | str | None, relabel: Mapping[str, str] | str | None) -> Faces:
+    found = None if detector is None else open_detector(detector)
+    unmade = Unmade(CropGeometry(**recipe.crop), max(48, recipe.size), recipe.channels)
+    return read_cut_faces(data, "Training", unmade, detector=found, relabel=relabel, told=True)
 
 
 def _constant(recipe: Recipe, rate: float) -> Recipe:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ...crops import CropGeometry
 from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import Portraits, read_portraits
-from ...data.reading import has_split, read_cut_faces
+from ...data.reading import Unmade, has_split, read_cut_faces
 from ...image_files import expanded
 from ...protocols import Detector
 from .inputs import matching
@@ -44,12 +44,10 @@ def read_run(
     read = partial(
         read_cut_faces,
         data,
-        crop=crop,
+        unmade=Unmade(crop, max(48, recipe.size), recipe.channels),
         ferplus=ferplus,
         detector=detector,
         relabel=relabel,
-        side=max(48, recipe.size),
-        channels=recipe.channels,
     )
     training = read(split="Training", told=not quiet)
     recipe = recipe.for_labels(training.label_set)

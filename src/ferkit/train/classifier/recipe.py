@@ -300,7 +300,7 @@ class Recipe:
 
     @staticmethod
     def from_dict(table: dict[str, Any], source: str = "a recipe") -> Recipe:
-        """Return the recipe that :meth:`to_dict` gave. Raises InputError, which names ``source``."""
+        """Return the recipe that ``to_dict`` gave. Raises InputError, which names ``source``."""
         return _from_dict(table, source)
 
 
@@ -345,7 +345,7 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: Of a recipe, or a path ending in .toml.
-        settings: Entries to change, ``["lr=0.01", "training.batch_size=32"]``; see :func:`ferkit.train.classifier.setting.with_settings`.
+        settings: Entries to change, ``["lr=0.01", "training.batch_size=32"]``; see ``ferkit.train.classifier.setting.with_settings``.
 
     Raises:
         InputError: Unknown name, or a malformed file; an entry that no recipe has is named, and those that it could be.

@@ -57,7 +57,7 @@ def fit_together(arguments: dict[str, Any], workers: int, address: str | None, m
     """Train until the last epoch's checkpoint is written.
 
     Args:
-        arguments: Of :func:`fit_share`, but ``folder`` and the last two.
+        arguments: Of ``fit_share``, but ``folder`` and the last two.
         workers: Processes.
         address: Of a Ray cluster whose nodes do it; None is this machine.
         max_failures: Deaths that it may cost.
@@ -113,7 +113,7 @@ def fit_share(
     """Be one of the processes: read the data, as all of them do, and train on this one's rows.
 
     Args:
-        recipe, data, out, max_minutes: As for :func:`ferkit.train.train`.
+        recipe, data, out, max_minutes: As for ``ferkit.train.train``.
         folder: That paths are relative to.
         ranks: Which process this is.
         tell: Called by the first with what its listeners are told: a line, or a callback's method and its argument.

@@ -59,14 +59,14 @@ def train(
         ferplus: FER+ votes beside a csv.
         photos: Folder of portraits for a recipe with ``[photos]``: ``labels.csv`` and ``images``.
         detector: Finds the faces of a folder's photos; a detector or its name, ``"none"`` for ready crops. None: the pictures tell.
-        resume, max_minutes: As in :func:`ferkit.train.fit`.
+        resume, max_minutes: As in ``ferkit.train.fit``.
         licence: Of the weights, for their card: an SPDX name.
         settings: Entries of the recipe to change, ``["lr=0.01", "training.batch_size=32"]``; of a recipe by name or path.
-        callbacks: Objects with methods of :class:`ferkit.train.Callback`.
+        callbacks: Objects with methods of ``ferkit.train.Callback``.
         relabel: New names for the data's labels, ``{"1": "surprise"}`` or ``"1=surprise"``; an empty name leaves a label out.
         workers: Processes that train together, each on its rows of every batch, which stays the recipe's. More than one needs Keras
             on JAX (``KERAS_BACKEND=jax``). When one dies all start again from the last checkpoint.
-        address: Of a Ray cluster whose nodes run the processes, as for :func:`ferkit.batch`; ``out`` and the data must be seen by all.
+        address: Of a Ray cluster whose nodes run the processes, as for ``ferkit.batch``; ``out`` and the data must be seen by all.
         max_failures: Deaths of processes that the run may cost.
 
     Returns:

@@ -42,7 +42,7 @@ def save_weights(path: Path, model: keras.Model) -> None:
 
 
 def load_weights(path: Path, model: keras.Model) -> None:
-    """Read what :func:`save_weights` wrote into a model of the same architecture."""
+    """Read what ``save_weights`` wrote into a model of the same architecture."""
     with np.load(path) as stored:
         for i, variable in enumerate(model.variables):
             variable.assign(stored[f"v{i}"])

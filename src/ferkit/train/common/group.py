@@ -57,7 +57,7 @@ class Local:
     """A member on this machine.
 
     Args:
-        call: ``(function, keyword arguments)``, as :mod:`ferkit.train.common.member` calls it.
+        call: ``(function, keyword arguments)``, as ``ferkit.train.common.member`` calls it.
         coordinator: ``HOST:PORT`` at which the first member listens for the others.
         count, number: How many there are, and which this one is.
         folders: The program's search path for modules.

@@ -57,7 +57,7 @@ class Listeners:
 
     Args:
         log: Takes one line at a time; None is standard error.
-        callbacks: As :class:`Callback` describes them.
+        callbacks: As ``Callback`` describes them.
     """
 
     def __init__(self, log: Callable[[str], None] | None = None, callbacks: Sequence[Any] = ()) -> None:
@@ -77,7 +77,7 @@ class Listeners:
         self._tell("on_end", finished)
 
     def hear(self, told: str | tuple[str, Any]) -> None:
-        """Pass on what another process said: a line, or what :class:`Forward` tells."""
+        """Pass on what another process said: a line, or what ``Forward`` tells."""
         if isinstance(told, str):
             self.line(told)
         else:
@@ -94,7 +94,7 @@ class Forward(Callback):
     """Tells another process, which has the callbacks.
 
     Args:
-        tell: Called with a method's name and its argument, to be handed to :meth:`Listeners.hear` there.
+        tell: Called with a method's name and its argument, to be handed to ``Listeners.hear`` there.
     """
 
     def __init__(self, tell: Callable[[tuple[str, Any]], None]) -> None:

@@ -33,7 +33,7 @@ def _settings(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class TensorBoardLogger:
-    """Writes every epoch's figures for TensorBoard into ``out/tensorboard``. Its methods are those of :class:`ferkit.train.Callback`.
+    """Writes every epoch's figures for TensorBoard into ``out/tensorboard``. Its methods are those of ``ferkit.train.Callback``.
 
     Raises:
         MissingExtraError: tensorboard is not installed.

@@ -70,7 +70,7 @@ class Nodes:
     """A Ray cluster that lends processes.
 
     Args:
-        address: As for :func:`ferkit.batch`.
+        address: As for ``ferkit.batch``.
         workers: Processes of a group, each with a CPU.
 
     Raises:

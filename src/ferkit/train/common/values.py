@@ -38,7 +38,7 @@ def check_number(
 
 
 def check_pair(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> None:
-    """Refuse what is not two numbers of a range, the smaller first. Arguments and errors as in :func:`check_number`."""
+    """Refuse what is not two numbers of a range, the smaller first. Arguments and errors as in ``check_number``."""
     two = isinstance(value, list | tuple) and len(value) == 2
     for number in value if two else ():
         check_number(name, number, low, high)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from ...detectors.ferkit_face_format import POINTS_SIZE
 from ...errors import DataError
 from ...files import replacing
 from ..common.averaging import copy_averaged, settle
-from ..common.checkpoint import load_checkpoint, save_checkpoint
 from ..common.compiling import JIT
 from ..common.loggers import to_stderr
+from ..common.runs import RunState, drawn_ahead
 from ..common.schedule import CosineCycles
 from ..common.values import finite
 from .landmark_crops import Detect, PointAugmentation, PointCrops, cut_faces, point_batch
@@ -74,11 +73,11 @@ def fit_points(
     """Train the landmarks' network, or go on with it.
 
     Args:
-        photos: As :func:`read_photos` returns them.
+        photos: As ``read_photos`` returns them.
         out: Folder for ``points.npz`` (the checkpoint, replaced atomically each epoch), ``faces.npz`` (the faces and their steadied
             landmarks) and, at the end, ``points.onnx``.
         recipe: The choices.
-        teacher: Finds faces with landmarks; see :func:`steady_landmarks`. None: the labels are taken as they are.
+        teacher: Finds faces with landmarks; see ``steady_landmarks``. None: the labels are taken as they are.
         until: Stop cleanly after the epoch that passes this time (``time.monotonic()``).
         log: Called with a line now and then.
 
@@ -90,35 +89,31 @@ def fit_points(
     """
     out = Path(out)
     crops = stored_crops(photos, out / "faces.npz", teacher, log)
-    augmentation, checkpoint = PointAugmentation(**recipe.augment), out / "points.npz"
+    augmentation = PointAugmentation(**recipe.augment)
     keras.utils.set_random_seed(recipe.seed)
-    model = _compiled(recipe)
-    epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
+    state = RunState(_compiled(recipe), recipe, out / "points.npz")
+    state.restore()
+    model = state.model
 
     def batch(number: int) -> tuple[Any, Any]:
         """A pure function of (seed, number), so that a run can resume exactly."""
         views, targets = point_batch(crops, recipe.batch_size, augmentation, np.random.default_rng((recipe.seed, number)))
         return (views.astype(np.float32) - 127.5) / 128.0, targets
 
-    with ThreadPoolExecutor(1) as pool:
-        while epoch < recipe.epochs:
-            started = time.monotonic()
-            following = pool.submit(batch, epoch * recipe.steps)
-            losses = []
-            for step in range(recipe.steps):
-                made = following.result()
-                following = pool.submit(batch, epoch * recipe.steps + step + 1)
-                losses.append(model.train_on_batch(*made))
-                finite(losses[-1], f"epoch {epoch + 1} of {recipe.epochs} of the landmarks, step {step + 1} of {recipe.steps}")
-            following.cancel()
-            epoch += 1
-            history.append({"epoch": epoch, "loss": round(float(np.mean(losses)), 5), "seconds": round(time.monotonic() - started, 1)})
-            save_checkpoint(checkpoint, model, recipe, epoch, history)
-            if epoch % 10 == 0 or epoch == recipe.epochs:
-                log(f"landmarks: epoch {epoch}/{recipe.epochs}  loss {history[-1]['loss']:.4f}  {history[-1]['seconds']:.0f} s")
-            if until is not None and time.monotonic() >= until and epoch < recipe.epochs:
-                log(f"Stopped at epoch {epoch} of {recipe.epochs} of the landmarks; resume=True goes on.")
-                return False
+    while state.epoch < recipe.epochs:
+        started, losses = time.monotonic(), []
+        for step, drawn in enumerate(drawn_ahead(lambda step: batch(state.epoch * recipe.steps + step), recipe.steps), 1):
+            losses.append(model.train_on_batch(*drawn))
+            finite(losses[-1], f"epoch {state.epoch + 1} of {recipe.epochs} of the landmarks, step {step} of {recipe.steps}")
+        state.epoch += 1
+        loss, seconds = round(float(np.mean(losses)), 5), round(time.monotonic() - started, 1)
+        state.history.append({"epoch": state.epoch, "loss": loss, "seconds": seconds})
+        state.keep()
+        if state.epoch % 10 == 0 or state.epoch == recipe.epochs:
+            log(f"landmarks: epoch {state.epoch}/{recipe.epochs}  loss {loss:.4f}  {seconds:.0f} s")
+        if until is not None and time.monotonic() >= until and state.epoch < recipe.epochs:
+            log(state.stopped(state.minutes, " of the landmarks"))
+            return False
     copy_averaged(model, model)
     settle(model, (batch(recipe.epochs * recipe.steps + n)[0] for n in range(40)))
     with replacing(out / "points.onnx") as file:

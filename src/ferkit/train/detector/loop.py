@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ...evaluation.detection import AnnotatedPhoto, average_precision
-from ...files import write_bytes, write_json
+from ...files import write_bytes
 from ..common.averaging import copy_averaged, settle
-from ..common.checkpoint import load_checkpoint, save_checkpoint
 from ..common.compiling import JIT
 from ..common.keras_weights import save_model
 from ..common.loggers import to_stderr
 from ..common.preflight import check_folder
+from ..common.runs import RunState, drawn_ahead, precision
 from ..common.schedule import CosineCycles
 from ..common.values import check_minutes, finite
 from .networks import build_detector
@@ -32,7 +32,7 @@ from .starting import start_from
 from .targets import cell_targets, detection_loss
 from .to_onnx import checked_onnx, to_onnx
 
-__all__ = ["fit_detector"]
+__all__ = ["DetectorData", "fit_detector"]
 
 
 def _with_flat_output(detector: keras.Model) -> keras.Model:
@@ -40,28 +40,32 @@ def _with_flat_output(detector: keras.Model) -> keras.Model:
     return keras.Model(detector.input, layers.Concatenate(axis=1, dtype="float32")(flat))
 
 
-def _batch(
-    photos: PhotoPool, negatives: list[LabelledPhoto], recipe: DetectorRecipe, epoch: int, step: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A pure function of (seed, epoch, step), so that a run can resume exactly."""
-    augmentation = Augmentation(**recipe.augment)
-    rng = np.random.default_rng((recipe.seed, epoch, step))
-    pictures = [sample(photos, negatives, recipe.size, augmentation, rng) for _ in range(recipe.batch_size)]
-    pixels = (np.stack([p.pixels for p in pictures]).astype(np.float32) - 127.5) / 128.0
-    return pixels, np.stack([cell_targets(p, recipe.size) for p in pictures])
+@dataclass(frozen=True)
+class _Source:
+    """What batches are drawn from; each is a pure function of (seed, epoch, step), so that a run can resume exactly."""
 
+    photos: PhotoPool
+    negatives: list[LabelledPhoto]
+    recipe: DetectorRecipe
 
-def _batches(
-    photos: PhotoPool, negatives: list[LabelledPhoto], recipe: DetectorRecipe, epoch: int, steps: int
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Make the next batch while the last one is learnt from."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(_batch, photos, negatives, recipe, epoch, 0)
-        for step in range(steps):
-            batch = following.result()
-            if step + 1 < steps:
-                following = pool.submit(_batch, photos, negatives, recipe, epoch, step + 1)
-            yield batch
+    def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        recipe, augmentation = self.recipe, Augmentation(**self.recipe.augment)
+        rng = np.random.default_rng((recipe.seed, epoch, step))
+        pictures = [sample(self.photos, self.negatives, recipe.size, augmentation, rng) for _ in range(recipe.batch_size)]
+        pixels = (np.stack([p.pixels for p in pictures]).astype(np.float32) - 127.5) / 128.0
+        return pixels, np.stack([cell_targets(p, recipe.size) for p in pictures])
+
+    def batches(self, epoch: int, steps: int) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        return drawn_ahead(partial(self.batch, epoch), steps)
+
+    def averaged(self, model: keras.Model, steps: int) -> keras.Model:
+        """Return a float32 detector with the averaged weights and the batch statistics that belong to them."""
+        with precision("float32"):
+            detector = build_detector(**self.recipe.model)
+            copy = _with_flat_output(detector)  # the variables in the same order as the model's
+        copy_averaged(model, copy)
+        settle(detector, (pixels for pixels, _ in self.batches(self.recipe.epochs, steps)))
+        return detector
 
 
 def _compiled(recipe: DetectorRecipe, start: bytes | None, batches: Iterable[NDArray[np.float32]]) -> keras.Model:
@@ -86,27 +90,20 @@ def _ask(model: keras.Model, stage: Stage) -> None:
     model.compile(optimizer=model.optimizer, loss=loss, jit_compile=JIT)
 
 
-def _averaged(model: keras.Model, recipe: DetectorRecipe, photos: PhotoPool, negatives: list[LabelledPhoto], steps: int) -> keras.Model:
-    """Return a float32 detector with the averaged weights and the batch statistics that belong to them."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        detector = build_detector(**recipe.model)
-        copy = _with_flat_output(detector)  # the variables in the same order as the model's
-    finally:
-        keras.config.set_dtype_policy(policy)
-    copy_averaged(model, copy)
-    settle(detector, (pixels for pixels, _ in _batches(photos, negatives, recipe, recipe.epochs, steps)))
-    return detector
+@dataclass(frozen=True)
+class DetectorData:
+    """Photos with boxes and photos without faces, as ``read_photos`` returns them; pictures with all faces marked to be measured on."""
+
+    photos: list[LabelledPhoto]
+    negatives: list[LabelledPhoto] = field(default_factory=list)
+    validation: list[AnnotatedPhoto] | None = None
 
 
 def fit_detector(
-    photos: list[LabelledPhoto],
-    negatives: list[LabelledPhoto],
+    data: DetectorData,
     out: str | Path,
     *,
     recipe: DetectorRecipe | None = None,
-    validation: list[AnnotatedPhoto] | None = None,
     start: bytes | None = None,
     resume: bool = False,
     max_minutes: float | None = None,
@@ -117,10 +114,9 @@ def fit_detector(
     Every epoch ends with a checkpoint that is replaced atomically; a resumed run computes what an uninterrupted one does.
 
     Args:
-        photos, negatives: As :func:`read_photos` returns them.
+        data: To learn from and to be measured on, every ``validate_every`` epochs.
         out: Folder for ``checkpoint.npz``, ``history.json`` and, at the end, ``model.keras`` and ``model.onnx``.
         recipe: None is ferkit's own.
-        validation: Pictures with all faces marked, measured every ``validate_every`` epochs.
         start: ``model.onnx`` of a detector with the recipe's ``model``, to go on from; None: from nothing.
         resume: Continue from ``out/checkpoint.npz`` if it is there.
         max_minutes: Stop cleanly after the epoch that passes this many minutes.
@@ -137,49 +133,51 @@ def fit_detector(
     recipe = recipe or load_detector_recipe()
     check_minutes(max_minutes)
     out = Path(out)
-    checkpoint = out / "checkpoint.npz"
-    if not any((~photo.ignore).any() for photo in photos):
-        raise DataError(f'None of {len(photos)} photos has a face to learn from; expected labels with "use": "pos".')
+    if not any((~photo.ignore).any() for photo in data.photos):
+        raise DataError(f'None of {len(data.photos)} photos has a face to learn from; expected labels with "use": "pos".')
     check_folder(out, resume)
     out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(recipe.seed)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(recipe.precision)
-    try:
-        pool = PhotoPool(photos)
+    checkpoint = out / "checkpoint.npz"
+    with precision(recipe.precision):
+        source = _Source(PhotoPool(data.photos), data.negatives, recipe)
         begin = None if checkpoint.exists() else start  # a checkpoint holds all that a run knows
-        model = _compiled(recipe, begin, (pixels for pixels, _ in _batches(pool, negatives, recipe, recipe.epochs, 8)))
-        epoch, history = load_checkpoint(checkpoint, model, recipe) if checkpoint.exists() else (0, [])
-        begun = time.monotonic()
-        asked = None
-        while epoch < recipe.epochs:
-            started = time.monotonic()
-            if asked is not recipe.stage_at(epoch):
-                asked = recipe.stage_at(epoch)
-                _ask(model, asked)
-            losses = []
-            for step, batch in enumerate(_batches(pool, negatives, recipe, epoch, recipe.steps), 1):
-                losses.append(model.train_on_batch(*batch))
-                finite(losses[-1], f"epoch {epoch + 1} of {recipe.epochs}, step {step} of {recipe.steps}")
-            epoch += 1
-            row: dict[str, Any] = {"epoch": epoch, "loss": round(float(np.mean(losses[-recipe.steps :])), 5)}
-            row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
-            if validation and (epoch % recipe.validate_every == 0 or epoch == recipe.epochs):
-                onnx = to_onnx(_averaged(model, recipe, pool, negatives, min(20, recipe.steps)))
-                row["val_ap50"] = round(average_precision(onnx, validation), 5)
-            row["seconds"] = round(time.monotonic() - started, 1)
-            history.append(row)
-            save_checkpoint(checkpoint, model, recipe, epoch, history)
-            write_json(out / "history.json", {"recipe": recipe.to_dict(), "epochs": history})
-            minutes = (time.monotonic() - begun) / 60
-            shown = f"  AP50 {row['val_ap50']:.4f}" if "val_ap50" in row else ""
-            log(f"epoch {epoch}/{recipe.epochs}  loss {row['loss']:.4f}{shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)")
-            if max_minutes is not None and minutes >= max_minutes and epoch < recipe.epochs:
-                log(f"Stopped after {minutes:.1f} minutes at epoch {epoch} of {recipe.epochs}; resume=True goes on.")
-                return False
-        final = _averaged(model, recipe, pool, negatives, min(100, recipe.steps))
+        model = _compiled(recipe, begin, (pixels for pixels, _ in source.batches(recipe.epochs, 8)))
+        state = RunState(model, recipe, checkpoint, max_minutes, out / "history.json")
+        state.restore()
+        if not _epochs(state, recipe, source, data.validation, log):
+            return False
+        final = source.averaged(model, min(100, recipe.steps))
         save_model(out / "model.keras", final)
         write_bytes(out / "model.onnx", checked_onnx(final, 64, 96))
         return True
-    finally:
-        keras.config.set_dtype_policy(policy)
+
+
+def _epochs(
+    state: RunState, recipe: DetectorRecipe, source: _Source, validation: list[AnnotatedPhoto] | None, log: Callable[[str], None]
+) -> bool:
+    """Train the epochs that are left; False if the time was over first."""
+    model, asked = state.model, None
+    while state.epoch < recipe.epochs:
+        started, losses = time.monotonic(), []
+        if asked is not recipe.stage_at(state.epoch):
+            asked = recipe.stage_at(state.epoch)
+            _ask(model, asked)
+        for step, batch in enumerate(source.batches(state.epoch, recipe.steps), 1):
+            losses.append(model.train_on_batch(*batch))
+            finite(losses[-1], f"epoch {state.epoch + 1} of {recipe.epochs}, step {step} of {recipe.steps}")
+        state.epoch += 1
+        row: dict[str, Any] = {"epoch": state.epoch, "loss": round(float(np.mean(losses)), 5)}
+        row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+        if validation and (state.epoch % recipe.validate_every == 0 or state.epoch == recipe.epochs):
+            onnx = to_onnx(source.averaged(model, min(20, recipe.steps)))
+            row["val_ap50"] = round(average_precision(onnx, validation), 5)
+        row["seconds"] = round(time.monotonic() - started, 1)
+        state.history.append(row)
+        state.keep()
+        shown = f"  AP50 {row['val_ap50']:.4f}" if "val_ap50" in row else ""
+        log(f"epoch {state.epoch}/{recipe.epochs}  loss {row['loss']:.4f}{shown}  {row['seconds']:.0f} s  ({state.minutes:.1f} min)")
+        if state.late(state.minutes):
+            log(state.stopped(state.minutes))
+            return False
+    return True

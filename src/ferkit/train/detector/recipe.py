@@ -41,9 +41,9 @@ class DetectorRecipe:
 
     Attributes:
         name, seed: As in a classifier's recipe.
-        model: Options of :func:`build_detector`.
-        augment: See :class:`Augmentation`.
-        points: See :class:`PointRecipe`; empty: no network for landmarks, they are the detector's rough ones.
+        model: Options of ``build_detector``.
+        augment: See ``Augmentation``.
+        points: See ``PointRecipe``; empty: no network for landmarks, they are the detector's rough ones.
         stages: One after another.
         pictures, batch_size, size: An epoch has so many pictures of ``size`` x ``size`` pixels.
         warmup_epochs, weight_decay, ema: Of AdamW.
@@ -156,8 +156,8 @@ class PointRecipe:
         epochs, faces, batch_size: An epoch has so many augmented faces.
         learning_rate, weight_decay, ema: Of AdamW, under one cosine.
         seed: As in the detector's recipe.
-        model: Options of :func:`build_points`.
-        augment: See :class:`PointAugmentation`.
+        model: Options of ``build_points``.
+        augment: See ``PointAugmentation``.
     """
 
     epochs: int

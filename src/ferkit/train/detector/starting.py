@@ -18,14 +18,14 @@ _NORM = np.sqrt(2.0)  # of each output channel's kernel, as "he_normal" begins: 
 
 
 def start_from(onnx: bytes, detector: keras.Model, batches: Iterable[NDArray[np.float32]]) -> None:
-    """Give an untrained detector the weights of one that :func:`to_onnx` wrote: it then answers the same.
+    """Give an untrained detector the weights of one that ``to_onnx`` wrote: it then answers the same.
 
     Batch normalisations, which the file holds folded into kernels, get the statistics of what reaches them, so that training goes on
     from where it is and does not first find them anew.
 
     Args:
         onnx: Bytes of ``model.onnx``.
-        detector: Of :func:`build_detector` with the options of the network in the file. Changed.
+        detector: Of ``build_detector`` with the options of the network in the file. Changed.
         batches: Network input, float32 ``(n, H, W, 3)``, for the statistics.
 
     Raises:
@@ -55,7 +55,7 @@ def start_from(onnx: bytes, detector: keras.Model, batches: Iterable[NDArray[np.
 
 
 def _convolutions(detector: keras.Model) -> Iterator[tuple[str, Any, layers.BatchNormalization | None]]:
-    """Yield the convolutions with the names that :func:`to_onnx` gives them, and the normalisations behind them."""
+    """Yield the convolutions with the names that ``to_onnx`` gives them, and the normalisations behind them."""
     behind = {id(layer.input): layer for layer in detector.layers if isinstance(layer, layers.BatchNormalization)}
     for number, layer in enumerate(detector.layers):
         if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
@@ -90,7 +90,7 @@ def _fill(layer: Any, normalisation: layers.BatchNormalization | None, kernel: N
 
 
 def _shift(normalisation: layers.BatchNormalization, mean: NDArray[Any], variance: NDArray[Any]) -> None:
-    """Give a normalisation as :func:`_fill` left it other statistics, and the same answer."""
+    """Give a normalisation as ``_fill`` left it other statistics, and the same answer."""
     gamma, beta = (ops.convert_to_numpy(v).astype(np.float64) for v in (normalisation.gamma, normalisation.beta))
     factor = gamma / np.sqrt(1 + normalisation.epsilon)
     normalisation.gamma.assign(factor * np.sqrt(variance + normalisation.epsilon))

@@ -75,7 +75,7 @@ def detection_loss(target: Any, answer: Any, landmarks: float = 5.0, precise: fl
     "Generalized Intersection over Union", CVPR 2019.
 
     Args:
-        target: float32 ``(n, cells, 17)`` of :func:`cell_targets`.
+        target: float32 ``(n, cells, 17)`` of ``cell_targets``.
         answer: ``(n, cells, 15)``, the network's maps flattened in the same order.
         landmarks: Their weight.
         precise: Error, in face sizes, below which landmarks cost quadratically.

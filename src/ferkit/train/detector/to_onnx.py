@@ -15,7 +15,7 @@ __all__ = ["checked_onnx", "to_onnx"]
 
 
 def to_onnx(model: keras.Model) -> bytes:
-    """Serialise a model of :func:`build_detector`.
+    """Serialise a model of ``build_detector``.
 
     Returns:
         ONNX bytes: input ``image`` float32 ``(n, 3, H, W)``, H and W multiples of 32; outputs ``stride8`` and so on,
@@ -44,7 +44,7 @@ def checked_onnx(model: keras.Model, height: int, width: int) -> bytes:
     """Serialise a model, and compare what OpenCV answers on noise of that size with what Keras answers.
 
     Raises:
-        FerkitError: They differ by more than 1e-4, as :func:`difference` counts.
+        FerkitError: They differ by more than 1e-4, as ``difference`` counts.
     """
     import cv2
 

@@ -21,7 +21,7 @@ from ...weights.store import read_verified, resolve_detector
 from ..common.preflight import check_folder
 from ..common.values import check_minutes
 from .landmark_loop import fit_points, stored_crops
-from .loop import fit_detector
+from .loop import DetectorData, fit_detector
 from .networks import build_detector, build_points
 from .photos import read_photos
 from .recipe import DetectorRecipe, PointRecipe, load_detector_recipe
@@ -49,10 +49,10 @@ def train_detector(
             on, ``dev/gt.json`` with ``dev/images``; see docs/training.md.
         out: The run's folder; its name becomes the detector's.
         recipe: TOML path or DetectorRecipe; None is ferkit's own.
-        teacher: Tells the landmarks to learn, of every face that is large enough; see :func:`steady_landmarks`. None: the labels do.
+        teacher: Tells the landmarks to learn, of every face that is large enough; see ``steady_landmarks``. None: the labels do.
         start: A detector to go on from, of the recipe's ``model``: its folder, or a name that comes with ferkit. Its network for landmarks is
             kept where the recipe trains none. None: from nothing.
-        resume, max_minutes: As in :func:`ferkit.train.fit`.
+        resume, max_minutes: As in ``ferkit.train.fit``.
         licence: Of the weights, for their card: an SPDX name.
 
     Returns:
@@ -65,33 +65,39 @@ def train_detector(
     data, out = expanded(data), expanded(out)
     base = None if start is None else _folder(start)
     _preflight(recipe, out, teacher, resume, max_minutes)
-    photos, negatives = read_photos(data)
-    dev = read_annotated(data / "dev") if (data / "dev").is_dir() else None
+    photos = DetectorData(*read_photos(data), read_annotated(data / "dev") if (data / "dev").is_dir() else None)
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     spec = None if base is None else DetectorSpec.load(base)
     onnx = None if base is None or spec is None else read_verified(base, spec)
     ask = None if teacher is None else teacher.detect_rgb
     if recipe.points:  # without landmarks to learn, the detector's epochs would be for nothing
         out.mkdir(parents=True, exist_ok=True)
-        stored_crops(photos, out / "faces.npz", ask)
-    finished = fit_detector(photos, negatives, out, recipe=recipe, validation=dev, start=onnx, resume=resume, max_minutes=max_minutes)
+        stored_crops(photos.photos, out / "faces.npz", ask)
+    finished = fit_detector(photos, out, recipe=recipe, start=onnx, resume=resume, max_minutes=max_minutes)
     if finished and base is not None and spec is not None and POINTS_FILE in spec.files and not recipe.points:
         write_bytes(out / POINTS_FILE, read_verified(base, spec, POINTS_FILE))
     if finished and recipe.points:
-        finished = fit_points(photos, out, PointRecipe(**recipe.points), teacher=ask, until=until)
+        finished = fit_points(photos.photos, out, PointRecipe(**recipe.points), teacher=ask, until=until)
     if finished:
-        about: dict[str, Any] = {"data": data.resolve().name, "photos": len(photos), "negatives": len(negatives)}
-        about["faces"] = int(sum((~photo.ignore).sum() for photo in photos))
-        history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
-        about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
+        about = {"data": data.resolve().name} | _about(photos, out)
         if spec is not None:
             about["started_from"] = spec.name
         if recipe.points:
-            with np.load(out / "faces.npz") as stored:
-                about["faces_with_landmarks"] = len(stored["points"])
             about["landmarks_of"] = "the labels" if teacher is None else teacher.name
-        write_detector(out, recipe, dev, about, licence, None if spec is None else spec.architecture)
+        write_detector(out, recipe, photos.validation, about, licence, None if spec is None else spec.architecture)
     return out
+
+
+def _about(photos: DetectorData, out: Path) -> dict[str, Any]:
+    """Return what a finished run learnt from, and how long it took."""
+    history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
+    about: dict[str, Any] = {"photos": len(photos.photos), "negatives": len(photos.negatives)}
+    about["faces"] = int(sum((~photo.ignore).sum() for photo in photos.photos))
+    about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
+    if (out / "faces.npz").exists():
+        with np.load(out / "faces.npz") as stored:
+            about["faces_with_landmarks"] = len(stored["points"])
+    return about
 
 
 def _preflight(recipe: DetectorRecipe, out: Path, teacher: FaceDetector | None, resume: bool, max_minutes: float | None) -> None:

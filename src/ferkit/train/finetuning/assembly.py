@@ -7,7 +7,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ def finetune(
         data: A folder per label, any names: ``data/<label>/*.jpg``, or a manifest. With the splits ``train`` and ``test`` (or ``validation``)
             in it the latter is the held-out part; else a part is held out here. Near copies, and a person, are never on both sides.
         out: Folder of the new weights; must not exist yet, or be empty. They take its name, with ``-v1`` if that has no version.
-        base: Weights to start from, as :class:`ferkit.ExpressionClassifier` takes them; they need a ``model.keras``.
+        base: Weights to start from, as ``ferkit.ExpressionClassifier`` takes them; they need a ``model.keras``.
         detector: Finds the faces; the largest of each photo, or the one in its box, is the labelled one. ``"none"`` for ready crops.
             None: the pictures tell.
         publictest: ``fer2013.csv``: PublicTest is measured before and after, on the labels that both have.
@@ -92,7 +93,7 @@ def finetune(
     Returns:
         The report, also in ``out/finetune.json``: ``weights``, ``base``, ``labels``, ``data`` (what was read, ignored and mapped), ``training`` and ``held_out_faces``
         (faces per label), ``start``, ``penalty``, ``cross_validation``, ``temperature``, ``unfrozen``, ``held_out`` (as
-        :func:`ferkit.train.evaluate` reports), ``held_out_files`` (file, label, answer and confidence of each), ``folds``, ``before`` (accuracy of each of the base's label sets on the held-out
+        ``ferkit.train.evaluate`` reports), ``held_out_files`` (file, label, answer and confidence of each), ``folds``, ``before`` (accuracy of each of the base's label sets on the held-out
         part), ``paired`` (against the best of them, with the 95 % interval), ``publictest``, ``seconds``, ``skipped``.
 
     Raises:
@@ -117,9 +118,7 @@ def finetune(
 
     lesson, starts, choice, tuned = _learn(backbone, table, seed, unfreeze, progress, log)
     temperature = tuned.temperature if tuned is not None else fit_temperature(choice.logits, table.training.labels)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
+    with _appearing(out) as folder:
         about = _about(out, data, licence, seed, table, folds) | {
             "unfrozen": "" if tuned is None or tuned.model is None else tuned.report["kept"]
         }
@@ -138,14 +137,23 @@ def finetune(
         write_learnt(folder, table.training.images, digests_in(classifier.folder))
         done |= {"seconds": round(time.monotonic() - begun, 1), "skipped": [list(entry) for entry in table.skipped]}
         write_json(folder / "finetune.json", done)
+    if report is not None:
+        log(f"Wrote {write_report(_measurement(done, answers), expanded(report))}")
+    return done
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """Yield a new folder that takes the name ``out`` once all of it is there; nothing stays if something fails."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        yield folder
         folder.chmod(0o755)  # mkdtemp's are for the owner alone
         folder.rename(out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    if report is not None:
-        log(f"Wrote {write_report(_measurement(done, answers), expanded(report))}")
-    return done
 
 
 def _check(
@@ -294,7 +302,7 @@ def _counts(faces: Faces, labels: LabelSet) -> dict[str, int]:
 
 
 def format_finetuning(report: dict[str, Any]) -> str:
-    """Return a report of :func:`finetune` as text for people."""
+    """Return a report of ``finetune`` as text for people."""
     from ...evaluation.figures import told
 
     held = report["held_out"]

@@ -81,17 +81,22 @@ def write_bundle(
         architecture=architecture(model, size),
     )
     write_json(folder / "spec.json", spec.to_dict())
+    _write_golden(folder, model, labels.name)
+    spec = replace(spec, files={**spec.files, GOLDEN: file_entry((folder / GOLDEN).read_bytes())})
+    write_json(folder / "spec.json", spec.to_dict())
+    return spec
+
+
+def _write_golden(folder: Path, model: keras.Model, head: str) -> None:
+    """Hold the written network against Keras's, and keep its answers to fixed pictures. Raises FerkitError if they differ."""
     classifier = ExpressionClassifier(folder)
     pictures = patterns(8, 48, 48)
     raw = classifier.logits(pictures)[0]
     batch = classifier.normalise(classifier.prepare(pictures))
-    worst = float(np.abs(keras.ops.convert_to_numpy(model(np.moveaxis(batch, 1, -1), training=False)[labels.name]) - raw).max())
+    worst = float(np.abs(keras.ops.convert_to_numpy(model(np.moveaxis(batch, 1, -1), training=False)[head]) - raw).max())
     if not worst < 1e-4:
         raise FerkitError(f"Keras and ONNX differ by {worst:.2e} on {len(pictures)} pictures; at most 1e-4 is allowed.")
     write_golden(folder / GOLDEN, pictures, logits=raw, probabilities=classifier.predict_proba(pictures))
-    spec = replace(spec, files={**spec.files, GOLDEN: file_entry((folder / GOLDEN).read_bytes())})
-    write_json(folder / "spec.json", spec.to_dict())
-    return spec
 
 
 def finish_bundle(folder: Path, spec: WeightsSpec, report: Mapping[str, Any]) -> WeightsSpec:

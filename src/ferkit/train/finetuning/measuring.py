@@ -91,7 +91,7 @@ def by_folds(faces: Faces, lesson: Lesson, starts: Mapping[str, Head], folds: in
     Args:
         faces: All of them.
         lesson: Their features.
-        starts: As :func:`choose_head` takes them.
+        starts: As ``choose_head`` takes them.
         folds: So many, whole groups apart.
     """
     fold = deal(faces.labels, lesson.groups, folds)
@@ -109,7 +109,7 @@ def measured(answers: Answers, base: Base) -> dict[str, Any]:
     """Measure answers, and the base's own in each of its label sets, on the same faces.
 
     Returns:
-        ``held_out`` (as :func:`ferkit.evaluation.score`), ``folds``, ``held_out_files``, ``before`` and ``paired``.
+        ``held_out`` (as ``ferkit.evaluation.score``), ``folds``, ``held_out_files``, ``before`` and ``paired``.
     """
     truth, labels = answers.faces.labels, list(answers.faces.label_set)
     report: dict[str, Any] = {"held_out": score(answers.probabilities, truth, labels), "folds": answers.by_fold()}

@@ -68,7 +68,7 @@ def list_parts(data: Path, val: Path | None = None, relabel: Mapping[str, str] |
     Args:
         data: A folder or a manifest. Its ``test`` split, or ``validation`` where there is no test, is held out; all else is learnt from.
         val: A folder or a manifest to hold out instead.
-        relabel, group: As :func:`ferkit.data.list_data` takes them.
+        relabel, group: As ``ferkit.data.list_data`` takes them.
 
     Raises:
         DataError, InputError, MissingExtraError: As there.
@@ -129,7 +129,7 @@ def gather(
     The split is a function of the pictures' contents, the persons and the seed: not of file names, nor of the order on disk.
 
     Args:
-        parts: From :func:`list_parts`.
+        parts: From ``list_parts``.
         classifier: The base.
         detector: Finds the faces. None: the pictures tell, whole photos or crops.
         holdout: Share of every label to hold out where ``parts.held`` is None; None holds nothing out.

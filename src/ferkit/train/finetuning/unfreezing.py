@@ -59,7 +59,7 @@ class Tuned:
     Attributes:
         model: Keras, one head.
         temperature: Fitted on the cross-validated answers.
-        report: See :func:`unfreeze_backbone`.
+        report: See ``unfreeze_backbone``.
     """
 
     model: keras.Model | None

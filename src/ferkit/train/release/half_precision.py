@@ -30,7 +30,7 @@ def halve_onnx(path: Path) -> None:
 
 
 def halved_onnx(network: bytes) -> bytes:
-    """Return an ONNX network's bytes as :func:`halve_onnx` writes them. Raises as it does."""
+    """Return an ONNX network's bytes as ``halve_onnx`` writes them. Raises as it does."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -53,7 +53,7 @@ def halve_keras(path: Path) -> None:
     """Store the large float32 arrays of a ``.keras`` file as float16; Keras casts them back as it loads. The file is replaced.
 
     Raises:
-        FerkitError: As :func:`halve_onnx`.
+        FerkitError: As ``halve_onnx``.
     """
     import h5py
 

@@ -65,8 +65,8 @@ def export_onnx(model: keras.Model, heads: Sequence[str], path: Path, size: int 
         size: Side of the network's input, pixels.
 
     Raises:
-        FerkitError: The engine's answers differ from Keras's by more than 1e-4 (:func:`difference`) on random faces.
-        InputError, MissingExtraError: As :func:`to_onnx`.
+        FerkitError: The engine's answers differ from Keras's by more than 1e-4 (``difference``) on random faces.
+        InputError, MissingExtraError: As ``to_onnx``.
     """
     from ...engines.opencv import OpenCVEngine
 

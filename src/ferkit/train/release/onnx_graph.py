@@ -75,7 +75,7 @@ def combined_networks(networks: Sequence[bytes], weights: Sequence[float], combi
     """Return one network of several that take the same ``image``, as an ensemble combines them.
 
     Args:
-        networks: As :func:`with_preprocessing` returns them, with the same labels in the same order.
+        networks: As ``with_preprocessing`` returns them, with the same labels in the same order.
         weights: What each counts, 1 in all.
         combine: ``"probability"`` or ``"logit"``.
         temperature: Divides the combined logarithms.

@@ -1,6 +1,6 @@
 """Weights as single files for other runtimes, with the preprocessing inside: uint8 pictures in, probabilities out.
 
-A file answers what :class:`ferkit.ExpressionClassifier` answers for one view. Both formats compute the same arithmetic:
+A file answers what ``ferkit.ExpressionClassifier`` answers for one view. Both formats compute the same arithmetic:
 grey by ITU-R 601, resizing to the network's face (averaging areas when shrinking, else bilinear) as two products with
 matrices that depend on the picture's size alone, the middle window, normalisation, the network, its label set's mixture
 and temperature, a softmax.
@@ -55,14 +55,14 @@ def export(
     """Write weights as single files.
 
     Args:
-        weights: As :class:`ferkit.ExpressionClassifier` takes them: of one network, or of an ensemble, which becomes one ONNX file.
+        weights: As ``ferkit.ExpressionClassifier`` takes them: of one network, or of an ensemble, which becomes one ONNX file.
         out: Folder. It gets ``NAME.onnx`` and ``NAME.tflite``, ``NAME.golden.npz`` with pictures and ferkit's answers to
             them, and ``NAME.json`` with the labels, what goes in and out and, with ``data``, what was measured.
         formats: Of ``"onnx"`` and ``"litert"``; the latter needs TensorFlow and the weights' ``model.keras``.
         labels: Which of the weights' label sets to answer in.
         precision: Of the ONNX file's weights: ``"float32"`` as they are, ``"float16"``, half the size, or ``"int8"``, which is for
             onnxruntime and needs ``data``. The name gets it, ``NAME-int8.onnx``.
-        data: Labelled faces, as :func:`ferkit.data.read_faces` reads them: its Training part gives int8 its ranges, and its PublicTest
+        data: Labelled faces, as ``ferkit.data.read_faces`` reads them: its Training part gives int8 its ranges, and its PublicTest
             part, or all of it, tells what the export answers beside ferkit.
         photo: A photo with faces: ``NAME.photo.npz`` has it, and what ferkit finds, cuts and answers, step by step.
 
