@@ -16,6 +16,7 @@ FIXED = {
     "adopt": "classifiers/adopting.py",
     "batch": "bulk/running.py",
     "evaluate": "evaluation/measuring.py",
+    "export": "train/release/single_files.py",
     "fit": "train/classifier/loop.py",
     "finetune": "train/finetuning/assembly.py",
     "from_pretrained": "classifiers/ensemble.py",

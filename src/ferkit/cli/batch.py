@@ -45,7 +45,7 @@ def _kinds() -> tuple[str, ...]:
 @click.option("--shard-mb", type=click.FloatRange(0, min_open=True), default=512, show_default=True, help="Megabytes in a shard.")
 @click.option("--workers", type=click.IntRange(1), help="Processes to work with.  [default: one for each CPU that is granted]")
 @shared("address", address={"help": "Ray cluster that does the work, also ray://HOST:PORT.  [default: this machine]"})
-@click.option("--install", is_flag=True, help="With --address: have the cluster's nodes install this ferkit with pip.")
+@click.option("--install", is_flag=True, help="Have the nodes of the cluster at --address install this ferkit with pip.")
 @click.option("--part", type=Part(), help="Do the I-th of N parts, on machines that share OUTPUT and nothing else.")
 @click.option(
     "--max-error-rate", type=click.FloatRange(0, 1), help="Stop above this share of unreadable pictures.  [default: 0.05, after 1,000]"
