@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--grad-cam", action="store_true", help="measure Grad-CAM too, which needs Keras")
+    parser.add_argument("--only", nargs="+", help="measure these maps alone, beside occlusion")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     images = read_faces(args.data, "PublicTest").images
@@ -57,6 +58,7 @@ def main() -> None:
     }
     if args.grad_cam:
         makers["grad-cam"] = lambda face, k: grad_cam(classifier, face)[k]
+    makers = {name: make for name, make in makers.items() if args.only is None or name in ("occlusion", *args.only)}
     areas: dict[str, np.ndarray] = {}
     for name, make in makers.items():
         start = time.process_time()

@@ -96,3 +96,32 @@ def test_train_tiny(tmp_path: Path) -> None:
     again = run("train_tiny.py", "--out", "runs/drawn", folder=tmp_path, strict=False)
     assert again.returncode == 1
     assert "already holds a run" in again.stderr
+
+
+NOTEBOOKS = [
+    pytest.param("explain", id="explain"),
+    pytest.param("video", id="video"),
+    pytest.param("finetune", id="finetune", marks=(pytest.mark.train, pytest.mark.slow)),
+]
+
+
+@needs_photo
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_run(name: str, tmp_path: Path) -> None:
+    """Their cells run one after another in a fresh interpreter, beside what they name; no Jupyter is needed for that."""
+    for package in {"video": ("av",), "finetune": ("keras", "tensorflow", "onnx")}.get(name, ()):
+        pytest.importorskip(package, reason=f"the notebook needs {package}")
+    shutil.copyfile(PHOTO, tmp_path / "photo.jpg")
+    if name == "video":
+        import numpy as np
+
+        from tests.helpers import films
+
+        with Image.open(PHOTO) as picture:
+            films.write(tmp_path / "film.mp4", [np.asarray(picture.convert("RGB").resize((360, 360)))] * 30)
+    notebook = json.loads((EXAMPLES / f"{name}.ipynb").read_text(encoding="utf-8"))
+    cells = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell.get("outputs") for cell in notebook["cells"]), "outputs do not belong into the repository"
+    (tmp_path / "run.py").write_text("\n\n".join(cells) + "\n", encoding="utf-8")
+    done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]

@@ -54,6 +54,7 @@ def train(recipe: str, data: Path, out: Path, log_to: tuple[str, ...], find_lr: 
     if find_lr:
         _rates(recipe, data, options)
         return
+    click.echo(f"ferkit: training {recipe} on {data} into {out}; loading Keras takes some seconds.", err=True)
     from ..train import train as run
     from ..train.common.listeners import Progress
     from ..train.common.loggers import open_logger
