@@ -1,8 +1,9 @@
 """What ``ferkit batch`` costs: against one process, on nothing (overhead), in memory, and at planning. CPU seconds, since machines are busy.
 
-python benchmarks/batch.py FOLDER [--images 300] [--plan 2000000]
+python benchmarks/batch.py FOLDER [--images 1000] [--plan 2000000] [--ray]
 
-FOLDER is searched for photos, which are copied, smaller and at 12 megapixels, into a temporary folder.
+FOLDER is searched for photos, which are copied, smaller and at 12 megapixels, into a temporary folder. --ray measures the overhead of a
+cluster too: a head and two nodes on 127.0.0.x, which are up before; what their processes use meanwhile counts.
 """
 
 from __future__ import annotations
@@ -109,11 +110,40 @@ def planning(keys: int, folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(keys)], check=True, cwd=folder)
 
 
+def ray_overhead(folder: Path, output: Path, n: int) -> None:
+    """Measure the no-op job on a cluster: this process, and everything that the cluster's processes used meanwhile."""
+    root = Path(__file__).resolve().parents[1]
+    sys.path.append(str(root))
+    from tests.helpers.clusters import ENVIRONMENT, Cluster
+
+    os.environ |= ENVIRONMENT
+    with Cluster(2) as cluster:
+        before = used_by(cluster.processes())
+        wall, cpu_s, peak = measured(lambda: ferkit.batch(folder, output, pipeline="batch:Nothing", address=cluster.address))
+        line("nothing at all, Ray, two nodes", n, (wall, cpu_s + used_by(cluster.processes()) - before, peak))
+
+
+def used_by(processes: list[int]) -> float:
+    """Return the CPU seconds of processes, of those that they started, and of those of them that ended."""
+    ticks, parents = {}, {}
+    for folder in Path("/proc").iterdir():
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            ticks[int(folder.name)], parents[int(folder.name)] = sum(map(int, fields[11:15])), int(fields[1])
+        except (OSError, ValueError):
+            continue
+    mine = set(processes)
+    while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
+        mine |= more
+    return sum(ticks.get(pid, 0) for pid in mine) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--plan", type=int, default=2_000_000)
+    parser.add_argument("--ray", action="store_true")
     arguments = parser.parse_args()
     photos = image_files(arguments.folder)
     here = Path(__file__).resolve().parent
@@ -122,9 +152,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root, n = Path(name), arguments.images
         web, large = copies(photos, root / "web", n, 400), copies(photos, root / "large", 40, 4032)
-        line("one process, one thread", n, measured(lambda: one_process(web)))
+        one = measured(lambda: one_process(web))
+        line("one process, one thread", n, one)
         line("batch, one worker", n, measured(lambda: ferkit.batch(web, root / "one", workers=1, shard_images=100)))
-        line("batch, two workers", n, measured(lambda: ferkit.batch(web, root / "two", workers=2, shard_images=100)))
+        two = measured(lambda: ferkit.batch(web, root / "two", workers=2, shard_images=100))
+        line("batch, two workers", n, two)
         line("12 megapixels, one worker", 40, measured(lambda: ferkit.batch(large, root / "l1", workers=1)))
         line("12 megapixels, --max-side 1280", 40, measured(lambda: ferkit.batch(large, root / "l2", workers=1, max_side=1280)))
         many = root / "many"
@@ -132,7 +164,10 @@ def main() -> None:
         for number in range(3000):
             (many / f"{number}.jpg").write_bytes(b"nothing")
         line("nothing at all, two workers", 3000, measured(lambda: ferkit.batch(many, root / "n", workers=2, pipeline="batch:Nothing")))
+        if arguments.ray:
+            ray_overhead(many, root / "r", 3000)
         planning(arguments.plan, root)
+    print(f"two workers' wall time over one process's: {two[0] / one[0]:.2f}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import shutil
 from collections import Counter
@@ -331,3 +333,34 @@ def test_labels_named_as_columns_are_refused() -> None:
 
     with pytest.raises(InputError, match="labels named score"):
         schema(["happy", "score"])
+
+
+def test_forty_shards_are_one_file_that_everybody_reads(pictures: Path, tmp_path: Path) -> None:
+    """pyarrow, pandas, Polars and DuckDB read the folder's file alike; the manifest's hash and rows are true."""
+    output = tmp_path / "out"
+    report = ferkit.batch(pictures, output, pipeline=QUICK, shard_images=6, workers=1)
+    assert (report.shards, report.files) == (40, ("rows-0000-of-0001.parquet",))
+    path, count = output / report.files[0], len(rows_of(output))
+    (told,) = json.loads((output / "_manifest.json").read_text())["files"]
+    assert (told["rows"], told["sha256"]) == (count, digests(output)[path.name])
+    named = sorted(str(row["image"]) for row in rows_of(output))
+    readers = {
+        "pandas": lambda module: sorted(module.read_parquet(path)["image"]),
+        "polars": lambda module: sorted(module.read_parquet(path)["image"].to_list()),
+        "duckdb": lambda module: sorted(row[0] for row in module.sql(f"select image from '{output}/*.parquet'").fetchall()),
+    }
+    for name, read in readers.items():
+        if importlib.util.find_spec(name) is not None:
+            assert read(importlib.import_module(name)) == named, name
+
+
+def test_a_finished_job_asks_the_store_for_no_picture(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a second run start a worker: what is done is told by the manifest."""
+    how = {"pipeline": QUICK, "shard_images": 60, "workers": 1}
+    ferkit.batch(pictures, tmp_path / "out", **how)
+
+    def nobody(*_: object) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr("ferkit.bulk.local.Pool.add", nobody)
+    assert ferkit.batch(pictures, tmp_path / "out", **how).state == "done"

@@ -27,7 +27,7 @@ from ..helpers.clusters import ENVIRONMENT, Cluster
 from ..helpers.jobs import QUICK, SLOW, Driver, digests, processes, rows_of, running
 from ..helpers.jobs import parent as parent_of
 
-pytestmark = [pytest.mark.cluster, pytest.mark.skipif(sys.platform != "linux", reason="ends processes as Linux does")]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="ends processes as Linux does")]
 pytest.importorskip("ray", reason='needs the extra "ray"')
 
 HOW = ("--pipeline", SLOW, "--shard-images", "10")
@@ -283,3 +283,41 @@ def test_weights_that_are_too_large_to_travel_are_refused(tmp_path: Path) -> Non
     (tmp_path / "model.onnx").write_bytes(bytes(21_000_000))
     with pytest.raises(InputError, match="21 MB are too much"):
         engine._carried({"weights": str(tmp_path), "detector_model": None})
+
+
+def test_ray_data_calls_rows(cluster: Cluster, pictures: Path, tmp_path: Path) -> None:
+    """The snippet of the page, with one picture in a hundred damaged: every picture has its rows."""
+    pytest.importorskip("pandas", reason="Ray Data needs pandas")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ferkit.bulk import rows
+
+    from .models import Quick
+
+    files = sorted(pictures.rglob("*.jpg"))
+    data = [path.read_bytes() for path in files[:238]] + [b"", b"text"]
+    table = pa.table({"name": [path.name for path in files], "image": pa.array(data, pa.binary())})
+    pq.write_table(table, tmp_path / "in.parquet")
+    script = """
+import sys
+import ray
+from ferkit.bulk import rows
+from tests.bulk.models import Quick
+
+def work(table):
+    return rows(table, key="name", pipeline=Quick())
+
+ray.init(address=sys.argv[3], log_to_driver=False)
+ray.data.DataContext.get_current().enable_progress_bars = False
+ray.data.read_parquet(sys.argv[1]).map_batches(work, batch_size=64, batch_format="pyarrow").write_parquet(sys.argv[2])
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", script, tmp_path / "in.parquet", tmp_path / "out", cluster.address]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0, done.stderr[-4000:]
+    names = [name for name in rows(table, key="name", pipeline=Quick()).schema.names if name != "row_in_shard"]
+    found = pq.read_table(tmp_path / "out").select(names).to_pylist()
+    wanted = rows(table, key="name", pipeline=Quick()).select(names).to_pylist()
+    assert sorted(map(str, found)) == sorted(map(str, wanted))
+    assert sum(row["error_kind"] is not None for row in found) == 2

@@ -82,3 +82,45 @@ def test_daft(table: Any, wanted: list[str]) -> None:
     frame = daft.from_arrow(table).into_batches(64)
     found = [rows(piece, key="name", pipeline=Quick()) for piece in frame.to_arrow_iter()]
     assert contents(pa.concat_tables([piece if isinstance(piece, pa.Table) else pa.table(piece) for piece in found])) == wanted
+
+
+@pytest.mark.slow
+def test_spark(table: Any, wanted: list[str], tmp_path: Path) -> None:
+    """``mapInArrow``; four tries a task, since ``local[2]`` alone ends the job with the first Python process that dies."""
+    import os
+    import shutil
+    import subprocess
+    import sys
+
+    import pyarrow.parquet as pq
+
+    pytest.importorskip("pyspark", reason="needs pyspark: pip install pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java")
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=64)
+    script = """
+import sys
+import pyarrow as pa
+from pyspark.sql import SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
+from ferkit.bulk import rows
+from tests.bulk.models import Quick
+
+def work(batches):
+    for batch in batches:
+        yield from rows(pa.Table.from_batches([batch]), key="name", pipeline=Quick()).to_batches()
+
+empty = pa.table({"name": pa.array([], pa.string()), "image": pa.array([], pa.binary())})
+spark = SparkSession.builder.master("local[2,4]").config("spark.ui.enabled", "false").config("spark.driver.host", "127.0.0.1").getOrCreate()
+schema = from_arrow_schema(rows(empty, key="name", pipeline=Quick()).schema)
+spark.read.parquet(sys.argv[1]).mapInArrow(work, schema).write.parquet(sys.argv[2])
+spark.stop()
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "SPARK_LOCAL_IP": "127.0.0.1"}
+    environment |= {"PYSPARK_PYTHON": sys.executable}
+    command = [sys.executable, "-c", script, tmp_path / "in.parquet", tmp_path / "out"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    import pyarrow.dataset as ds
+
+    assert contents(ds.dataset(tmp_path / "out").to_table()) == wanted

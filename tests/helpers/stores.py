@@ -28,15 +28,16 @@ class Faults:
     """
 
     def __init__(self, share: float, kinds: tuple[str, ...] = ("busy", "reset", "slow"), late: float = 0.2, seed: int = 0) -> None:
-        self._share, self._kinds, self.late = share, kinds, late
+        self.share, self._kinds, self.late = share, kinds, late
         self._chance, self._lock = random.Random(seed), threading.Lock()
+        self.direct = ""  # the store without the proxy, for those who look on
         self.asked: Counter[tuple[str, str]] = Counter()  # method, path
         self.done: Counter[str] = Counter()  # kind of fault
 
     def draw(self, method: str, path: str) -> str | None:
         with self._lock:
             self.asked[method, unquote(urlsplit(path).path)] += 1
-            kind = self._chance.choice(self._kinds) if self._chance.random() < self._share else None
+            kind = self._chance.choice(self._kinds) if self._chance.random() < self.share else None
             if kind is not None:
                 self.done[kind] += 1
             return kind
@@ -50,6 +51,7 @@ def store(faults: Faults) -> Iterator[str]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    faults.direct = f"http://{host}:{port}"
 
     class Proxy(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
