@@ -50,8 +50,11 @@ def _png(figure: Any) -> bytes:
     return buffer.getvalue()
 
 
-def confusion_matrix(classes: Sequence[str], rows: Sequence[Sequence[int]]) -> bytes:
-    """Draw counts ``(k, k)``, truth by prediction; the shade is the share of the row, that is of the true label."""
+def confusion_matrix(classes: Sequence[str], rows: Sequence[Sequence[int]], few: int = 20) -> bytes:
+    """Draw counts ``(k, k)``, truth by prediction; the shade is the share of the row, that is of the true label.
+
+    A label with fewer than ``few`` faces has counts alone: a share of so few would claim what nobody measured.
+    """
     counts = np.array(rows)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 1.8 + 0.62 * len(classes)
@@ -66,6 +69,9 @@ def confusion_matrix(classes: Sequence[str], rows: Sequence[Sequence[int]]) -> b
     for i, row in enumerate(counts):
         for j, count in enumerate(row):
             colour = "white" if share[i, j] > 0.55 else _INK
+            if row.sum() < few:
+                axis.text(j, i, f"{count:,}", ha="center", va="center", color=colour, fontsize=9)
+                continue
             axis.text(j, i - 0.12, f"{share[i, j]:.0%}", ha="center", va="center", color=colour, fontsize=9)
             axis.text(j, i + 0.24, f"{count:,}", ha="center", va="center", color=colour, fontsize=6.5)
     return _png(figure)

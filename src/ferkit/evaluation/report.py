@@ -114,7 +114,11 @@ def _page(measurement: Measurement, history: Sequence[Mapping[str, Any]], mistak
             for label, row in report["per_label"].items()
         ),
         "</table></section>",
-        _section("Confusion matrix", "Shares of each true label; counts below.", plots.confusion_matrix(classes, rows)),
+        _section(
+            "Confusion matrix",
+            "Shares of each true label, counts below; counts alone where faces are few.",
+            plots.confusion_matrix(classes, rows, FEW),
+        ),
         _section(
             "Confidence",
             "Left: does a confidence of 80 % mean right in 80 %? Right: the error that is left if only the most confident faces are answered.",
