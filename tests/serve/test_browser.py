@@ -146,7 +146,7 @@ def watch(page: Any, seconds: float = 4) -> None:
     """Start the webcam and let it see something for a while."""
     page.click("#tab-webcam")
     page.click("#camera")
-    playwright.expect(page.locator("#webcam svg .box")).to_have_count(1)
+    playwright.expect(page.locator("#webcam svg .box")).to_have_count(1, timeout=30_000)
     page.wait_for_function(f"() => document.querySelector('#live-timeline .timeline')?.getAttribute('aria-valuenow') >= {seconds}")
 
 
