@@ -76,12 +76,19 @@ def _point(x: float, y: float, turn: int, width: float, height: float) -> tuple[
     return {90: (y, width - x), 180: (width - x, height - y), 270: (height - y, x)}[turn]
 
 
-def surest(faces: Iterable[Face]) -> list[Face]:
-    """Keep of answers from several sides, the surest first, one for each face."""
-    kept: list[Face] = []
-    for face in faces:
-        others = np.array([other.box for other in kept if other.turn != face.turn]).reshape(-1, 4)
+def surest(found: Iterable[tuple[int, Face]]) -> list[Face]:
+    """Keep of answers from several sides, the surest first, one for each face.
+
+    Two sides may tell one face by two boxes, and agree on its turn: one sees it upright, the other marks it as upside down. What one side
+    tells apart, such as a child before an adult, stays apart.
+
+    Args:
+        found: The side, degrees, and the face in the picture's own pixels.
+    """
+    kept: list[tuple[int, Face]] = []
+    for side, face in found:
+        others = np.array([other.box for from_side, other in kept if from_side != side]).reshape(-1, 4)
         least = np.maximum(np.minimum(area([face.box]), area(others)), 1e-9)
         if not (intersection([face.box], others)[0] / least > _ONE_FACE).any():
-            kept.append(face)
-    return kept
+            kept.append((side, face))
+    return [face for _, face in kept]

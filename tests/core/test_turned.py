@@ -107,8 +107,24 @@ def test_boxes_and_points_turn_with_their_picture(turn: int) -> None:
 
 
 def test_one_face_from_several_sides_is_one() -> None:
+    """Also where two sides agree on its turn; two faces of one side stay two."""
     sure, other, apart = Face((0, 0, 10, 10), 0.9, turn=0), Face((2, 2, 9, 9), 0.8, turn=180), Face((20, 0, 30, 10), 0.7, turn=90)
-    assert surest([sure, other, apart]) == [sure, apart]
+    child, larger = Face((6, 6, 9, 9), 0.6, turn=0), Face((-2, -2, 12, 12), 0.5, turn=0)
+    assert surest([(0, sure), (180, other), (90, apart), (0, child), (180, larger)]) == [sure, apart, child]
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("scale", [0.5, 1, 2])
+def test_each_face_of_a_turned_picture_is_there_once(astronaut: np.ndarray, turn: int, scale: float) -> None:
+    """Whatever sides are asked for beside the right one: no second, larger box that another side made of the same face."""
+    side = round(512 * scale)
+    image = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.BICUBIC))
+    there = turn_back(Face(FACE), turn, 512, 512).box
+    for rotations in (TURNS, (turn,), (turn, (turn + 180) % 360)):
+        faces = FaceDetector(rotations=rotations).detect_rgb(turned(image, turn))
+        mine = [face for face in faces if _mostly_in(np.array(face.box) / scale, there) or _mostly_in(np.array(there) * scale, face.box)]
+        assert [face.turn for face in mine] == [turn]
+        assert iou([np.array(mine[0].box) / scale], [there])[0, 0] > 0.6
 
 
 def test_roll_is_the_eyes_line() -> None:

@@ -130,7 +130,7 @@ class FaceDetector(ByArguments):
         height, width = pixels.shape[:2]
         found = [(turn, face) for turn in self.rotations for face in self._backend.detect(upright(pixels, turn))]
         found.sort(key=lambda pair: (bool(pair[1].turn), -pair[1].score))
-        return surest(turn_back(face, turn, width, height) for turn, face in found)
+        return surest((turn, turn_back(face, turn, width, height)) for turn, face in found)
 
 
 def _opening(name: str, backend: Any, engine: dict[str, Any]) -> dict[str, Any]:
