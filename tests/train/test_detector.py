@@ -74,7 +74,7 @@ def test_labels_follow_the_pixels(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_cut_faces_keep_their_whole_box(seed: int) -> None:
     """A photo cut off through its face: the box reaches over the edge, what shows of it does not, and that is what claims cells."""
-    photo = _cut(face_photo(seed), np.random.default_rng(seed))
+    photo, _ = _cut(face_photo(seed), PLAIN, np.random.default_rng(seed))
     height, width = photo.pixels.shape[:2]
     assert height < 200 or width < 200
     made = sample(PhotoPool([face_photo(seed)]), [], 256, replace(PLAIN, mosaic=0, cut=1.0, rotated=0), np.random.default_rng(seed))
@@ -91,6 +91,27 @@ def test_cut_faces_keep_their_whole_box(seed: int) -> None:
         claimed = targets[targets[:, TARGET_COLUMNS["face"]][:, 0] == 1, TARGET_COLUMNS["box"]]
         assert len(claimed)
         assert (claimed > -1.5).all()  # the cells lie in the box
+
+
+def test_cuts_are_as_often_sideways_and_of_faces_as_large_as_asked() -> None:
+    """Halves of large faces: the left and the right of them as often, out of a pool that is mostly small faces."""
+    photos = [face_photo(seed, side=20) for seed in range(30)] + [face_photo(seed) for seed in range(2)]
+    halves = replace(PLAIN, mosaic=0, cut=1.0, kept=(0.5, 0.5), sideways=1.0, cut_face=(80.0, 120.0), rotated=0)
+    left = []
+    for seed in range(40):
+        made = sample(PhotoPool(photos), [], 256, halves, np.random.default_rng(seed))
+        assert made.ignore.tolist() == [False]
+        (box,), (seen,) = made.boxes, made.seen
+        assert 79 <= np.sqrt(np.prod(box[2:] - box[:2])) <= 121
+        assert np.allclose(seen[[1, 3]], box[[1, 3]], atol=0.01)
+        assert (seen[2] - seen[0]) / (box[2] - box[0]) == pytest.approx(0.5, abs=0.02)
+        left.append(seen[0] > box[0] + 1)
+    assert 10 < sum(left) < 30
+    either = [_cut(photos[-1], replace(halves, sideways=0.0), np.random.default_rng(seed))[0].pixels.shape for seed in range(40)]
+    assert 10 < sum(width < 200 for _, width, _ in either) < 30
+    assert _cut(photos[0], halves, np.random.default_rng(0))[1] is None  # too small a face
+    nobody = replace(photos[0], ignore=np.array([True]))
+    assert PhotoPool([nobody, photos[0]]).draw_large(np.random.default_rng(0), 50.0) in (nobody, photos[0])
 
 
 def test_too_near_is_no_face() -> None:
@@ -124,7 +145,7 @@ def labelled(boxes: list[list[float]], ignore: list[bool] | None = None) -> Labe
 
 def test_cells_point_to_their_face() -> None:
     target = cell_targets(labelled([[16, 8, 32, 24]]), 64)
-    assert target.shape == (64 + 16 + 4, 17)
+    assert target.shape == (64 + 16 + 4, 21)
     face = target[:, TARGET_COLUMNS["face"]][:, 0] == 1
     assert face[:64].sum() == 4  # a face of 16 px: its own four cells at stride 8
     assert face[64:].sum() == 0  # too small for the other levels
@@ -183,6 +204,40 @@ def test_the_right_answer_is_cheap_and_each_error_costs() -> None:
     assert cost(target, alarm) > cheap + 0.1
     target[0, 63, 0] = 0  # now it lies in a region to ignore
     assert cost(target, alarm) == pytest.approx(cheap, abs=1e-6)
+
+
+def test_what_lies_beyond_the_frame_does_not_lower_a_score() -> None:
+    """Half a face: an answer that is right as far as the picture goes is worth 1 where a stage asks so, and its box still costs."""
+    photo = replace(labelled([[-20, 8, 20, 48]]), shown=np.array([[0, 8, 20, 48]], np.float32))
+    target = cell_targets(photo, 64)[None]
+    frame = target[target[..., 1] == 1][:, TARGET_COLUMNS["frame"]]
+    assert (frame[:, 1:] == 1e3).all()
+    assert (frame[:, 0] < 20 / 8).all()
+    right = answer_for(target, 3.0)
+    short = right.copy()
+    short[..., COLUMNS["box"]][..., 0] = np.log(np.maximum(frame[:, 0].max(), 1e-3))  # as if the face ended at the frame
+    lower, higher = short.copy(), short.copy()
+    lower[..., 0], higher[..., 0] = (np.where(target[..., 1] > 0, logit, -9.0) for logit in (0.0, 6.0))
+
+    def seen(answer: np.ndarray) -> float:
+        return float(np.mean(keras.ops.convert_to_numpy(detection_loss(target, answer, seen=True))))
+
+    assert cost(target, higher) > cost(target, lower)  # by the whole box such an answer is half wrong
+    assert seen(higher) < seen(lower)
+    assert seen(short) > seen(right) + 0.1
+    assert cost(target, right) == pytest.approx(seen(right), abs=1e-4)
+
+
+def test_a_stage_has_augmentation_of_its_own() -> None:
+    recipe = replace(TINY, stages=(Stage(2, 3e-3), Stage(1, 1e-3, seen=True, augment={"cut": 0.4})))
+    assert [recipe.augmentation_at(epoch) for epoch in range(3)] == [
+        Augmentation(face=[20.0, 80.0]),  # type: ignore[arg-type]
+        Augmentation(face=[20.0, 80.0]),  # type: ignore[arg-type]
+        Augmentation(face=[20.0, 80.0], cut=0.4),  # type: ignore[arg-type]
+    ]
+    first, second = recipe.to_dict()["stages"]
+    assert set(first) == {"epochs", "learning_rate", "landmarks", "precise"}  # as stored by runs that began before there were stages' own
+    assert second["augment"] == {"cut": 0.4}
 
 
 def test_unknown_landmarks_cost_nothing() -> None:

@@ -26,7 +26,7 @@ from ..common.runs import RunState, drawn_ahead, precision
 from ..common.schedule import CosineCycles
 from ..common.values import check_minutes, finite
 from .networks import build_detector
-from .photos import Augmentation, LabelledPhoto, PhotoPool, sample
+from .photos import LabelledPhoto, PhotoPool, sample
 from .recipe import DetectorRecipe, Stage, load_detector_recipe
 from .starting import start_from
 from .targets import cell_targets, detection_loss
@@ -49,7 +49,7 @@ class _Source:
     recipe: DetectorRecipe
 
     def batch(self, epoch: int, step: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        recipe, augmentation = self.recipe, Augmentation(**self.recipe.augment)
+        recipe, augmentation = self.recipe, self.recipe.augmentation_at(epoch)
         rng = np.random.default_rng((recipe.seed, epoch, step))
         pictures = [sample(self.photos, self.negatives, recipe.size, augmentation, rng) for _ in range(recipe.batch_size)]
         pixels = (np.stack([p.pixels for p in pictures]).astype(np.float32) - 127.5) / 128.0
@@ -86,7 +86,7 @@ def _compiled(recipe: DetectorRecipe, start: bytes | None, batches: Iterable[NDA
 
 def _ask(model: keras.Model, stage: Stage) -> None:
     """Set the loss of a stage; the optimiser keeps what it knows."""
-    loss = partial(detection_loss, landmarks=stage.landmarks, precise=stage.precise)
+    loss = partial(detection_loss, landmarks=stage.landmarks, precise=stage.precise, seen=stage.seen)
     model.compile(optimizer=model.optimizer, loss=loss, jit_compile=JIT)
 
 

@@ -58,6 +58,10 @@ class Augmentation:
         enlarge: The largest magnification.
         close: Share of views so near that the chosen face is 0.95 to 2.5 times as large as they are.
         cut: Share of photos of which an edge is cut off beforehand, through one of the faces.
+        kept: The range, uniform, of what stays of that face's width or height.
+        sideways: Share of the cuts that take the left or the right off for certain; of the others every second does.
+        cut_face: As ``face``, for photos that are cut: they are then drawn among those with a face at least half as large as the
+            least of these sizes, and the face is the one that is cut. Empty: any photo and face, of the sizes of ``face``.
         rotation: Standard deviation in degrees, of the share ``rotated`` of the pictures.
         rotated: That share.
         brightness, contrast, colour: Standard deviations, relative to the full range, to 1 and to 1.
@@ -70,6 +74,9 @@ class Augmentation:
     enlarge: float = 3.0
     close: float = 0.0
     cut: float = 0.0
+    kept: tuple[float, float] = (0.3, 0.9)
+    sideways: float = 0.0
+    cut_face: tuple[float, ...] = ()
     rotation: float = 12.0
     rotated: float = 0.4
     brightness: float = 0.12
@@ -137,8 +144,23 @@ class PhotoPool:
         self.photos = photos
         self._cumulative = np.cumsum([np.sqrt(max(1, int((~photo.ignore).sum()))) for photo in photos])
 
+        largest = np.array([max(_counted_sizes(photo), default=0.0) for photo in photos])
+        self._by_size = np.argsort(largest, kind="stable")
+        self._largest = largest[self._by_size]
+
     def draw(self, rng: np.random.Generator) -> LabelledPhoto:
         return self.photos[int(np.searchsorted(self._cumulative, rng.uniform(0, self._cumulative[-1]), side="right"))]
+
+    def draw_large(self, rng: np.random.Generator, least: float) -> LabelledPhoto:
+        """Draw one of the photos with a face of at least ``least`` pixels, each as often; any photo if there is none."""
+        first = int(np.searchsorted(self._largest, least))
+        return self.draw(rng) if first == len(self.photos) else self.photos[self._by_size[rng.integers(first, len(self.photos))]]
+
+
+def _counted_sizes(photo: LabelledPhoto) -> NDArray[np.float64]:
+    """Return the sizes, square roots of the areas, of the faces to learn."""
+    boxes = photo.boxes[~photo.ignore].astype(np.float64)
+    return np.asarray(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(axis=1)))
 
 
 def sample(
@@ -172,15 +194,21 @@ def _tile(
 
     empty = bool(negatives) and rng.random() < augmentation.negatives
     photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
+    face, sizes = None, augmentation.face
     if rng.random() < augmentation.cut:
-        photo = _cut(photo, rng)
+        if augmentation.cut_face and not empty:
+            photo = photos.draw_large(rng, augmentation.cut_face[0] / 2)
+        photo, face = _cut(photo, augmentation, rng)
     h, w = photo.pixels.shape[:2]
     least = 0.8 * min(width / w, height / h)  # less would leave the tile mostly grey
     wanted = np.flatnonzero(~photo.ignore)
     if len(wanted):
-        box = photo.boxes[rng.choice(wanted)]
+        chosen = rng.choice(wanted)
+        if augmentation.cut_face and face is not None:
+            chosen, sizes = face, augmentation.cut_face
+        box = photo.boxes[chosen]
         side = np.sqrt(np.prod(box[2:] - box[:2]))
-        low, high = augmentation.face[0], min(augmentation.face[1], 0.95 * min(width, height))
+        low, high = sizes[0], min(sizes[1], 0.95 * min(width, height))
         most = augmentation.enlarge
         if rng.random() < augmentation.close:
             low, high, most = 0.95 * min(width, height), 2.5 * max(width, height), 2 * most
@@ -220,24 +248,28 @@ def _tile(
     return _moved(photo, pixels, matrix, scale, mirror)
 
 
-def _cut(photo: LabelledPhoto, rng: np.random.Generator) -> LabelledPhoto:
-    """Cut one edge of a photo off through one of its faces, of which 0.3 to 0.9 stays: cameras cut people so."""
+def _cut(photo: LabelledPhoto, augmentation: Augmentation, rng: np.random.Generator) -> tuple[LabelledPhoto, int | None]:
+    """Cut one edge of a photo off through one of its faces, which is told too: cameras cut people so."""
     wanted = np.flatnonzero(~photo.ignore)
+    if augmentation.cut_face:
+        wanted = wanted[_counted_sizes(photo) >= augmentation.cut_face[0] / 2]
     if not len(wanted):
-        return photo
+        return photo, None
     height, width = photo.pixels.shape[:2]
-    box, axis, kept = photo.boxes[rng.choice(wanted)], int(rng.integers(2)), rng.uniform(0.3, 0.9)
-    frame = np.array([0, 0, width, height])
+    face, axis, kept = int(rng.choice(wanted)), int(rng.integers(2)), rng.uniform(*augmentation.kept)
+    if augmentation.sideways and rng.random() < augmentation.sideways:
+        axis = 0
+    box, frame = photo.boxes[face], np.array([0, 0, width, height])
     if rng.random() < 0.5:
         frame[axis] = max(0, round(float(box[2 + axis] - kept * (box[2 + axis] - box[axis]))))
     else:
         frame[2 + axis] = min(frame[2 + axis], round(float(box[axis] + kept * (box[2 + axis] - box[axis]))))
     left, top, right, bottom = (int(v) for v in frame)
     if min(right - left, bottom - top) < _SMALLEST:
-        return photo
+        return photo, None
     shift = np.array([left, top], np.float32)
     boxes = photo.boxes - np.tile(shift, 2)
-    return LabelledPhoto(photo.pixels[top:bottom, left:right], boxes, photo.landmarks - shift, photo.ignore)
+    return LabelledPhoto(photo.pixels[top:bottom, left:right], boxes, photo.landmarks - shift, photo.ignore), face
 
 
 def _moved(photo: LabelledPhoto, pixels: NDArray[Any], matrix: NDArray[np.float64], scale: float, mirror: bool) -> LabelledPhoto:

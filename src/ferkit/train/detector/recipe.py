@@ -27,12 +27,16 @@ class Stage:
         epochs, learning_rate: The rate at the start; it falls to 0.
         landmarks: Weight.
         precise: Error, in face sizes, below which landmarks cost quadratically: the smaller, the more exact they become.
+        seen: See :func:`detection_loss`.
+        augment: What of the recipe's ``augment`` is otherwise in this stage.
     """
 
     epochs: int
     learning_rate: float
     landmarks: float = 5.0
     precise: float = 0.05
+    seen: bool = False
+    augment: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,21 @@ class DetectorRecipe:
             epoch -= stage.epochs
         return self.stages[-1]
 
+    def augmentation_at(self, epoch: int) -> Augmentation:
+        """Return how the pictures of an epoch, counted from 0, are made."""
+        return Augmentation(**self.augment | self.stage_at(epoch).augment)
+
     @property
     def steps(self) -> int:
         return self.pictures // self.batch_size
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        table = asdict(self)
+        for stage in table["stages"]:  # a run of a ferkit whose stages had neither goes on
+            for key in ("seen", "augment"):
+                if not stage[key]:
+                    del stage[key]
+        return table
 
 
 def check_model(table: str, given: Mapping[str, Any], lists: Mapping[str, tuple[int, int]], numbers: tuple[str, ...]) -> None:
@@ -140,7 +153,8 @@ def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
         raise InputError(f"{path}: unknown keys {', '.join(unknown)}; expected {', '.join(sorted(known))}.")
     try:
         recipe = DetectorRecipe(**table)
-        Augmentation(**recipe.augment)
+        for stage in recipe.stages:
+            Augmentation(**recipe.augment | stage.augment)
         if recipe.points:
             PointAugmentation(**PointRecipe(**recipe.points).augment)
     except TypeError as error:
