@@ -1,4 +1,4 @@
-"""The gate in front of native code: a fork, or the end of the program, waits until no thread is inside."""
+"""The gate in front of native code: a fork, or the end of the program, waits until no thread is inside, and OpenCV's errors become ferkit's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import atexit
 import os
 import threading
 from types import TracebackType
+
+from .errors import FerkitError
 
 __all__ = ["Gate", "native"]
 
@@ -42,6 +44,11 @@ class Gate:
             with self._changed:
                 self._inside -= 1
                 self._changed.notify_all()
+        if error is not None and type(error).__module__ == "cv2":  # known by name: OpenCV need not be loaded
+            raise FerkitError(
+                f"OpenCV failed on what it was given ({' '.join(str(error).split())}); expected pictures that it can work on. "
+                "If others can be read this one is at fault; if none can, `ferkit doctor` says what is installed."
+            ) from error
 
     _ended_by: int | None = None  # the thread that ends the program, which may still enter
 

@@ -275,20 +275,6 @@ def test_landmarks_do_not_tell_on_a_blurred_face() -> None:
     assert np.array_equal(np.asarray(shown.draw(blur=True, landmarks=True)), np.asarray(shown.draw(blur=True)))
 
 
-def test_video_keeps_a_lost_face_covered_for_a_moment() -> None:
-    pytest.importorskip("av")
-    from ferkit.video import Frame
-    from ferkit.video.annotate import Blurred
-
-    blurred = Blurred()
-    seen = result((200, 200), (50, 50, 150, 150), grey=0)
-    seen.pixels[60:140, 60:140] = 255  # type: ignore[index]
-    lost = replace(seen, faces=())
-    for time, shown, covered in ((0.0, seen, True), (0.3, lost, True), (2.0, lost, False)):
-        middle = np.asarray(blurred(Frame(0, time, seen.pixels), shown))[90:110, 90:110]  # type: ignore[arg-type]
-        assert (middle.max() < 255) == covered
-
-
 def test_the_service_answers_anonymous_pictures(photo: Path) -> None:
     pytest.importorskip("fastapi")
     from fastapi.testclient import TestClient

@@ -198,3 +198,25 @@ def test_the_gate_may_be_entered_twice_while_it_closes() -> None:
     with gate:
         gate.before_fork()  # a thread does not wait for itself
         gate.after_fork()
+
+
+def test_opencvs_errors_leave_as_ferkits() -> None:
+    """Wherever native code is entered: a program that catches FerkitError goes on, and the cause is there to be read."""
+    import cv2
+
+    from ferkit.gate import native
+    from ferkit.video.annotate import _fitted
+    from ferkit.video.tracks import Tracker
+
+    nothing = np.zeros((0, 8, 3), np.uint8)
+
+    def resized() -> None:
+        with native, native:
+            cv2.resize(nothing, (4, 4))
+
+    for work in (resized, lambda: Tracker().update(nothing, 0.0, None), lambda: _fitted(np.zeros((9, 9, 3), np.complex64), 40, 20)):  # type: ignore[arg-type]
+        with pytest.raises(FerkitError, match="OpenCV failed on what it was given") as caught:
+            work()
+        assert isinstance(caught.value.__cause__, cv2.error)
+    with pytest.raises(ValueError, match="mine"), native:
+        raise ValueError("mine")

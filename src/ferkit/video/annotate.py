@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import ImageError, InputError
-from ..faces import Face
+from ..gate import native
 from ..results import Result
+from .covering import Covered, Covering
 from .frame import Frame
 from .sources import need
 
@@ -21,27 +22,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-__all__ = ["CONTAINERS", "AnnotatedVideo", "Blurred"]
+__all__ = ["CONTAINERS", "AnnotatedVideo", "anonymous"]
 
 CONTAINERS = (".mp4", ".mkv", ".mov")
-_HELD_S = 0.5
 _CLOCK = Fraction(1, 60000)  # fine enough for 1 ms, and within what every codec here accepts
 _SD, _HD = (6, 6, 6), (1, 1, 1)  # matrix, primaries and transfer in the numbers of ITU-T H.273: BT.601 (525 lines), BT.709
 
 
-class Blurred:
-    """Draws frames with every head covered, also where the detector lost it for a moment: one frame would be enough to know a face."""
+def anonymous(covered: Covered) -> Image.Image:
+    """Return the annotated copy of a frame with every head covered."""
+    from ..drawing.anonymous import anonymized
 
-    def __init__(self) -> None:
-        self._seen: list[tuple[float, Face]] = []
-
-    def __call__(self, frame: Frame, result: Result) -> Image.Image:
-        """Return the annotated, anonymous copy of the next frame."""
-        from ..drawing.anonymous import anonymized
-
-        self._seen = [(time, face) for time, face in self._seen if 0 <= frame.time_s - time <= _HELD_S]
-        self._seen += [(frame.time_s, face) for face in result.faces]
-        return replace(result, pixels=anonymized(frame.pixels, [face.box for _, face in self._seen])).draw()
+    return replace(covered.result, pixels=anonymized(covered.frame.pixels, covered.boxes)).draw()
 
 
 class AnnotatedVideo:
@@ -49,7 +41,7 @@ class AnnotatedVideo:
 
     Args:
         path: Ending in ``.mp4``, ``.mkv`` or ``.mov``.
-        blur: Cover every head, see ``ferkit.Result.draw``; each stays covered for half a second after it was last seen.
+        blur: Cover every head, see ``ferkit.Result.draw`` and ``ferkit.video.covering.Covering``.
 
     Raises:
         InputError: Another suffix.
@@ -68,7 +60,7 @@ class AnnotatedVideo:
         except (av.FFmpegError, OSError) as error:
             raise ImageError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
         self._path = path
-        self._blurred = Blurred() if blur else None
+        self._covering = Covering() if blur else None
         self._stream: VideoStream | None = None
         self._origin, self._last = 0.0, -1
         self._waiting: NDArray[np.uint8] | None = None  # the newest picture: the next one tells how long it stays
@@ -78,7 +70,13 @@ class AnnotatedVideo:
 
     def add(self, frame: Frame, result: Result) -> None:
         """Draw and write the next frame. One of another size than the first is fitted into it, with black edges."""
-        picture = replace(result, pixels=frame.pixels).draw() if self._blurred is None else self._blurred(frame, result)
+        if self._covering is None:
+            self._put(frame, replace(result, pixels=frame.pixels).draw())
+        else:
+            for covered in self._covering.add(frame, result):
+                self._put(covered.frame, anonymous(covered))
+
+    def _put(self, frame: Frame, picture: Image.Image) -> None:
         if self._stream is None:
             self._stream = self._opened(frame.pixels.shape[1], frame.pixels.shape[0])
             self._origin, self._index = frame.time_s, frame.index
@@ -132,6 +130,8 @@ class AnnotatedVideo:
 
     def close(self) -> None:
         """Finish the file; without this it cannot be played. The last picture stays as long as the video's own does."""
+        for covered in self._covering.finish() if self._covering is not None else ():
+            self._put(covered.frame, anonymous(covered))
         if self._stream is not None:
             if self._waiting is not None:
                 self._encode(self._waiting, round((self._stays_s or self._step_s) / _CLOCK))
@@ -152,5 +152,6 @@ def _fitted(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     out = np.zeros((height, width, 3), np.uint8)
     x, y = (width - size[0]) // 2, (height - size[1]) // 2
-    out[y : y + size[1], x : x + size[0]] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    with native:
+        out[y : y + size[1], x : x + size[0]] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return out

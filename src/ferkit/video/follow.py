@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..faces import Face
+from ..gate import native
 from ..protocols import Describes, Reader, cut, expression_of, rotations_of
 from ..results import Result
 from ..turning import judged
@@ -93,6 +94,8 @@ def _track(items: Iterable[_Item]) -> Iterator[_Item]:
 
 
 def _confirmed(item: _Item) -> _Item:
+    seen = [*(item.detected or []), *(face for _, face in item.followed or [])]
+    item.frame = replace(item.frame, heads=tuple(face.box for face in seen))
     item.followed = [(track, face) for track, face in item.followed or [] if track.number is not None]
     return item
 
@@ -137,11 +140,12 @@ def _classify(pipeline: Reader, batches: Iterable[list[_Item]], name: str, smoot
     for batch in batches:
         seen = [(item, track, face) for item in batch for track, face in item.followed or []]
         due = [smoother.due(_number(track), item.frame.time_s) for item, track, _ in seen]
-        crops = [
-            cut(item.frame.pixels, face, pipeline.detector, classifier.crop)
-            for (item, _, face), wanted in zip(seen, due, strict=True)
-            if wanted
-        ]
+        with native:
+            crops = [
+                cut(item.frame.pixels, face, pipeline.detector, classifier.crop)
+                for (item, _, face), wanted in zip(seen, due, strict=True)
+                if wanted
+            ]
         rows, described = _read(pipeline, crops)
         answers = iter([next(rows) if wanted else None for wanted in due])
         fresh = iter([next(described) if wanted else None for wanted in due])

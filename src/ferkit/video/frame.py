@@ -23,12 +23,15 @@ class Frame:
         time_s: The container's presentation time, seconds; for a camera the seconds since its first frame.
         pixels: RGB uint8 ``(H, W, 3)`` as a player shows it: upright, not mirrored, with square pixels.
         duration_s: How long the container says it stays on the screen, seconds; None where it does not say.
+        heads: Boxes xyxy, pixels, of all that the detector or the tracker took for a face here, people of the result or not: what an
+            anonymous copy has to cover. Empty before anybody looked.
     """
 
     index: int
     time_s: float
     pixels: NDArray[np.uint8] = field(repr=False, compare=False)
     duration_s: float | None = None
+    heads: tuple[tuple[float, float, float, float], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)

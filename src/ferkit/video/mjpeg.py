@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..results import Result
-from .annotate import Blurred
+from .annotate import anonymous
+from .covering import Covered, Covering
 from .frame import Frame
 from .tables import columns, rows
 
@@ -49,7 +50,7 @@ class Monitor:
 
     def __init__(self, port: int, labels: list[str], *, blur: bool = False) -> None:
         self._labels = labels
-        self._blurred = Blurred() if blur else None
+        self._covering = Covering(ahead=False) if blur else None
         self._news = threading.Condition()
         self._count, self._jpeg, self._rows, self._over = 0, b"", b"[]", False
         self._viewers = 0
@@ -68,7 +69,9 @@ class Monitor:
     def add(self, frame: Frame, result: Result) -> None:
         """Show the next frame. It is drawn only if somebody looks."""
         table = [dict(zip(columns(self._labels), row, strict=True)) for row in rows(frame, result, self._labels)]
-        jpeg = _jpeg(frame, result, self._blurred) if self._viewers or not self._count else self._jpeg
+        # Who was seen counts also while nobody looks.
+        covered = [] if self._covering is None else list(self._covering.add(frame, result))
+        jpeg = _jpeg(frame, result, covered) if self._viewers or not self._count else self._jpeg
         with self._news:
             self._count, self._jpeg, self._rows = self._count + 1, jpeg, json.dumps(table).encode()
             self._news.notify_all()
@@ -140,8 +143,8 @@ class Monitor:
                 self._viewers -= 1
 
 
-def _jpeg(frame: Frame, result: Result, blurred: Blurred | None) -> bytes:
+def _jpeg(frame: Frame, result: Result, covered: list[Covered]) -> bytes:
     buffer = BytesIO()
-    picture = replace(result, pixels=frame.pixels).draw() if blurred is None else blurred(frame, result)
+    picture = anonymous(covered[-1]) if covered else replace(result, pixels=frame.pixels).draw()
     picture.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..faces import Face
+from ..gate import native
 from ..geometry import iou
 from .flow import likeness, look, moved, shrunk
 
@@ -91,11 +92,12 @@ class Tracker:
             The tracks that are in sight, each with its face here. A track without a number may still be dropped:
             see ``Track.decided``.
         """
-        grey, scale = shrunk(pixels)
-        self._carry(grey, scale, pixels.shape, time_s)
-        if faces is not None:
-            self._assign(pixels, time_s, faces)
-            self._detected_s = time_s
+        with native:
+            grey, scale = shrunk(pixels)
+            self._carry(grey, scale, pixels.shape, time_s)
+            if faces is not None:
+                self._assign(pixels, time_s, faces)
+                self._detected_s = time_s
         self._before, self._time = (grey, scale, pixels.shape), time_s
         return [(t, t.face(t.box, t.landmarks)) for t in self._tracks if not t.hidden]
 
