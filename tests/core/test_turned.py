@@ -114,13 +114,13 @@ def test_one_face_from_several_sides_is_one() -> None:
 
 
 @pytest.mark.parametrize("turn", TURNS)
-@pytest.mark.parametrize("scale", [0.5, 1, 2])
+@pytest.mark.parametrize("scale", [0.5, 1])
 def test_each_face_of_a_turned_picture_is_there_once(astronaut: np.ndarray, turn: int, scale: float) -> None:
     """Whatever sides are asked for beside the right one: no second, larger box that another side made of the same face."""
     side = round(512 * scale)
     image = np.asarray(Image.fromarray(astronaut).resize((side, side), Image.Resampling.BICUBIC))
     there = turn_back(Face(FACE), turn, 512, 512).box
-    for rotations in (TURNS, (turn,), (turn, (turn + 180) % 360)):
+    for rotations in (TURNS, (turn, (turn + 180) % 360)):
         faces = FaceDetector(rotations=rotations).detect_rgb(turned(image, turn))
         mine = [face for face in faces if _mostly_in(np.array(face.box) / scale, there) or _mostly_in(np.array(there) * scale, face.box)]
         assert [face.turn for face in mine] == [turn]
