@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image, features
+from PIL import Image
 
 from ferkit import ExpressionClassifier, FaceDetector, ImageError, load_image
 from ferkit.cli.main import main
@@ -33,8 +33,9 @@ def folder(tmp_path: Path, crops: np.ndarray) -> Path:
     """One readable picture of every kind, some that have lost or mixed up their suffix, others that nothing reads, and no pictures."""
     where = tmp_path / "photos"
     where.mkdir()
+    kinds = Image.registered_extensions()
     for number, suffix in enumerate(READABLE):
-        if suffix == ".avif" and not features.check("avif"):
+        if kinds.get(suffix.lower()) not in Image.SAVE:  # this Pillow has no AVIF, or is too old for QOI
             continue
         Image.fromarray(crops[number % len(crops)]).convert("RGB").save(where / f"{number:02d}{suffix}")
     for name, kind in {"no_suffix": "JPEG", "a.jpg_large": "PNG", "b.jpg.download": "WEBP"}.items():
@@ -183,6 +184,8 @@ def test_no_bad_picture_ends_a_command(bad: str, tmp_path: Path, crops: np.ndarr
             Image.fromarray(crops[6 * number + i]).save(root / label / f"{i}.png")
     path = root / "happy" / "bad.jpg"
     whole = io.BytesIO()
+    if bad == "avif" and "AVIF" not in Image.registered_extensions().values():
+        pytest.skip("this Pillow has no AVIF")
     Image.fromarray(crops[20]).convert("RGB").save(whole, "AVIF" if bad == "avif" else "JPEG")
     content = {
         "exif": b"\xff\xd8\xff\xe1\0\x10Exif\0\0II*\0\xff\xff\xff\xff",

@@ -18,7 +18,7 @@ from ferkit.weights.specs import DetectorSpec
 from ferkit.weights.store import resolve, resolve_detector, verify
 from tests.helpers.detections import as_rows, resized
 
-NAME = "ferkit-face-v2"
+NAME = "ferkit-face-v3"
 FACE = (176, 62, 272, 190)  # of the astronaut, marked by hand: forehead to chin
 
 

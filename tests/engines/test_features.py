@@ -104,7 +104,7 @@ def test_bytes_that_are_not_onnx(damage: object) -> None:
 
 def test_a_network_without_a_linear_layer() -> None:
     with pytest.raises(WeightsError, match="has no features: expected one tensor that the last linear layer reads; found none"):
-        with_features((ROOT / "weights" / "ferkit-face-v2" / "model.onnx").read_bytes(), "it.onnx")
+        with_features((ROOT / "weights" / "ferkit-face-v3" / "model.onnx").read_bytes(), "it.onnx")
 
 
 def test_heads_that_read_different_features() -> None:

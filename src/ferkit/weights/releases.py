@@ -8,7 +8,7 @@ from typing import Literal
 __all__ = ["BUNDLED_DETECTOR", "DEFAULT_WEIGHTS", "SUPERSEDED", "TABLE", "HubFile", "Release", "list_weights", "successor"]
 
 DEFAULT_WEIGHTS = "fer2013-s-v5"
-BUNDLED_DETECTOR = "ferkit-face-v2"  # behind FaceDetector("ferkit")
+BUNDLED_DETECTOR = "ferkit-face-v3"  # behind FaceDetector("ferkit")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ TABLE: dict[str, Release] = {
         Release("fer2013-s-v5", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
         Release("fer2013-b-v5", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
         Release("fer2013-ensemble-v5", "ensemble", "MIT", "fer2013-s-v5 and fer2013-b-v5 together; comes with the package"),
-        Release("ferkit-face-v2", "detector", "MIT", "faces with five landmarks; comes with the package"),
+        Release("ferkit-face-v3", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
             "detector",
@@ -71,6 +71,7 @@ SUPERSEDED = (
     "fer2013-ensemble-v2",
     "fer2013-ensemble-v3",
     "ferkit-face-v1",
+    "ferkit-face-v2",
 )
 
 

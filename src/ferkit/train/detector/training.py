@@ -15,9 +15,9 @@ from ...errors import InputError
 from ...evaluation.detection import read_annotated
 from ...files import write_bytes
 from ...image_files import expanded
-from ...weights.releases import TABLE
+from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import DetectorSpec
-from ...weights.store import read_verified, resolve_detector
+from ...weights.store import read_verified, resolve, resolve_detector
 from ..common.preflight import check_folder
 from ..common.values import check_minutes
 from .landmark_loop import fit_points, stored_crops
@@ -114,6 +114,8 @@ def _preflight(recipe: DetectorRecipe, out: Path, teacher: FaceDetector | None, 
 def _folder(start: str | Path) -> Path:
     if Path(start).is_dir():
         return Path(start)
+    if str(start) in SUPERSEDED:
+        return resolve(str(start))
     known = [name for name, release in TABLE.items() if release.kind == "detector" and release.hub is None]
     if str(start) not in known:
         raise InputError(f"Start {str(start)!r} is no folder; expected a ferkit detector's folder, or one of {', '.join(known)}.")
