@@ -42,6 +42,7 @@ _OVERLAP = 0.5  # IoU above which two boxes are one face
 _NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
 _MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
 _WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
+_ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is that face, badly placed
 _CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
 _DOUBTFUL = -0.5  # and from which the other sides are looked at: four in five upright faces are plainly upright
 _CLEAR = 24  # px of a face in the second look, from which that look says how it is turned
@@ -175,13 +176,14 @@ def _entropy(maps: NDArray[np.float64]) -> NDArray[np.float64]:
 def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: float) -> NDArray[np.bool_]:
     """Return which of the first look's rows are the middles of faces that were too large for it.
 
-    The second look sees every face above ``large`` pixels well. Where it is surer of a larger box around such an answer, and
-    has no answer of that size itself, there is one face and not a second one in it.
+    The second look sees every face above ``large`` pixels well. Where it is surer of a larger box around such an answer, or of one that
+    mostly shares its place, and has no answer of that size itself, there is one face and not a second one.
     """
     mine, theirs = first[:, 1:5], second[:, 1:5]
+    shared = iou(mine, theirs)
     around = (intersection(mine, theirs) > _WITHIN * area(mine)[:, None]) & (area(theirs)[None] > _GROWN * area(mine)[:, None])
-    around &= second[None, :, 0] > first[:, None, 0]
-    return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(iou(mine, theirs) >= _SAME).any(axis=1))
+    around = (around | (shared > _ASTRAY)) & (second[None, :, 0] > first[:, None, 0])
+    return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(shared >= _SAME).any(axis=1))
 
 
 def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:

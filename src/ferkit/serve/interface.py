@@ -95,7 +95,10 @@ def describe(app: FastAPI, *, key: bool) -> None:
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            # An older FastAPI adds a proxy's prefix to app.servers, a newer one to the answer.
+            schema = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes, servers=app.servers or None
+            )
             schema.setdefault("components", {})["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
                 "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
