@@ -194,7 +194,8 @@ def _tile(
 
     empty = bool(negatives) and rng.random() < augmentation.negatives
     photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
-    face, sizes = None, augmentation.face
+    face: int | None = None
+    sizes: tuple[float, ...] = augmentation.face
     if rng.random() < augmentation.cut:
         if augmentation.cut_face and not empty:
             photo = photos.draw_large(rng, augmentation.cut_face[0] / 2)
