@@ -48,9 +48,18 @@ class OpenCVEngine:
             limit_opencv(threads)
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        import cv2
+
         with self._nets.one() as net:
             net.setInput(batch)
-            out = np.array(net.forward(), np.float32)
+            try:
+                out = np.array(net.forward(), np.float32)
+            except cv2.error:
+                if len(batch) != 1:
+                    raise
+                # After several rows OpenCV 4.10 cannot work on one where outputs are put side by side: two are the way out.
+                net.setInput(np.repeat(batch, 2, axis=0))
+                out = np.array(net.forward(), np.float32)[:1]
         return out.reshape(len(batch), -1)  # OpenCV 4 answers (n, 1, k) for some exports
 
     def output_names(self) -> list[str]:

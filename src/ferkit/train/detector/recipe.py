@@ -27,7 +27,7 @@ class Stage:
         epochs, learning_rate: The rate at the start; it falls to 0.
         landmarks: Weight.
         precise: Error, in face sizes, below which landmarks cost quadratically: the smaller, the more exact they become.
-        seen: See :func:`detection_loss`.
+        seen: See ``detection_loss``.
         augment: What of the recipe's ``augment`` is otherwise in this stage.
     """
 
