@@ -181,6 +181,20 @@ def sample(
     return _recoloured(LabelledPhoto(canvas, boxes, landmarks, ignore, shown), augmentation, rng)
 
 
+def _drawn(
+    photos: PhotoPool, negatives: list[LabelledPhoto], augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[LabelledPhoto, int | None, tuple[float, ...]]:
+    """Draw a photo, cut off or whole; return it, the face that is cut, and the sizes that the face to be shown may have."""
+    empty = bool(negatives) and rng.random() < augmentation.negatives
+    photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
+    face: int | None = None
+    if rng.random() < augmentation.cut:
+        if augmentation.cut_face and not empty:
+            photo = photos.draw_large(rng, augmentation.cut_face[0] / 2)
+        photo, face = _cut(photo, augmentation, rng)
+    return photo, face, augmentation.cut_face if augmentation.cut_face and face is not None else augmentation.face
+
+
 def _tile(
     photos: PhotoPool,
     negatives: list[LabelledPhoto],
@@ -192,21 +206,14 @@ def _tile(
     """Cut a random view of a random photo, most often around one of its faces."""
     import cv2
 
-    empty = bool(negatives) and rng.random() < augmentation.negatives
-    photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
-    face: int | None = None
-    sizes: tuple[float, ...] = augmentation.face
-    if rng.random() < augmentation.cut:
-        if augmentation.cut_face and not empty:
-            photo = photos.draw_large(rng, augmentation.cut_face[0] / 2)
-        photo, face = _cut(photo, augmentation, rng)
+    photo, face, sizes = _drawn(photos, negatives, augmentation, rng)
     h, w = photo.pixels.shape[:2]
     least = 0.8 * min(width / w, height / h)  # less would leave the tile mostly grey
     wanted = np.flatnonzero(~photo.ignore)
     if len(wanted):
         chosen = rng.choice(wanted)
         if augmentation.cut_face and face is not None:
-            chosen, sizes = face, augmentation.cut_face
+            chosen = face
         box = photo.boxes[chosen]
         side = np.sqrt(np.prod(box[2:] - box[:2]))
         low, high = sizes[0], min(sizes[1], 0.95 * min(width, height))
