@@ -17,7 +17,7 @@ FLOORS = {
     "errors": 0,
     "colors": 0,
     "labels": 0.5,
-    "gate": 0,
+    "gate": 0.5,
     "lazy": 0,
     "pickling": 0,
     "text": 0,
