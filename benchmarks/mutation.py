@@ -28,9 +28,12 @@ from _record import record
 ROOT = Path(__file__).resolve().parents[1]
 # Modules under src/ferkit, and the tests that hold their contracts.
 CONTRACTS = {
-    "crops": (["crops.py"], "tests/core/test_crops.py"),
-    "geometry": (["geometry.py"], "tests/core/test_geometry.py tests/core/test_crops.py"),
-    "results": (["results.py"], "tests/core/test_results.py tests/core/test_schemas.py"),
+    "crops": (["crops.py"], "tests/core/test_crops.py tests/classifiers/test_expression_classifier.py tests/core/test_pipeline.py"),
+    "geometry": (["geometry.py"], "tests/core/test_geometry.py tests/core/test_crops.py tests/core/test_turned.py"),
+    "results": (
+        ["results.py"],
+        "tests/core/test_results.py tests/core/test_schemas.py tests/core/test_values.py tests/core/test_drawing.py",
+    ),
     "weights": (["weights/specs.py", "weights/store.py", "weights/hashes.py"], "tests/weights tests/classifiers/test_ensemble.py"),
     "calibration": (["evaluation/calibration.py"], "tests/evaluation/test_calibration.py"),
     "events": (

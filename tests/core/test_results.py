@@ -17,6 +17,7 @@ from ferkit import (
     Pipeline,
     Result,
 )
+from ferkit.results import csv_header, csv_rows
 
 
 def test_values_check_themselves() -> None:
@@ -75,3 +76,34 @@ def test_draw_any_size_and_box(size: tuple[int, int]) -> None:
     faces = (Face((-50, -50, 20, 20), 0.5, expression=e), Face((5, 5, 5, 5), expression=unsure), Face((0, 0, 4000, 4000)))
     result = Result(faces, *size, pixels=np.zeros((size[1], size[0], 3), np.uint8))
     assert result.draw().size == size
+
+
+def seen(label: str | None, box: tuple[float, float, float, float]) -> Face:
+    return Face(box, 0.5, None, Expression(label, 0.75, {"höchst": 0.75, "sad": 0.25}, None if label else "unsure"))
+
+
+def test_arrays_and_tables_of_no_face_one_and_two() -> None:
+    faces = (seen("höchst", (0, 0, 40, 50)), Face((60, 10, 70, 30), 0.25), seen(None, (5, 5, 9, 9)))
+    for count in range(4):
+        result = Result(faces[:count], 80, 60, "a.png", "w")
+        assert result.boxes.tolist() == [list(face.box) for face in faces[:count]]
+        assert result.boxes.shape == (count, 4)
+        assert result.scores.tolist() == [face.score for face in faces[:count]]
+        assert result.labels.tolist() == ["höchst", None, None][:count]
+        for features in (0, 3):
+            rows = csv_rows(result, ["höchst", "sad"], features)
+            assert {len(row) for row in rows} == {len(csv_header(["höchst", "sad"], features))}
+            assert len(rows) == max(1, count)
+    assert "höchst" in result.to_json()
+    assert csv_rows(result, ["höchst", "sad"])[0][4:] == [0, 0.0, 0.0, 40.0, 50.0, 0.5, "höchst", 0.75, 0.75, 0.25]
+    assert csv_rows(result, ["höchst", "sad"])[1][10:] == ["", "", "", ""]
+
+
+def test_faces_are_drawn_where_they_are_in_pixels_of_another_scale() -> None:
+    """Read at half the width and a third of the height: boxes are in pixels of the picture as it is."""
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    face = Face((100, 60, 200, 180), 0.9)
+    drawn = np.asarray(Result((face,), 400, 300, pixels=pixels).draw()).max(axis=2) > 0
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    assert abs(columns.min() - 50) <= 3
+    assert abs(rows.max() - 60) <= 3
