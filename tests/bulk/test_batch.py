@@ -364,3 +364,26 @@ def test_a_finished_job_asks_the_store_for_no_picture(pictures: Path, tmp_path: 
 
     monkeypatch.setattr("ferkit.bulk.local.Pool.add", nobody)
     assert ferkit.batch(pictures, tmp_path / "out", **how).state == "done"
+
+
+def test_a_group_is_made_of_parts_that_are_asked_for_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where machines die every few seconds, and each request may fail, a slow compaction would never come to its end."""
+    from ferkit.bulk.commit import compact
+    from ferkit.bulk.job import Job
+    from ferkit.bulk.storage import Place
+
+    output = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("ferkit.bulk.driving.Drive._done", lambda *_: None)  # which would have the parts made into a file
+        patch.setattr("ferkit.bulk.driving.Drive.groups", lambda *_: None)
+        ferkit.batch(pictures, output, pipeline=QUICK, shard_images=30, workers=1)
+    asked: list[str] = []
+    for name in ("read", "open"):
+        method = getattr(Place, name)
+        monkeypatch.setattr(Place, name, lambda self, what, method=method: (asked.append(what), method(self, what))[1])
+    place = Place(str(output))
+    job = Job.read(place)
+    assert job is not None
+    compact(place, job, 0)
+    assert sorted(name for name in asked if "/parts/" in name) == [f"_ferkit/parts/0000/part-{n:07d}.parquet" for n in range(8)]
+    assert len(rows_of(output)) > 200

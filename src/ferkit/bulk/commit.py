@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ..errors import DataError
@@ -15,6 +18,7 @@ from .storage import Place
 __all__ = ["MANIFEST", "clean", "compact", "done", "footer_of", "manifest", "missing", "part_name", "redo_name", "totals"]
 
 MANIFEST = "_manifest.json"
+_TOGETHER = 8  # requests: compaction must not take so long that it never lives to its end where machines die all the time
 
 
 def _parts(job: Job, group: dict[str, Any]) -> str:
@@ -63,13 +67,17 @@ def missing(job: Job, shards: set[int]) -> list[int]:
 
 def footer_of(place: Place, name: str) -> dict[str, Any]:
     """Return what a file's footer says, without reading its rows. Raises DataError."""
+    with place.open(name) as file:
+        return _footer(place, name, file)
+
+
+def _footer(place: Place, name: str, file: Any) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with place.open(name) as file:
-            told: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"ferkit"])
-            return told
+        told: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"ferkit"])
+        return told
     except (pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
         raise DataError(f"{place.path(name)} is damaged ({error}); delete it and run the job again.") from error
 
@@ -92,13 +100,14 @@ def compact(place: Place, job: Job, number: int) -> None:
             return  # another process was quicker
         raise DataError(f"{place.path(_parts(job, group))} lacks the parts {lacking[:5]}; run the job again.")
     stages: list[dict[str, Any]] = []
+    read = _read_parts(place, job, [shard for shard in shards if f"part-{shard:07d}.parquet" in parts])
     for shard in shards:
-        if f"part-{shard:07d}.parquet" in parts:
-            told = footer_of(place, part_name(job, shard))
+        if shard in read:
+            told = _footer(place, part_name(job, shard), io.BytesIO(read[shard]))
             receipts[shard] = {name: told[name] for name in ("shard", "images", "faces", "errors")}
             stages.append({name: told[name] for name in ("shard", "seconds", "host", "pid")})
-    columns = _columns(place, job, group, parts)
-    data = encoded(_rows(place, job, group, parts, again), columns, job.footer(_summed([receipts[shard] for shard in shards])))
+    columns = _columns(place, group, read)
+    data = encoded(_rows(place, group, read, again), columns, job.footer(_summed([receipts[shard] for shard in shards])))
     place.put(f"_ferkit/receipts/{number:04d}.json", json.dumps(stages).encode())
     place.put(group["file"], data)
     if hashlib.sha256(place.read(group["file"]) or b"").digest() != hashlib.sha256(data).digest():
@@ -107,22 +116,31 @@ def compact(place: Place, job: Job, number: int) -> None:
     place.delete_folder(_parts(job, group))
 
 
-def _columns(place: Place, job: Job, group: dict[str, Any], parts: set[str]) -> Any:
+def _read_parts(place: Place, job: Job, shards: list[int]) -> dict[int, bytes]:
+    """Return parts as they lie there, compressed: each is asked for once, several at a time, and patiently."""
+    with ThreadPoolExecutor(_TOGETHER) as threads:
+        read = dict(zip(shards, threads.map(lambda shard: place.read(part_name(job, shard)), shards), strict=True))
+    gone = [shard for shard, data in read.items() if data is None]
+    if gone:
+        raise DataError(f"{place.address} lacks the parts {gone[:5]}; run the job again.")
+    return {shard: data for shard, data in read.items() if data is not None}
+
+
+def _columns(place: Place, group: dict[str, Any], read: dict[int, bytes]) -> Any:
     import pyarrow.parquet as pq
 
-    name = f"{_parts(job, group)}/{min(parts)}" if parts else group["file"]
-    with place.open(name) as file:
+    if read:
+        return pq.read_schema(io.BytesIO(read[min(read)])).remove_metadata()
+    with place.open(group["file"]) as file:
         return pq.read_schema(file).remove_metadata()
 
 
-def _rows(place: Place, job: Job, group: dict[str, Any], parts: set[str], again: set[int]) -> Iterator[Any]:
+def _rows(place: Place, group: dict[str, Any], read: dict[int, bytes], again: set[int]) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
     for shard in range(group["first"], group["last"] + 1):
-        name = f"part-{shard:07d}.parquet"
-        if name in parts:
-            with place.open(f"{_parts(job, group)}/{name}") as file:
-                yield pq.read_table(file)
+        if shard in read:
+            yield pq.read_table(io.BytesIO(read[shard]))
         elif again:
             with place.open(group["file"]) as file:
                 yield pq.read_table(file, filters=[("shard", "=", shard)])
@@ -145,7 +163,9 @@ def totals(place: Place, job: Job, groups: set[int]) -> dict[str, Any]:
             again = _redo(place, job, group)
             if again:
                 told += [one for one in footer_of(place, group["file"])["shards"] if one["shard"] not in again]
-            told += [footer_of(place, f"{_parts(job, group)}/{found.name}") for found in place.list(_parts(job, group))]
+            names = [f"{_parts(job, group)}/{found.name}" for found in place.list(_parts(job, group))]
+            with ThreadPoolExecutor(_TOGETHER) as threads:
+                told += threads.map(partial(footer_of, place), names)
     summed = _summed(told)
     return {name: summed[name] for name in ("images", "faces", "errors")}
 
