@@ -22,7 +22,8 @@ import numpy as np
 from photos import by_labels, cut, detected, measured, read_photos
 
 from ferkit import Ensemble, FaceDetector
-from ferkit.data.faces import Faces, read_faces
+from ferkit.data import read_faces
+from ferkit.data.faces import Faces
 from ferkit.evaluation.calibration import photos_output
 from ferkit.evaluation.measuring import metric_rows, view_logits
 from ferkit.files import write_json
