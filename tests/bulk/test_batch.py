@@ -387,3 +387,17 @@ def test_a_group_is_made_of_parts_that_are_asked_for_once(pictures: Path, tmp_pa
     compact(place, job, 0)
     assert sorted(name for name in asked if "/parts/" in name) == [f"_ferkit/parts/0000/part-{n:07d}.parquet" for n in range(8)]
     assert len(rows_of(output)) > 200
+
+
+def test_parts_that_were_left_when_a_process_died_are_let_go(pictures: Path, tmp_path: Path) -> None:
+    """The file is there and whole, some of its parts are too: no more is done, and nothing stays."""
+    output, how = tmp_path / "out", {"pipeline": QUICK, "shard_images": 30, "workers": 1}
+    ferkit.batch(pictures, output, **how)
+    before = digests(output)
+    left = output / "_ferkit" / "parts" / "0000" / "part-0000003.parquet"
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(b"whatever")
+    (output / "_manifest.json").unlink()
+    assert ferkit.batch(pictures, output, **how).state == "done"
+    assert digests(output) == before
+    assert not left.exists()

@@ -97,7 +97,8 @@ def compact(place: Place, job: Job, number: int) -> None:
     lacking = [shard for shard in shards if f"part-{shard:07d}.parquet" not in parts and (not again or shard in again)]
     if lacking:
         if not again and group["file"] in {found.name for found in place.list()}:
-            return  # another process was quicker
+            place.delete_folder(_parts(job, group))  # whoever made the file, and looked at it, was stopped while it did this
+            return
         raise DataError(f"{place.path(_parts(job, group))} lacks the parts {lacking[:5]}; run the job again.")
     stages: list[dict[str, Any]] = []
     read = _read_parts(place, job, [shard for shard in shards if f"part-{shard:07d}.parquet" in parts])
@@ -186,7 +187,9 @@ def manifest(place: Place, job: Job) -> dict[str, Any]:
     return out
 
 
-def clean(place: Place) -> None:
-    """Let go of what only a running job needs: half-written files of processes that died, and notes of deaths."""
+def clean(place: Place, job: Job) -> None:
+    """Let go of what only a running job needs: parts whose deletion was cut short, half-written files, and notes of deaths."""
+    for group in job.groups:
+        place.delete_folder(_parts(job, group))
     place.delete_folder("_ferkit/tmp")
     place.delete_folder("_ferkit/failed")

@@ -191,7 +191,7 @@ def run(request: Request, watch: Watch) -> BatchReport:
             drive = _drive(place, job, request.options, pool, watch)
         report = _report(place, job, drive, time.perf_counter() - began, left_out)
         if report.state == "done" and request.options.part is None:
-            clean(place)
+            clean(place, job)
         return report
 
 
