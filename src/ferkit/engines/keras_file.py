@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +40,8 @@ def load_network(data: bytes, where: str) -> Any:
             program has not registered itself.
         MissingExtraError: Keras is not installed.
     """
+    import tempfile
+
     try:
         import keras
     except ImportError as error:
@@ -58,6 +58,8 @@ def load_network(data: bytes, where: str) -> Any:
 
 
 def _config(data: bytes, where: str, suffix: str) -> Any:
+    import zipfile
+
     try:
         if suffix == ".h5":
             import h5py
