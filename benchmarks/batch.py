@@ -116,11 +116,21 @@ def ray_overhead(folder: Path, output: Path, n: int) -> None:
     sys.path.append(str(root))
     from tests.helpers.clusters import ENVIRONMENT, Cluster
 
+    from ferkit.ray_clusters import connected
+
     os.environ |= ENVIRONMENT
     with Cluster(2) as cluster:
         before = used_by(cluster.processes())
-        wall, cpu_s, peak = measured(lambda: ferkit.batch(folder, output, pipeline="batch:Nothing", address=cluster.address))
+
+        def job() -> None:
+            connected(
+                cluster.address
+            )  # the job then leaves it open: once it is closed Ray's workers are gone, and what they used with them
+            ferkit.batch(folder, output, pipeline="batch:Nothing", address=cluster.address)
+
+        wall, cpu_s, peak = measured(job)
         line("nothing at all, Ray, two nodes", n, (wall, cpu_s + used_by(cluster.processes()) - before, peak))
+        connected(cluster.address)[0].shutdown()
 
 
 def used_by(processes: list[int]) -> float:
