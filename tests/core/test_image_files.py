@@ -20,7 +20,7 @@ from ferkit.data.folders import read_photos
 from ferkit.data.preparing import prepare
 from ferkit.evaluation.measuring import evaluate
 from ferkit.image_files import IMAGE_SUFFIXES, image_files
-from ferkit.train.finetuning.splitting import gather
+from ferkit.train.finetuning.splitting import gather, list_parts
 
 READABLE = (".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k")
 READABLE += (".ppm", ".pgm", ".pnm", ".tga", ".ico", ".pcx", ".qoi", ".mpo", ".avif")
@@ -203,7 +203,7 @@ def test_no_bad_picture_ends_a_command(bad: str, tmp_path: Path, crops: np.ndarr
     classifier, detector = ExpressionClassifier("fer2013-n-v5"), FaceDetector("none")
     measured = evaluate(classifier, root, split="Training", detector=detector)
     prepared = prepare(root, tmp_path / "out", detector=detector)
-    table = gather(root, classifier, detector, 0.2, 0, False)
+    table = gather(list_parts(root), classifier, detector, 0.2, 0, False)
     assert measured["n"] == sum(sum(row.values()) for row in prepared["splits"].values()) == 18
     assert len(table.training) + len(table.held_out) == 18
     for skipped in (measured["skipped"], prepared["skipped"], [entry for entry in table.skipped if "bad" in entry[0]]):

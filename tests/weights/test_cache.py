@@ -18,7 +18,7 @@ SCRIPT = """
 import os, sys
 import cv2, click, numpy, PIL.Image, huggingface_hub, tqdm, encodings.idna
 import huggingface_hub.file_download, huggingface_hub.errors, huggingface_hub.utils
-import ferkit.cli.main, ferkit.detectors.face_detector, ferkit.pipeline, ferkit.classifiers.ensemble, ferkit.detectors.yunet, ferkit.detectors.ferkit_face
+import ferkit.cli.main, ferkit.cli.weights, ferkit.cli.predict, ferkit.detectors.face_detector, ferkit.pipeline, ferkit.classifiers.ensemble, ferkit.detectors.yunet, ferkit.detectors.ferkit_face
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 if {user}:
