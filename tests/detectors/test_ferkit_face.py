@@ -278,3 +278,23 @@ def test_portraits_have_one_face_at_every_size(detector: FaceDetector, shared: P
         nested += inside.sum() > 1
         assert iou([box], boxes).max() > 0.5
     assert nested <= 1
+
+
+@pytest.mark.parametrize(
+    ("weak", "score", "echo"),
+    [
+        ((-37, -37, 207, 279), 0.67, True),  # a corner of a close-up: most of what the picture shows of it lies in the face
+        ((-37, -37, 207, 279), 0.90, False),  # a face before another is as sure as that one
+        ((340, 251, 420, 330), 0.67, False),  # beside it
+    ],
+)
+def test_a_weak_answer_in_a_corner_of_a_close_up_is_that_face(weak: tuple[int, ...], score: float, echo: bool) -> None:
+    rows = np.array([(0.93, 28, -20, 343, 392), (score, *weak)], float)
+    assert own._echoes(rows, 87.5, (350, 350, 3)).tolist() == [False, echo]
+    assert not own._echoes(rows, 400.0, (350, 350, 3)).any()  # small faces stand close to each other
+
+
+def test_the_pages_example_has_one_face() -> None:
+    """A false answer that the frame cuts, upside down at that, stood in its corner."""
+    example = Path(own.__file__).parents[1] / "serve" / "static" / "astronaut.jpg"
+    assert len(FaceDetector().detect(example)) == 1

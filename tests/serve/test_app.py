@@ -140,7 +140,7 @@ def test_weights_and_labels_are_chosen_by_name(whole: TestClient) -> None:
 
 
 def test_turned_faces_are_unsure_unless_they_are_asked_for(astronaut: np.ndarray) -> None:
-    picture = encoded(Image.fromarray(astronaut[::-1, ::-1]))
+    picture = encoded(Image.fromarray(astronaut[280::-1, 380:80:-1]))
     answers = []
     for rotations in ((), (0, 180)):
         with running(rotations=rotations) as served:

@@ -28,14 +28,14 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any reading of data or any step of training fails the test."""
     import keras
 
-    from ferkit.train.classifier import training
+    from ferkit.train.classifier import reading
     from ferkit.train.detector import training as detector
     from ferkit.train.finetuning import assembly
 
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("work before the check")
 
-    for module, name in ((training, "read_cut_faces"), (detector, "fit_detector"), (assembly, "gather")):
+    for module, name in ((reading, "read_cut_faces"), (detector, "fit_detector"), (assembly, "gather")):
         monkeypatch.setattr(module, name, fail)
     monkeypatch.setattr(keras.Model, "train_on_batch", fail)
 

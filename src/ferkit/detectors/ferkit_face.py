@@ -43,6 +43,8 @@ _NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one,
 _MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
 _WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
 _ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is that face, badly placed
+_MOSTLY, _PLAINLY = 0.5, 1.0  # share of a box that lies in a larger one, and logits by which that one is surer: it echoes that face
+_CUT = 0.6  # share of a turned face that the picture shows, below which nobody can tell it from a corner of something else
 _CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
 _DOUBTFUL = -0.5  # and from which the other sides are looked at: four in five upright faces are plainly upright
 _CLEAR = 24  # px of a face in the second look, from which that look says how it is turned
@@ -85,16 +87,19 @@ class FerkitFace:
         long_side = max(image.shape[:2])
         first = min(_ENLARGED, _LEAST_SIDE / long_side) if long_side < _LEAST_SIDE else min(1.0, _MAX_SIDE / long_side)
         rows = self._at(self._first, image, first)
+        large = _LARGE / first
         if long_side * first > 1.5 * _SMALL_SIDE:
             small = self._at(self._second, image, _SMALL_SIDE / long_side)
-            large = _LARGE / first
             rows = np.concatenate([rows[~_outvoted(rows, small, large)], small[_sizes(small) > large]])
         rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
-        rows = rows[~_parts(rows)]
+        rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
+        turns = self._turns(image, rows)
+        kept = (turns == 0) | (area(_shown(rows, image.shape)) > _CUT * area(rows[:, 1:5]))
+        rows, turns = rows[kept], turns[kept]
         points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
         return [
             Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=int(turn) or None)
-            for row, five, turn in zip(rows, points, self._turns(image, rows), strict=True)
+            for row, five, turn in zip(rows, points, turns, strict=True)
         ]
 
     def _turns(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -192,6 +197,24 @@ def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     size, logits = area(boxes), np.log(p / (1 - p))
     nested = (intersection(boxes, boxes) > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
     return np.asarray((nested & (logits[None] > logits[:, None] + _MUCH)).any(axis=1))
+
+
+def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return which rows are weak answers beside the middle of a large face, of which they show the half that the picture has of them.
+
+    A network that knows faces which the frame cuts takes a corner of a close-up for one, at times for one that is upside down. A face in
+    front of another is about as sure as that one.
+    """
+    boxes, p = rows[:, 1:5], np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
+    size, logits = area(boxes), np.log(p / (1 - p))
+    shown = _shown(rows, shape)
+    within = (intersection(shown, boxes) > _MOSTLY * area(shown)[:, None]) & (size[None] > size[:, None]) & (_sizes(rows) > large)[None]
+    return np.asarray((within & (logits[None] > logits[:, None] + _PLAINLY)).any(axis=1))
+
+
+def _shown(rows: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the parts of boxes ``(n, 4)`` that lie in the picture."""
+    return np.asarray(np.clip(rows[:, 1:5], 0, np.tile(shape[1::-1], 2)))
 
 
 def _sizes(rows: NDArray[np.float64]) -> NDArray[np.float64]:

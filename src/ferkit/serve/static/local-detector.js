@@ -6,7 +6,8 @@ import { clamp, cut, mirrored, picture, resize, rint, tensor, upsideDown } from 
 const STRIDES = [8, 16, 32];
 const [MULTIPLE, MAX_SIDE, LEAST_SIDE, ENLARGED, SMALL_SIDE, LARGE] = [32, 1280, 640, 2, 256, 160];
 const [OVERLAP, NESTED, LARGER, MUCH, WITHIN, GROWN, SAME, MOST] = [0.5, 0.85, 3, 0.5, 0.8, 1.3, 0.6, 2000];
-const [CLEAR, ONE] = [24, 0.5];
+const [ASTRAY, MOSTLY, PLAINLY] = [0.4, 0.5, 1];
+const [CLEARER, DOUBTFUL, CLEAR, ONE, CUT] = [0.1, -0.5, 24, 0.5, 0.6];
 const [POINTS_SIZE, POINTS_ROOM] = [48, 1.25];
 const MIRRORED = [1, 0, 2, 4, 3];
 const normalised = (value) => (value - 127.5) * (1 / 128);
@@ -58,13 +59,23 @@ function suppressed(faces) {
 function outvoted(face, second, large) {
   if (size(face) <= large || second.some((other) => iou(face.box, other.box) >= SAME)) return false;
   const around = (other) => intersection(face.box, other.box) > WITHIN * area(face.box) && area(other.box) > GROWN * area(face.box);
-  return second.some((other) => around(other) && other.score > face.score);
+  return second.some((other) => (around(other) || iou(face.box, other.box) > ASTRAY) && other.score > face.score);
 }
 
 // Eyes and mouths of others: close-ups look like faces in faces.
 function isPart(face, faces) {
   const holds = (other) => intersection(face.box, other.box) > NESTED * area(face.box) && area(other.box) > LARGER * area(face.box);
   return faces.some((other) => holds(other) && logit(other.score) > logit(face.score) + MUCH);
+}
+
+const within = (box, image) => box.map((v, k) => clamp(v, 0, k % 2 ? image.height : image.width));
+const shownShare = ({ box }, image) => area(within(box, image)) / Math.max(area(box), 1e-9);
+
+// Weak answers beside the middle of a large face, of which they show the half that the picture has of them.
+function isEcho(face, faces, large, image) {
+  const shown = within(face.box, image);
+  const holds = (other) => size(other) > large && area(other.box) > area(face.box) && intersection(shown, other.box) > MOSTLY * area(shown);
+  return faces.some((other) => holds(other) && logit(other.score) > logit(face.score) + PLAINLY);
 }
 
 function view(image, box) {
@@ -118,15 +129,16 @@ export class Detector {
     const long = Math.max(image.width, image.height);
     const first = long < LEAST_SIDE ? Math.min(ENLARGED, LEAST_SIDE / long) : Math.min(1, MAX_SIDE / long);
     let faces = await this.#at(image, first);
+    const large = LARGE / first;
     if (long * first > 1.5 * SMALL_SIDE) {
-      const [second, large] = [await this.#at(image, SMALL_SIDE / long), LARGE / first];
+      const second = await this.#at(image, SMALL_SIDE / long);
       faces = [...faces.filter((face) => !outvoted(face, second, large)), ...second.filter((face) => size(face) > large)];
     }
     faces = suppressed(faces);
-    faces = faces.filter((face) => !isPart(face, faces));
+    faces = faces.filter((face) => !isPart(face, faces) && !isEcho(face, faces, large, image));
     for (const face of faces) await this.#landmarks(image, face);
     await this.#lookAround(image, faces);
-    return faces.sort((a, b) => area(b.box) - area(a.box));
+    return faces.filter((face) => !face.turned || shownShare(face, image) > CUT).sort((a, b) => area(b.box) - area(a.box));
   }
 
   // The mean of a face's answer and its mirror image's; turned over, a face that is upside down is the clearer one.
@@ -139,16 +151,18 @@ export class Detector {
       const [mx, my] = mirror.points[MIRRORED[k]];
       return [left + ((x - mx) / 2 + 0.5) * side - 0.5, top + ((y + my) / 2 + 0.5) * side - 0.5];
     });
-    face.turned = turned[0].entropy + turned[1].entropy < plain.entropy + mirror.entropy;
+    face.clearer = (plain.entropy + mirror.entropy - turned[0].entropy - turned[1].entropy) / 2;
+    face.turned = face.clearer > CLEARER;
   }
 
   async #lookAround(image, faces) {
     const { width, height } = image;
     const scale = SMALL_SIDE / Math.max(width, height);
-    if (!faces.some((face) => size(face) * scale > CLEAR)) return;
+    const doubtful = faces.filter((face) => face.clearer > DOUBTFUL && size(face) * scale > CLEAR);
+    if (!doubtful.length) return;
     for (const { score, box } of await this.#at(upsideDown(image), scale)) {
       const here = [width - box[2], height - box[3], width - box[0], height - box[1]];
-      for (const face of faces) {
+      for (const face of doubtful) {
         const shared = intersection(face.box, here) / Math.max(Math.min(area(face.box), area(here)), 1e-9);
         if (shared > ONE && score > face.score) face.turned = true;
       }

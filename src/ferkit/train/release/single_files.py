@@ -22,7 +22,7 @@ from ...crops import normalised_by
 from ...data.faces import Faces
 from ...data.reading import has_split, holds_pixels, read_faces, read_folder
 from ...errors import FerkitError, InputError, MissingExtraError
-from ...files import write_bytes, write_json
+from ...files import writable, write_bytes, write_json
 from ...image_files import expanded
 from ...images import load_image
 from ...pipeline import Pipeline
@@ -85,12 +85,12 @@ def export(
         raise InputError(
             "precision='int8' needs faces that give the activations' ranges: data='fer2013.csv', or a folder.", arguments=["data"]
         )
+    out = writable(Path(out))
     classifier = ExpressionClassifier(weights, labels=labels)
     for member in classifier.members:
         _check_exportable(member)
     if "litert" in formats and (len(classifier.members) > 1 or precision != "float32"):
         raise InputError("LiteRT files are of one network in float32; an ensemble, float16 and int8 are exported as formats=('onnx',).")
-    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     name = classifier.name if precision == "float32" else f"{classifier.name}-{precision}"
     about = _about(classifier)
