@@ -25,7 +25,7 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
 from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
-from ferkit.geometry import iou
+from ferkit.geometry import iou  # noqa: E402
 from ferkit.serve import app as app_module  # noqa: E402
 from ferkit.serve.admission import Admission, PixelBudget, StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
