@@ -131,7 +131,10 @@ def test_threads(detector: FaceDetector, astronaut: np.ndarray) -> None:
     pictures = [resized(astronaut, scale) for scale in (0.3, 0.4, 0.5, 0.6)]
     expected = [detector.detect(picture) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda i: detector.detect(pictures[i % 4]) == expected[i % 4], range(64))) == [True] * 64
+        for i, faces in enumerate(pool.map(lambda i: detector.detect(pictures[i % 4]), range(64))):
+            assert len(faces) == len(expected[i % 4])
+            # OpenCV 4.10 does not round alike in every thread's network.
+            assert np.abs(as_rows(faces) - as_rows(expected[i % 4])).max(initial=0) < 0.01
 
 
 def test_scores_and_thresholds(astronaut: np.ndarray) -> None:
