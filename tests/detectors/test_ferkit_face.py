@@ -7,6 +7,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -133,8 +134,9 @@ def test_threads(detector: FaceDetector, astronaut: np.ndarray) -> None:
     with ThreadPoolExecutor(8) as pool:
         for i, faces in enumerate(pool.map(lambda i: detector.detect(pictures[i % 4]), range(64))):
             assert len(faces) == len(expected[i % 4])
-            # OpenCV 4.10 does not round alike in every thread's network.
-            assert np.abs(as_rows(faces) - as_rows(expected[i % 4])).max(initial=0) < 0.01
+            # With OpenCV 4 a network rounds by the sizes that it saw before, and every thread has one of its own.
+            apart = np.abs(as_rows(faces) - as_rows(expected[i % 4])).max(initial=0)
+            assert apart == 0 or (apart < 1e-4 and cv2.__version__ < "5")
 
 
 def test_scores_and_thresholds(astronaut: np.ndarray) -> None:
