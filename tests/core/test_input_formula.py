@@ -141,6 +141,7 @@ def test_the_formula_stands_once() -> None:
     root, homes = Path(ferkit.__file__).parent, []
     for path in sorted(root.rglob("*.py")):
         code = re.sub(r'""".*?"""|"[^"\n]*"|#[^\n]*', "", path.read_text(encoding="utf-8"), flags=re.S)
-        if re.search(r"\w / ?255", code) and re.search(r"- \S*mean\b", code):
+        if re.search(r"(?<!/)/ ?255", code) and re.search(r"\bstd\b", code):
             homes.append(path.relative_to(root).as_posix())
-    assert len(homes) == 1, homes
+    told = {"classifiers/adopting.py", "classifiers/model_file.py"}  # say a maker's scale in a spec's terms; no pixel passes there
+    assert set(homes) - told == {"crops.py"}, homes
