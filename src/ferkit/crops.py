@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import InputError
+from .gate import native
 from .geometry import Float, similarity, window
 from .images import load_image, to_grey
 from .tensors import is_one_image, to_array
@@ -25,6 +26,7 @@ __all__ = [
     "normalised_by",
     "picture_to_crop",
     "resized",
+    "squares",
 ]
 
 
@@ -157,6 +159,15 @@ def in_channels(face: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
     if channels == 1:
         return to_grey(face)
     return face if face.ndim == 3 else np.repeat(face[:, :, None], 3, axis=2)
+
+
+def squares(crops: Crops, side: int, channels: int) -> NDArray[np.uint8]:
+    """Return crops, as ``checked`` takes them, as squares: uint8 ``(n, side, side)`` for 1 channel, ``(n, side, side, 3)`` for 3."""
+    given = checked(crops)
+    with native:
+        faces = [resized(in_channels(crop, channels), side) for crop in given]
+    shape = (side, side) + ((3,) if channels == 3 else ())
+    return np.stack(faces) if faces else np.zeros((0, *shape), np.uint8)
 
 
 def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.float32]:

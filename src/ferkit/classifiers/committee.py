@@ -8,9 +8,8 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, checked, in_channels, resized
+from ..crops import CropGeometry, squares
 from ..errors import InputError
-from ..gate import native
 from ..labels import LabelSet
 from ..tensors import is_one_image
 
@@ -41,7 +40,6 @@ class Member(Protocol):
         self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
     def probabilities(self, logits: NDArray[np.float32], /) -> NDArray[np.float32]: ...
-    def prepare(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8], /) -> NDArray[np.uint8]: ...
 
 
 _M = TypeVar("_M", bound=Member)
@@ -111,12 +109,7 @@ class Committee(Generic[_M]):
 
     def prepare(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return crops as the squares of the member that wants the largest, uint8 ``(n, size, size)``, with colors if any member sees them."""
-        if self.channels == 1:
-            return max(self.members, key=lambda member: member.size).prepare(crops)
-        given = checked(crops)
-        with native:
-            faces = [resized(in_channels(crop, 3), self.size) for crop in given]
-        return np.stack(faces) if faces else np.zeros((0, self.size, self.size, 3), np.uint8)
+        return squares(crops, self.size, self.channels)
 
     def logits(self, crops: Iterable[NDArray[np.uint8]] | NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return all members' raw outputs side by side, float32 ``(views, n, columns of all)``."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, Crops, centre, checked, in_channels, normalised, resized
+from ..crops import CropGeometry, Crops, centre, normalised, squares
 from ..engines.features import with_features
 from ..engines.feeding import Feeding, open_fed
 from ..engines.onnx_file import with_output
@@ -242,13 +242,7 @@ class ExpressionClassifier(ByArguments):
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
         """Return crops as the network's squares, uint8 ``(n, size, size)``, or ``(n, size, size, 3)`` in color. Arguments as in predict_proba."""
-        if self._committee is not None:
-            return self._committee.prepare(crops)
-        given = checked(crops)
-        with native:
-            prepared = [resized(in_channels(crop, self.channels), self.size) for crop in given]
-        shape = (self.size, self.size) + ((3,) if self.channels == 3 else ())
-        return np.stack(prepared) if prepared else np.zeros((0, *shape), np.uint8)
+        return squares(crops, self.size, self.channels)
 
     def normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return prepared faces as the network takes them: their middle, scaled, float32 ``(n, channels, window, window)``."""

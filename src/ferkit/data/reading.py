@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, Crops, checked, in_channels, resized
+from ..crops import CropGeometry, Crops, squares
 from ..detectors.face_detector import open_detector
 from ..errors import DataError
 from ..image_files import expanded
@@ -44,7 +44,7 @@ class Unmade:
         self.crop, self._side, self._channels = crop, side, channels
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
-        return np.stack([resized(in_channels(crop, self._channels), self._side) for crop in checked(crops)])
+        return squares(crops, self._side, self._channels)
 
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
         raise NotImplementedError
