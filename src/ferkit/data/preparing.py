@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifiers.expression_classifier import ExpressionClassifier
-from ..crops import CropGeometry, crop_face
+from ..crops import CropGeometry, crop_face, resized
 from ..detectors.face_detector import open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
 from ..files import writable, write_bytes, write_json
@@ -199,7 +199,6 @@ def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry, size: int) -> dict[str, Any]:
-    import cv2
     from PIL import Image
 
     try:
@@ -214,9 +213,7 @@ def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry
             "skipped": f"{item.source}: no face found by {name_of(detector)}; for ready crops give detector='none'.",
         }
     crop = crop_face(pixels, face.box, geometry, face.landmarks) if boxed else cut(pixels, face, detector, geometry)
-    if crop.shape[:2] != (size, size):
-        how = cv2.INTER_AREA if min(crop.shape[:2]) > size else cv2.INTER_LINEAR
-        crop = np.asarray(cv2.resize(crop, (size, size), interpolation=how), np.uint8)
+    crop = resized(crop, size)
     grey = bool((crop[..., 0] == crop[..., 1]).all() and (crop[..., 1] == crop[..., 2]).all())
     buffer = io.BytesIO()
     Image.fromarray(crop[..., 0] if grey else crop).save(buffer, format="PNG")
