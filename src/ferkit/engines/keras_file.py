@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingExtraError, WeightsError
-from .onnx_file import Tensor
+from .onnx_file import Tensor, output_position
 
 __all__ = ["KerasEngine", "load_network"]
 
@@ -113,10 +113,7 @@ class KerasEngine:
         self._network = network = load_network(model, where)
         self.inputs = [_tensor(tensor, tensor.name) for tensor in network.inputs]
         self.outputs = [_tensor(tensor, name) for tensor, name in zip(network.outputs, network.output_names, strict=True)]
-        names = [tensor.name for tensor in self.outputs]
-        if output is not None and output not in names:
-            raise InputError(f"{where} has no output {output!r}; expected one of {', '.join(names)}.")
-        self._column = 0 if output is None else names.index(output)
+        self._column = 0 if output is None else output_position(self.outputs, output, where)
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         import keras

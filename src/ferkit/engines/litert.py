@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingExtraError, WeightsError
-from .onnx_file import Tensor
+from .onnx_file import Tensor, output_position
 
 __all__ = ["LiteRTEngine"]
 
@@ -31,10 +31,7 @@ class LiteRTEngine:
             raise WeightsError(f"{where} is no network that LiteRT can read: {error}") from error
         given, answers = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs, self.outputs = [_tensor(detail) for detail in given], [_tensor(detail) for detail in answers]
-        names = [tensor.name for tensor in self.outputs]
-        if output is not None and output not in names:
-            raise InputError(f"{where} has no output {output!r}; expected one of {', '.join(names)}.")
-        self._given, self._answer = given[0], answers[0 if output is None else names.index(output)]
+        self._given, self._answer = given[0], answers[0 if output is None else output_position(self.outputs, output, where)]
         self._shape: tuple[int, ...] = ()
         self._lock = threading.Lock()
 

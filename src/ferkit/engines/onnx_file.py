@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError, WeightsError
 from .protobuf import Field, encoded, fields, text
 
-__all__ = ["Tensor", "check_whole", "onnx_tensors", "with_data_inside", "with_output"]
+__all__ = ["Tensor", "check_whole", "onnx_tensors", "output_position", "with_data_inside", "with_output"]
 
 # Numbers of fields, from onnx.proto.
 _GRAPH = 7  # ModelProto's
@@ -40,11 +40,18 @@ def onnx_tensors(onnx: bytes, where: str) -> tuple[list[Tensor], list[Tensor]]:
     return [tensor for tensor in given if tensor.name not in stored], answers
 
 
+def output_position(outputs: Sequence[Tensor], name: str, where: str) -> int:
+    """Return which of a network's outputs has a name. Raises InputError, which names ``where``, if none has."""
+    names = [tensor.name for tensor in outputs]
+    if name not in names:
+        raise InputError(f"{where} has no output {name!r}; expected one of {', '.join(names)}.")
+    return names.index(name)
+
+
 def with_output(onnx: bytes, name: str, where: str) -> bytes:
     """Return the network with one of its outputs alone. Raises InputError for a name that it does not have, WeightsError as onnx_tensors."""
     _, answers = onnx_tensors(onnx, where)
-    if name not in [tensor.name for tensor in answers]:
-        raise InputError(f"{where} has no output {name!r}; expected one of {', '.join(tensor.name for tensor in answers)}.")
+    output_position(answers, name, where)
 
     def kept(field: Field) -> bool:
         return field.number != _OUTPUT or text(field.value, 1) == name
@@ -80,7 +87,7 @@ def check_whole(onnx: bytes) -> None:
     """
 
     def check(tensor: bytes) -> bytes:
-        if any(field.number == _EXTERNAL or (field.number == _LOCATION and field.integer == 1) for field in fields(tensor)):
+        if _lies_elsewhere(fields(tensor)):
             raise WeightsError("The network keeps weights in other files, which are not read; ferkit adopt makes one file of them.")
         return tensor
 
@@ -114,10 +121,15 @@ def _tensors_replaced(message: bytes, kind: str, change: Callable[[bytes], bytes
     return b"".join(parts)
 
 
+def _lies_elsewhere(tensor: Iterable[Field]) -> bool:
+    """Return True for the fields of a TensorProto whose data are in another file."""
+    return any(field.number == _EXTERNAL or (field.number == _LOCATION and field.integer == 1) for field in tensor)
+
+
 def _inside(tensor: bytes, path: Path) -> bytes:
     """Return a TensorProto with its data in it."""
     found = list(fields(tensor))
-    if not any(field.number == _EXTERNAL or (field.number == _LOCATION and field.integer == 1) for field in found):
+    if not _lies_elsewhere(found):
         return tensor
     entries = {text(field.value, 1): text(field.value, 2) for field in found if field.number == _EXTERNAL}
     name, folder = entries.get("location", ""), path.resolve().parent
