@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..crops import CropGeometry
 from ..engines.feeding import SUFFIXES, Feeding, open_fed, tensors
 from ..engines.onnx_file import Tensor, with_data_inside
+from ..engines.opencv import quiet_opencv
 from ..errors import InputError, MissingExtraError, WeightsError
 from ..files import writable, write_bytes, write_json
 from ..image_files import expanded
@@ -167,7 +168,7 @@ def _with_engine(found: Network, path: Path) -> Network:
     batch, rows, failed = _pictures(found), dict[str, NDArray[np.float32]](), dict[str, Exception]()
     for runtime in ("onnxruntime", "opencv"):
         try:
-            with _quiet_opencv():
+            with quiet_opencv():
                 feeding = replace(found.feeding, runtime=runtime)
                 rows[runtime] = open_fed(found.data, feeding, where=str(path), runtime=runtime).run(batch)
         except Exception as error:  # the engines' errors share no root; what none can run is told below
@@ -180,21 +181,6 @@ def _with_engine(found: Network, path: Path) -> Network:
     agrees = "opencv" in rows and ("onnxruntime" not in rows or _close(rows["opencv"], rows["onnxruntime"]))
     chosen = "opencv" if agrees else "onnxruntime"
     return replace(found, feeding=replace(found.feeding, runtime=chosen), columns=_checked(rows[chosen], path).shape[1])
-
-
-class _quiet_opencv:  # noqa: N801 - a context, used as a function
-    """What OpenCV cannot read is an answer here, no error to print."""
-
-    def __enter__(self) -> None:
-        import cv2
-
-        self._level = cv2.utils.logging.getLogLevel()
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-
-    def __exit__(self, *_: object) -> None:
-        import cv2
-
-        cv2.utils.logging.setLogLevel(self._level)
 
 
 def _close(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,22 @@ from .threads import limit_opencv
 if TYPE_CHECKING:
     import cv2
 
-__all__ = ["OpenCVEngine", "read_network"]
+__all__ = ["OpenCVEngine", "quiet_opencv", "read_network"]
 
 _KEPT_BYTES = 24 << 20
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Keep OpenCV from printing errors, where what it cannot read is an answer."""
+    import cv2
+
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
 
 
 def read_network(onnx: bytes, where: str) -> cv2.dnn.Net:

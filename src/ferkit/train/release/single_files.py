@@ -21,6 +21,7 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import normalised_by
 from ...data.faces import Faces
 from ...data.reading import has_split, holds_pixels, read_faces, read_folder
+from ...engines.opencv import quiet_opencv
 from ...errors import FerkitError, InputError, MissingExtraError
 from ...files import writable, write_bytes, write_json
 from ...image_files import expanded
@@ -277,14 +278,11 @@ def _open_onnxruntime(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.fl
 def _open_opencv(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
     import cv2
 
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read is an answer here, no error
     try:
-        network = cv2.dnn.readNetFromONNX(str(path))
+        with quiet_opencv():
+            network = cv2.dnn.readNetFromONNX(str(path))
     except cv2.error as error:
         raise _UnreadableError from error
-    finally:
-        cv2.utils.logging.setLogLevel(level)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
