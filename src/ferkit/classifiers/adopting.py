@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry
+from ..crops import CropGeometry, normalised
 from ..engines.feeding import SUFFIXES, Feeding, open_fed, tensors
 from ..engines.onnx_file import Tensor, with_data_inside
 from ..engines.opencv import quiet_opencv
@@ -106,7 +106,7 @@ def adopt(
         )
     scale = _scale(mean, std, pixels, found)
     found = _judged(found, scale, path, activation)
-    written = f"{found.feeding.file}"
+    written = found.feeding.file
     spec = WeightsSpec(
         name=name or folder.resolve().name,
         files={written: file_entry(found.data)},
@@ -263,8 +263,6 @@ def _listing(given: Any) -> Sequence[float]:
 
 def _judged(found: Network, scale: dict[str, Any], path: Path, activation: str | None) -> Network:
     """Tell logits from probabilities by what the network answers to pictures on its own scale."""
-    from ..crops import normalised
-
     if activation not in (None, "logits", "probabilities"):
         raise InputError(f"activation={activation!r}; expected logits or probabilities.")
     batch = np.moveaxis(normalised(np.moveaxis(_pictures(found), 1, -1), scale), -1, 1)
