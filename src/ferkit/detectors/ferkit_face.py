@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..engines.table import open_engine
 from ..errors import WeightsError
 from ..faces import Face
-from ..geometry import area, intersection, iou, nms
+from ..geometry import area, clip_boxes, intersection, iou, nms
 from ..protocols import AnswersMaps, Engine
 from ..turning import turn_upright, upright
 from ..weights.releases import BUNDLED_DETECTOR
@@ -94,7 +94,8 @@ class FerkitFace:
         rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
         turns = self._turns(image, rows)
-        kept = (turns == 0) | (area(_shown(rows, image.shape)) > _CUT * area(rows[:, 1:5]))
+        shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
+        kept = (turns == 0) | (area(shown) > _CUT * area(rows[:, 1:5]))
         rows, turns = rows[kept], turns[kept]
         points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
         return [
@@ -193,10 +194,9 @@ def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: fl
 
 def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows are eyes and mouths of others: close-ups look like faces in faces."""
-    boxes, p = rows[:, 1:5], np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
-    size, logits = area(boxes), np.log(p / (1 - p))
+    boxes, size = rows[:, 1:5], area(rows[:, 1:5])
     nested = (intersection(boxes, boxes) > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
-    return np.asarray((nested & (logits[None] > logits[:, None] + _MUCH)).any(axis=1))
+    return np.asarray((nested & _surer(rows, _MUCH)).any(axis=1))
 
 
 def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -205,16 +205,17 @@ def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> 
     A network that knows faces which the frame cuts takes a corner of a close-up for one, at times for one that is upside down. A face in
     front of another is about as sure as that one.
     """
-    boxes, p = rows[:, 1:5], np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
-    size, logits = area(boxes), np.log(p / (1 - p))
-    shown = _shown(rows, shape)
+    boxes, size = rows[:, 1:5], area(rows[:, 1:5])
+    shown = clip_boxes(boxes, shape[1], shape[0])
     within = (intersection(shown, boxes) > _MOSTLY * area(shown)[:, None]) & (size[None] > size[:, None]) & (_sizes(rows) > large)[None]
-    return np.asarray((within & (logits[None] > logits[:, None] + _PLAINLY)).any(axis=1))
+    return np.asarray((within & _surer(rows, _PLAINLY)).any(axis=1))
 
 
-def _shown(rows: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Return the parts of boxes ``(n, 4)`` that lie in the picture."""
-    return np.asarray(np.clip(rows[:, 1:5], 0, np.tile(shape[1::-1], 2)))
+def _surer(rows: NDArray[np.float64], by: float) -> NDArray[np.bool_]:
+    """Return for each row which others ``(n, n)`` are surer by more than so many logits."""
+    p = np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
+    logits = np.log(p / (1 - p))
+    return np.asarray(logits[None] > logits[:, None] + by)
 
 
 def _sizes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
