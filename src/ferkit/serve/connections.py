@@ -77,6 +77,10 @@ class _ReadInTime:
             self._send_timer = None
         super().resume_writing()  # type: ignore[misc]
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.resume_writing()
+        super().connection_lost(exc)  # type: ignore[misc]
+
 
 class BoundedSocket(_ReadInTime, WebSocketsSansIOProtocol):
     """uvicorn's WebSocket, with a number of frames a second: empty ones, pings and parts of messages cost the event loop as much as pictures."""
@@ -85,10 +89,6 @@ class BoundedSocket(_ReadInTime, WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self.logger = _quiet
         self._since, self._frames = self.loop.time(), 0
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.resume_writing()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), _SLICE):
@@ -139,7 +139,6 @@ class BoundedConnection(_ReadInTime, H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
-        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
