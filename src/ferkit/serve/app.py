@@ -278,9 +278,7 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
     ) -> Any:
         choice = app.state.catalogue.choose(weights, labels)
         engine: Engine = app.state.engine
-        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
-        with app.state.admission.enter(arrival, engine.retry_after()) as ticket:
-            uploads = await _uploads(request, settings, arrival, ticket)
+        async with _received(request, settings, engine) as uploads:
             if draw and len(uploads) > 1:
                 raise Problem(422, "one_picture", f"draw=1 answers one picture; the request has {len(uploads)}.")
             if blur and not draw:
@@ -324,9 +322,7 @@ def _add_explain(app: FastAPI, settings: Settings) -> None:
             raise Problem(501, "no_explanations", "This service explains nothing; whoever runs it gives --max-explained a number of faces.")
         choice = app.state.catalogue.choose(weights, labels)
         engine: Engine = app.state.engine
-        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
-        with app.state.admission.enter(arrival, engine.retry_after()) as ticket:
-            uploads = await _uploads(request, settings, arrival, ticket)
+        async with _received(request, settings, engine) as uploads:
             if len(uploads) > 1:
                 raise Problem(422, "one_picture", f"One picture is explained at a time; the request has {len(uploads)}.")
             (answer,) = await engine.submit([uploads[0].data], choice, explain=True)
@@ -334,6 +330,14 @@ def _add_explain(app: FastAPI, settings: Settings) -> None:
             raise answer
         request.state.fields["faces"] = len(answer.result)
         return explained_out(choice, answer.result, answer.evidence)
+
+
+@asynccontextmanager
+async def _received(request: Request, settings: Settings, engine: Engine) -> AsyncIterator[list[Upload]]:
+    """Give a request's files, and hold what they take until its answer is made. Raises Problem."""
+    arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
+    with request.app.state.admission.enter(arrival, engine.retry_after()) as ticket:
+        yield await _uploads(request, settings, arrival, ticket)
 
 
 async def _uploads(request: Request, settings: Settings, arrival: Arrival, ticket: Ticket) -> list[Upload]:
