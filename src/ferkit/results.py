@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas
     from PIL import Image
 
-__all__ = ["SCHEMA", "Result", "csv_header", "csv_rows"]
+__all__ = ["SCHEMA", "Result", "csv_header", "csv_rows", "feature_columns"]
 
 SCHEMA = 1
 
@@ -182,7 +182,12 @@ class Result:
 def csv_header(labels: Sequence[str], features: int = 0) -> list[str]:
     """Return the CSV columns for a label set's class names and so many features."""
     fixed = ["image", "width", "height", "weights", "face", "x1", "y1", "x2", "y2", "score", "label", "confidence"]
-    return [*fixed, *labels, *(f"feature_{number}" for number in range(features))]
+    return [*fixed, *labels, *feature_columns(features)]
+
+
+def feature_columns(count: int) -> list[str]:
+    """Return the names of so many features' columns in any table."""
+    return [f"feature_{number}" for number in range(count)]
 
 
 def csv_rows(result: Result, labels: Sequence[str], features: int = 0) -> list[list[Any]]:

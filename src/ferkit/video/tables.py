@@ -10,7 +10,7 @@ from typing import IO, Any, Protocol
 
 from ..errors import InputError
 from ..faces import Face
-from ..results import Result
+from ..results import Result, feature_columns
 from .frame import Frame
 from .sources import need
 
@@ -30,8 +30,8 @@ class Table(Protocol):
 
 def columns(labels: Sequence[str], features: int = 0) -> list[str]:
     """Return the names of a flat row's cells, with so many features."""
-    named = ["frame", "time_s", "track_id", "x1", "y1", "x2", "y2", "score", "label", "confidence", *labels]
-    return [*named, *(f"feature_{number}" for number in range(features))]
+    fixed = ["frame", "time_s", "track_id", "x1", "y1", "x2", "y2", "score", "label", "confidence"]
+    return [*fixed, *labels, *feature_columns(features)]
 
 
 def rows(frame: Frame, result: Result, labels: Sequence[str], features: int = 0) -> list[list[Any]]:
