@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ _MILLIONS = {
     "max_video_bytes": "max_video_megabytes",
     "max_frame_bytes": "max_frame_megabytes",
 }
+_in_millions = partial(click.option, type=click.FloatRange(0.001), show_default=True)
 
 
 @click.command()
@@ -44,26 +46,10 @@ _MILLIONS = {
     labels={"help": "The label set to answer in when a request names none."},
     detector_model={"type": click.Path()},
 )
-@click.option(
-    "--max-megabytes", type=click.FloatRange(0.001), default=20, show_default=True, help="Largest request accepted, in megabytes."
-)
-@click.option(
-    "--max-pending-megabytes",
-    type=click.FloatRange(0.001),
-    default=256,
-    show_default=True,
-    help="Most megabytes of all requests that a worker holds.",
-)
-@click.option(
-    "--max-megapixels", type=click.FloatRange(0.001), default=50, show_default=True, help="Largest picture accepted, in megapixels."
-)
-@click.option(
-    "--max-decoding-megapixels",
-    type=click.FloatRange(0.001),
-    default=50,
-    show_default=True,
-    help="Most megapixels that a worker's lanes decode at once.",
-)
+@_in_millions("--max-megabytes", default=20, help="Largest request accepted, in megabytes.")
+@_in_millions("--max-pending-megabytes", default=256, help="Most megabytes of all requests that a worker holds.")
+@_in_millions("--max-megapixels", default=50, help="Largest picture accepted, in megapixels.")
+@_in_millions("--max-decoding-megapixels", default=50, help="Most megapixels that a worker's lanes decode at once.")
 @click.option(
     "--max-side", type=click.IntRange(64), default=2000, show_default=True, help="Scale pictures to this longer side while they are read."
 )
@@ -86,16 +72,12 @@ _MILLIONS = {
 @click.option("--body-rate", type=click.IntRange(1), default=4000, show_default=True, help="Bytes a second that an upload must reach.")
 @click.option("--send-seconds", default=30.0, show_default=True, help="Seconds that a client may leave an answer unread.")
 @click.option("--max-streams", type=click.IntRange(1), default=8, show_default=True, help="Most open webcam streams of each worker.")
-@click.option(
-    "--max-frame-megabytes", type=click.FloatRange(0.001), default=2, show_default=True, help="Largest webcam frame accepted, in megabytes."
-)
+@_in_millions("--max-frame-megabytes", default=2, help="Largest webcam frame accepted, in megabytes.")
 @click.option("--idle-seconds", default=60.0, show_default=True, help="Seconds that a webcam stream may send no frame.")
 @click.option(
     "--max-jobs", type=click.IntRange(1), default=8, show_default=True, help="Most videos that each worker holds, read ones included."
 )
-@click.option(
-    "--max-video-megabytes", type=click.FloatRange(0.001), default=200, show_default=True, help="Largest video accepted, in megabytes."
-)
+@_in_millions("--max-video-megabytes", default=200, help="Largest video accepted, in megabytes.")
 @click.option("--max-video-seconds", default=600.0, show_default=True, help="Read longer videos up to this time, in seconds.")
 @click.option("--job-seconds", default=1800.0, show_default=True, help="Seconds that reading one video may take.")
 @click.option("--keep-job-seconds", default=3600.0, show_default=True, help="Seconds that the results of a video are kept.")
