@@ -24,6 +24,8 @@ const wordsOfOutput = ({ name, classes }) => OUTPUTS[name] ?? `${classes.length}
 export const weights = () => choices.offer.weights.find((w) => w.name === $("weights").value);
 export const labels = () => weights().labels.find((l) => l.name === $("labels").value);
 export const classTable = () => new Map(labels().classes.map((c) => [c.name, c]));
+// What a question to the service, or to the networks in this browser, names.
+export const chosenNames = () => ({ weights: weights().name, labels: labels().name });
 export const threshold = () => Number($("threshold").value) / 100;
 
 export function offer(found) {

@@ -1,6 +1,6 @@
 // The photos tab: every file has a card that says how far it is, can be cancelled and tried again, and shows what was found.
 
-import { choices, classTable, labels, weights } from "./choices.js";
+import { chosenNames, choices, classTable } from "./choices.js";
 import { $, announce, button, calm, element, keepingFocus, save, say, several } from "./dom.js";
 import { evidencePanel, overPhoto } from "./evidence.js";
 import { facePanel, inWords, link, summaryBar } from "./faces.js";
@@ -17,7 +17,7 @@ let working = 0;
 let seen = true; // whether the first result of what was added last has been scrolled to
 
 function question(draw = false) {
-  const parameters = new URLSearchParams({ weights: weights().name, labels: labels().name });
+  const parameters = new URLSearchParams(chosenNames());
   if (draw) parameters.set("draw", "1");
   if (draw && $("blur").checked) parameters.set("blur", "1");
   return `v1/predict?${parameters}`;
@@ -84,7 +84,7 @@ function work() {
 // In the browser alone: nothing leaves it.
 function read(photo) {
   showProgress(photo, "Looking for faces, in this browser…");
-  return predict(photo.file, { weights: weights().name, labels: labels().name });
+  return predict(photo.file, chosenNames());
 }
 
 async function send(photo, stale) {
@@ -137,7 +137,7 @@ async function explain(photo) {
   };
   tellAll({ text: "Asking the network what it looks at…" });
   try {
-    const parameters = new URLSearchParams({ weights: weights().name, labels: labels().name });
+    const parameters = new URLSearchParams(chosenNames());
     const options = { method: "POST", body: await body(photo), signal: photo.abort.signal };
     const { faces } = await call(`v1/explain?${parameters}`, options);
     if (stale()) return;

@@ -1,6 +1,6 @@
 // The video tab: a film is sent, read by the service as a job, and comes back as a timeline, rows and an annotated copy.
 
-import { choices, classTable, labels, weights } from "./choices.js";
+import { chosenNames, choices, classTable } from "./choices.js";
 import { $, announce, button, calm, element, keepingFocus, megabytes, save, say, several, wait } from "./dom.js";
 import { answersOf, parseCsv } from "./rows.js";
 import { call, cancelled, service } from "./service.js";
@@ -35,7 +35,7 @@ async function run(turn) {
   card.scrollIntoView({ block: "nearest", behavior: calm() ? "auto" : "smooth" });
   try {
     film.classes = classTable();
-    const question = new URLSearchParams({ weights: weights().name, labels: labels().name });
+    const question = new URLSearchParams(chosenNames());
     if ($("film-blur").checked) question.set("blur", "1");
     const sent = await call(`v1/video?${question}`, {
       method: "POST",

@@ -1,7 +1,7 @@
 // The webcam tab: frames go out one after the other. Each is shown together with its own answer, so that boxes never
 // lag behind the picture. What was seen is kept in memory until it is asked for.
 
-import { choices, classTable, labels, nameOf, weights } from "./choices.js";
+import { chosenNames, choices, classTable, labels, nameOf } from "./choices.js";
 import { $, announce, csvOf, element, save, say } from "./dom.js";
 import { facePanel, updatePanel } from "./faces.js";
 import { predict } from "./local.js";
@@ -82,7 +82,7 @@ export const camera = {
   },
 
   configure() {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ weights: weights().name, labels: labels().name, key: service.key }));
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify({ ...chosenNames(), key: service.key }));
     if (this.running && this.record && String([...classTable().keys()]) !== String(this.record.labels)) {
       say("A new record begins: the labels have changed.");
       this.begin();
@@ -105,7 +105,7 @@ export const camera = {
     this.sentAt = performance.now();
     if (choices.local) {
       const turn = this.turn;
-      predict(this.sent, { weights: weights().name, labels: labels().name })
+      predict(this.sent, chosenNames())
         .then((answer) => turn === this.turn && this.receive({ ...answer.images[0], frame: this.frames }))
         .catch((error) => turn === this.turn && this.stop(error.message));
       return;
