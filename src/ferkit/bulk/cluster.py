@@ -155,12 +155,11 @@ class Cluster:
         """Have every node that works write where the driver writes, and say what it runs. Raises InputError."""
         from . import node
 
-        here = node.probe({"place": place.address, "inputs": inputs}, "", "self")["versions"]
         token = secrets.token_hex(16)
         place.put(f"{node.PROBES}/driver", token.encode())
         try:
             for name, address, told in self._probes({"place": place.address, "inputs": inputs}, token):
-                self._check_node(place, address, told, here, place.read(f"{node.PROBES}/{name}") == token.encode())
+                self._check_node(place, address, told, node.versions(), place.read(f"{node.PROBES}/{name}") == token.encode())
         finally:
             place.delete_folder(node.PROBES)
 

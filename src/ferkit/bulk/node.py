@@ -22,10 +22,15 @@ from .local import Answer, Pool, ended
 from .opening import difference
 from .storage import Place, StoreError
 
-__all__ = ["PROBES", "do", "probe"]
+__all__ = ["PROBES", "do", "probe", "versions"]
 
 PROBES = "_ferkit/probes"
 _BIRTHS = 3
+
+
+def versions() -> dict[str, str]:
+    """Return what must be the same on every node."""
+    return {"ferkit": __version__, "python": platform.python_version()}
 
 
 def probe(spec: dict[str, Any], token: str, node: str) -> dict[str, Any]:
@@ -43,7 +48,7 @@ def probe(spec: dict[str, Any], token: str, node: str) -> dict[str, Any]:
     except (StoreError, OSError) as error:
         return {"failed": str(error)}
     lacking = [path for path in spec["inputs"] if not Path(path).exists()]
-    return {"seen": seen, "lacking": lacking, "versions": {"ferkit": __version__, "python": platform.python_version()}}
+    return {"seen": seen, "lacking": lacking, "versions": versions()}
 
 
 def do(spec: dict[str, Any], task: dict[str, Any], carried: dict[str, dict[str, bytes]]) -> dict[str, Any]:
