@@ -34,12 +34,11 @@ class Slot:
     hands: Cluster
     task: dict[str, Any] | None = None
     at: int | None = None
-    hung: bool = False
     ref: Any = field(default=None, repr=False)
 
     def give(self, task: dict[str, Any]) -> None:
         """Hand it a task."""
-        self.task, self.at, self.hung = task, None, False
+        self.task, self.at = task, None
         self.ref = self.hands.submit(task)
 
 
@@ -134,7 +133,7 @@ class Cluster:
         task, slot.task, slot.ref = slot.task, None, None
         if "told" in told:
             return Answer(slot, task, told["told"])
-        slot.at, slot.hung = told["at"], told["hung"]
+        slot.at = told["at"]
         return Answer(slot, task, code=told["code"], hung=told["hung"])
 
     def _told(self, slot: Slot) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def do(spec: dict[str, Any], task: dict[str, Any], carried: dict[str, dict[str, 
     pool.processes[0].give(dict(task))
     answer = _next(pool)
     if answer.told is None:
-        return {"code": answer.code, "at": answer.process.at, "hung": answer.hung, "where": where}
+        return {"code": answer.code, "at": answer.process.at, "hung": answer.hung}
     return {"told": _located(answer.told, where)}
 
 
