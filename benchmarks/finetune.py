@@ -15,25 +15,23 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _earlier import ROOT, source_of
 from _record import record
 from PIL import Image
 
 from ferkit import FaceDetector
 from ferkit.data import read_faces
 
-ROOT = Path(__file__).parents[1]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -74,20 +72,12 @@ def write_crops(data: Path, count: int, out: Path) -> None:
         Image.fromarray(faces.images[row]).save(folder / f"{row}.png")
 
 
-def checkout(commit: str, out: Path) -> Path:
-    """Return the source of a commit, with the weights of its time."""
-    archive = subprocess.run(["git", "-C", str(ROOT), "archive", commit, "src", "weights"], check=True, stdout=subprocess.PIPE).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(out, filter="data")
-    return out / "src"
-
-
 def work(data: Path, count: int, earlier: str, rounds: int, out: str | None) -> None:
     """Run both in turn and record what each took."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_crops(data, count, folder / "faces")
-        sources = {earlier: checkout(earlier, folder / "earlier"), "today": ROOT / "src"}
+        sources = {earlier: source_of(earlier, folder / "earlier"), "today": ROOT / "src"}
         rows: dict[str, list[Any]] = {name: [] for name in sources}
         for number in range(rounds):
             for name, source in sources.items():

@@ -14,15 +14,14 @@ import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from _earlier import ROOT, source_of
 from _record import record
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
 BEFORE = "d37bcb9"
 WORKER = """
 import json, sys, time
@@ -56,15 +55,6 @@ class Worker:
         self._process.communicate()
 
 
-def taken(folder: Path, commit: str) -> Path:
-    """Write a commit's source and weights to a folder; return where its packages are."""
-    archive = folder / "source.tar"
-    subprocess.run(["git", "-C", str(ROOT), "archive", "-o", str(archive), commit, "src", "weights"], check=True)
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-    return folder / "src"
-
-
 def photo_of(folder: Path) -> Path:
     """Write scikit-image's astronaut on a grey ground of 640x480."""
     from skimage import data
@@ -82,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photo, before = photo_of(folder), taken(folder, BEFORE)
+        photo, before = photo_of(folder), source_of(BEFORE, folder)
         workers = {
             f"{BEFORE}, default": Worker(before, photo, {}),
             "today, default": Worker(ROOT / "src", photo, {}),
