@@ -11,9 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,14 +23,14 @@ from _record import processor, versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.helpers.film_of_three import film_of_three
+from tests.helpers.serving import Service
 
 LARGE = (3840, 2160)  # of at most 9 megapixels
 
 
-def asked(url: str, body: bytes | None = None, method: str | None = None) -> Any:
-    with urllib.request.urlopen(urllib.request.Request(url, body, method=method), timeout=120) as answer:
-        data = answer.read()
-    return json.loads(data) if data else None
+def asked(url: str, body: bytes | None = None) -> Any:
+    with urllib.request.urlopen(url, body, timeout=120) as answer:
+        return json.load(answer)
 
 
 def memory_mb(pid: int, field: str) -> float:
@@ -74,30 +71,19 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="A results file whose entry 'films' is replaced")
     args = parser.parse_args()
     os.environ["FERKIT_OFFLINE"] = "1"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         small = film_of_three(Path(folder) / "small.mp4", args.seconds).read_bytes()
         large = film_of_three(Path(folder) / "large.mp4", args.seconds, size=LARGE).read_bytes()
-    command = [sys.executable, "-m", "ferkit", "serve", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as service:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(240):
-            try:
-                asked(f"{url}/readyz")
-                break
-            except OSError:
-                time.sleep(0.25)
-        before = memory_mb(service.pid, "VmRSS")
+    with tempfile.TemporaryDirectory() as folder, Service(Path(folder)) as service:
+        url, pid = service.url, service.process.pid
+        before = memory_mb(pid, "VmRSS")
         seen, peaks = [], []
         for _ in range(args.films):
-            job, peak = read(url, small, service.pid)
-            seen.append(memory_mb(service.pid, "VmRSS"))
+            job, peak = read(url, small, pid)
+            seen.append(memory_mb(pid, "VmRSS"))
             peaks.append(peak)
         assert len(job["people"]) == 3
-        _, most = read(url, large, service.pid)
-        service.send_signal(signal.SIGTERM)
+        _, most = read(url, large, pid)
     films = {
         "command": "python benchmarks/serve_films.py --into benchmarks/results/serve.json",
         "machine": {"processor": processor(), "versions": versions()},
