@@ -27,7 +27,9 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from ferkit import Expression, Face, Result  # noqa: E402 - after the path that its workers need
+from tests.helpers.jobs import parent, processes  # noqa: E402 - after the path that its workers need
+
+from ferkit import Expression, Face, Result  # noqa: E402
 
 _KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
 _BEGUN = time.monotonic()
@@ -79,14 +81,7 @@ class Driver:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
     def workers(self) -> list[int]:
-        found = []
-        for folder in Path("/proc").iterdir():
-            try:
-                if folder.name.isdecimal() and int((folder / "stat").read_text().rpartition(")")[2].split()[1]) == self.process.pid:
-                    found.append(int(folder.name))
-            except OSError:
-                continue
-        return found
+        return [pid for pid in processes() if parent(pid) == self.process.pid]
 
 
 def objects(address: str, prefix: str) -> dict[str, bytes]:
