@@ -1,4 +1,4 @@
-"""Child processes that do not outlive the one that started them, however that ends."""
+"""Child processes: none outlives the one that started it, however that ends; and how one ended, in words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-__all__ = ["die_with"]
+__all__ = ["die_with", "ended"]
 
 _PR_SET_PDEATHSIG = 1
 
@@ -26,3 +26,13 @@ def die_with(parent: int) -> None:
         return
     if os.getppid() != parent:
         os._exit(0)
+
+
+def ended(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    if code is None or code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

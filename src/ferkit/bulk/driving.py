@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from ..errors import InputError
+from ..orphans import ended
 from .commit import done
 from .job import Job
-from .local import Answer, ended, failed, stillborn
+from .local import Answer, failed, stillborn
 from .opening import difference
 from .options import Options
 from .storage import Place

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..errors import FerkitError, InputError
+from ..orphans import ended
 
-__all__ = ["Answer", "Pool", "Process", "ended", "failed", "stillborn"]
+__all__ = ["Answer", "Pool", "Process", "failed", "stillborn"]
 
 _HELLO = {"do": "hello"}
 _START_S = 120.0  # that a process may take to start, on a machine that is busy
@@ -170,16 +170,6 @@ class Pool:
 def failed(told: dict[str, Any]) -> FerkitError:
     """Return a worker's sentence as the error that it was."""
     return InputError(told["failed"]) if told.get("usage") else FerkitError(told["failed"])
-
-
-def ended(code: int | None) -> str:
-    """Return how a process ended, in words."""
-    if code is None or code >= 0:
-        return f"exit status {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 def stillborn(answer: Answer) -> FerkitError:

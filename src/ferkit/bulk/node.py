@@ -17,8 +17,9 @@ from typing import Any
 
 from .. import __version__
 from ..engines.threads import available_cpus
+from ..orphans import ended
 from .granted import worker_memory
-from .local import Answer, Pool, ended
+from .local import Answer, Pool
 from .opening import difference
 from .storage import Place, StoreError
 

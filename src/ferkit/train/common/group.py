@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from ...errors import FerkitError
+from ...orphans import ended
 from .listeners import Listeners
 
 __all__ = ["Ended", "Local", "Member", "free_port", "supervise"]
@@ -162,11 +163,11 @@ def supervise(start: Callable[[], Sequence[Member]], max_failures: int, told: Li
                 member.end()
         if dead is None:
             return
-        number, ended = dead
-        if ended.error is not None:
-            raise ended.error
+        number, death = dead
+        if death.error is not None:
+            raise death.error
         failures += 1
-        why = f"process {number + 1} of {len(members)} ended with {_told(ended.code)}" + (f": {ended.said}" if ended.code > 0 else "")
+        why = f"process {number + 1} of {len(members)} ended with {ended(death.code)}" + (f": {death.said}" if death.code > 0 else "")
         if failures > max_failures:
             raise FerkitError(
                 f"Training was given up after {failures} deaths; {why}. Look at what kills it, and go on with resume=True.",
@@ -180,13 +181,13 @@ def _watched(members: Sequence[Member], told: Listeners) -> tuple[int, Ended] | 
     running = set(range(len(members)))
     while running:
         for number in sorted(running):
-            ended = members[number].poll()
+            how = members[number].poll()
             for line in members[number].lines():
                 told.hear(line)
-            if ended is None:
+            if how is None:
                 continue
-            if ended.code != 0 or ended.error is not None:
-                return _first_cause(members, number, ended)
+            if how.code != 0 or how.error is not None:
+                return _first_cause(members, number, how)
             if number == 0:  # it wrote the last file; the others end with it, and not always in peace
                 return None
             running.discard(number)
@@ -194,16 +195,7 @@ def _watched(members: Sequence[Member], told: Listeners) -> tuple[int, Ended] | 
     return None
 
 
-def _first_cause(members: Sequence[Member], number: int, ended: Ended) -> tuple[int, Ended]:
+def _first_cause(members: Sequence[Member], number: int, death: Ended) -> tuple[int, Ended]:
     """Return which member ended of itself: the others abort when they miss it."""
-    found = {number: ended} | {n: now for n, member in enumerate(members) if (now := member.poll()) is not None and now.code != 0}
+    found = {number: death} | {n: now for n, member in enumerate(members) if (now := member.poll()) is not None and now.code != 0}
     return min(found.items(), key=lambda one: (one[1].error is None, one[1].code == -signal.SIGABRT))
-
-
-def _told(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
