@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,8 +83,9 @@ def find_learning_rate(
     model = build_from_recipe(recipe)
     compile_from_recipe(model, recipe, steps)
     rates, losses, mean = np.geomspace(low, high, steps), list[float](), 0.0
+    epoch_of = lru_cache(maxsize=1)(partial(Batches, faces, recipe, augmentation(recipe, faces.images.shape[1])))
     for step, rate in enumerate(rates):
-        batches = Batches(faces, recipe, augmentation(recipe, faces.images.shape[1]), step // max(1, len(faces) // recipe.batch_size))
+        batches = epoch_of(step // max(1, len(faces) // recipe.batch_size))
         model.optimizer.learning_rate = float(rate)
         model.reset_metrics()
         loss = float(model.train_on_batch(*batches[step % len(batches)], return_dict=True)["loss"])
