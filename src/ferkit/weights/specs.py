@@ -119,6 +119,11 @@ class WeightsSpec:
         return int(self.input.get("channels", 1))
 
     @property
+    def window(self) -> int:
+        """Side of the centre of a face that the network sees, pixels."""
+        return int(self.input.get("window", self.input["size"]))
+
+    @property
     def columns(self) -> int:
         """How many raw outputs the network has, all heads together: those of labels that it does not answer too."""
         answered = 1 + max(column for output in self.outputs for row in output.columns for column in row)

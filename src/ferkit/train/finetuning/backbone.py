@@ -51,7 +51,7 @@ class Backbone:
 
     def check_export(self) -> None:
         """Raises InputError if the network has a layer that cannot be exported."""
-        to_onnx(self.model, head_names(self.classifier), int(self.classifier.spec.input.get("window", self.classifier.spec.input["size"])))
+        to_onnx(self.model, head_names(self.classifier), self.classifier.spec.window)
 
     def head(self, output: Output, columns: list[int]) -> Head:
         """Return some labels of an output, by their position in it, as one linear head."""

@@ -48,7 +48,7 @@ def write_bundle(
         FerkitError: The exported network differs from Keras by more than 1e-4.
     """
     base = backbone.classifier.spec
-    size = int(base.input.get("window", base.input["size"]))
+    size = base.window
     model.save(folder / "model.keras")
     export_onnx(model, [labels.name], folder / "model.onnx", size)
     spec = WeightsSpec(

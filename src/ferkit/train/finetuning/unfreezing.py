@@ -152,7 +152,7 @@ def _told(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> str:
 def network_input(backbone: Backbone, pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Return faces ``(n, S, S, 1)`` or the window of them, 0-255, as the network takes them in Keras: exactly as prediction does."""
     spec = backbone.classifier.spec
-    return normalised(centre(pixels, int(spec.input.get("window", spec.input["size"]))), spec.input)
+    return normalised(centre(pixels, spec.window), spec.input)
 
 
 def _trained(backbone: Backbone, model: keras.Model, faces: Faces, seed: int, judged: Faces | None, stages: int = len(STAGES)) -> Any:
@@ -160,9 +160,7 @@ def _trained(backbone: Backbone, model: keras.Model, faces: Faces, seed: int, ju
 
     Batch normalisation keeps its statistics: a few faces of one's own would only unsettle them.
     """
-    spec = backbone.classifier.spec
-    window = int(spec.input.get("window", spec.input["size"]))
-    augment = FaceAugmentation(crop=window, rotation=0.15, scale=(0.92, 1.1), shift=2.0, erase=0.2)
+    augment = FaceAugmentation(crop=backbone.classifier.spec.window, rotation=0.15, scale=(0.92, 1.1), shift=2.0, erase=0.2)
     k = len(faces.label_set)
     weights = label_weights(faces.labels, k, faces.weights).astype(np.float32)
     targets = np.eye(k, dtype=np.float32)[faces.labels] if faces.soft is None else faces.soft
