@@ -53,7 +53,7 @@ def matching(faces: Faces, recipe: Recipe) -> Faces:
 
     A recipe that has a head for all of the data's labels gets them unchanged.
     """
-    if faces.label_set.name in [head.labels for head in recipe.heads]:
+    if faces.label_set.name in recipe.head_names:
         return faces
     for labels in sorted((head.label_set for head in recipe.heads), key=len, reverse=True):
         if set(labels) <= set(faces.label_set):
@@ -100,7 +100,7 @@ def fitted(
 
 def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recipe:
     """Return the recipe without FER+'s head if there are no votes: a head that saw no target must not be shipped."""
-    names = [head.labels for head in recipe.heads]
+    names = recipe.head_names
     if data.label_set.name not in names:
         raise DataError(f"Recipe {recipe.name!r} has heads {', '.join(names)}; the data's labels are {data.label_set.name!r}.")
     heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))

@@ -88,9 +88,8 @@ def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int
 def _teacher(recipe: Recipe) -> Teacher | None:
     if not recipe.teacher:
         return None
-    heads = [head.labels for head in recipe.heads]
     precision = recipe.training.get("precision", "float32")
-    return Teacher(recipe.teacher.get("weights", ()), heads, recipe.teaching["temperature"], precision, recipe.size)
+    return Teacher(recipe.teacher.get("weights", ()), recipe.head_names, recipe.teaching["temperature"], precision, recipe.size)
 
 
 def build_from_recipe(recipe: Recipe) -> keras.Model:

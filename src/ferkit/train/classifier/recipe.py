@@ -170,7 +170,7 @@ class Recipe:
             raise InputError(
                 f"Recipe {self.name!r}: [photos] needs a [teacher] with a weight below 1, since photos' labels are only half right."
             )
-        if "fer2013" not in [head.labels for head in self.heads] or self.size != 48:
+        if "fer2013" not in self.head_names or self.size != 48:
             raise InputError(f"Recipe {self.name!r}: [photos] needs the head 'fer2013' and faces of 48 pixels.")
         if not 0 < self.photo_places < self.batch_size:
             raise InputError(
