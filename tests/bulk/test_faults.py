@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,8 +46,11 @@ def objects(address: str, prefix: str) -> dict[str, bytes]:
     import boto3
 
     client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
-    found = client.list_objects_v2(Bucket="target", Prefix=f"{prefix}/").get("Contents", [])
-    return {one["Key"].removeprefix(f"{prefix}/"): client.get_object(Bucket="target", Key=one["Key"])["Body"].read() for one in found}
+    found = {}
+    for one in client.list_objects_v2(Bucket="target", Prefix=f"{prefix}/").get("Contents", []):
+        with suppress(client.exceptions.NoSuchKey):  # deleted since it was listed: parts, once their file is there
+            found[one["Key"].removeprefix(f"{prefix}/")] = client.get_object(Bucket="target", Key=one["Key"])["Body"].read()
+    return found
 
 
 @contextmanager
