@@ -44,10 +44,10 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
     found |= {"detector.onnx": read_verified(folder, spec), "points.onnx": read_verified(folder, spec, "points.onnx")}
     offered = []
     for name, offer in catalogue.offers.items():
-        first = catalogue.classifier((name, offer.default))
-        if isinstance(offer.spec, EnsembleSpec) or not isinstance(first, ExpressionClassifier):
+        if isinstance(offer.spec, EnsembleSpec):
             continue
-        if first.spec.network or first.spec.channels != 1:
+        first = catalogue.classifier((name, offer.default))
+        if not isinstance(first, ExpressionClassifier) or first.spec.network or first.spec.channels != 1:
             continue
         found[f"{name}.onnx"] = read_verified(first.folder, first.spec)
         offered.append(_described(catalogue, name, first))
