@@ -270,7 +270,7 @@ class Pipeline(ByArguments):
             seconds) and ``frame.pixels``; the result's faces carry ``track_id``, the same for a person through the video.
 
         Raises:
-            As ``ferkit.frames``. What was computed before an error is yielded before it is raised.
+            InputError, ImageNotFoundError, ImageError: As ``ferkit.frames``. What was computed before an error is yielded before it is raised.
         """
         from .video.decode import frames
         from .video.follow import follow
