@@ -30,8 +30,10 @@ from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 from ferkit import Ensemble, FaceDetector, InputError, Pipeline  # noqa: E402
+from ferkit.engines.onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from ferkit.serve.admission import StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
+from ferkit.serve.catalogue import Catalogue  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.logs import JsonFormatter  # noqa: E402
 from ferkit.serve.metrics import Metrics  # noqa: E402
@@ -490,6 +492,21 @@ def test_settings_travel_through_the_environment() -> None:
     assert Settings.from_env(settings.to_env()) == settings
     assert Settings.from_env({}) == Settings()
     assert KEY not in repr(settings)
+
+
+def test_what_the_lanes_compute_with_has_the_threads_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    opened = OnnxRuntimeEngine.__init__
+
+    def remember(engine: OnnxRuntimeEngine, model: bytes, providers: Any = None, threads: int | None = None) -> None:
+        given.append(threads)
+        opened(engine, model, providers, threads)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "__init__", remember)
+    catalogue = Catalogue(Settings(runtime="onnxruntime", threads=1))
+    catalogue.detector()
+    catalogue.classifier(catalogue.choose(None, None))
+    assert set(given) == {1}  # each lane's engines would start a thread for every CPU else, and lanes fight over them
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,9 @@ class Catalogue:
         with self._lock:
             if choice not in self._open:
                 own = self.offers[choice[0]].classifier
-                self._open[choice] = own or open_classifier(**self.recipe(choice), runtime=self._settings.runtime)
+                self._open[choice] = own or open_classifier(
+                    **self.recipe(choice), runtime=self._settings.runtime, threads=self._settings.threads
+                )
             return self._open[choice]
 
     def recipe(self, choice: Choice) -> dict[str, Any]:
@@ -139,7 +141,9 @@ class Catalogue:
             return _InTurn(self._own.detector, self._detecting)
         settings = self._settings
         rotations = settings.rotations or None
-        return open_detector(settings.detector, rotations, model=settings.detector_model, runtime=settings.runtime)
+        return open_detector(
+            settings.detector, rotations, model=settings.detector_model, runtime=settings.runtime, threads=settings.threads
+        )
 
 
 class _InTurn:

@@ -94,8 +94,9 @@ def _read(folder: Path, request: dict[str, Any]) -> None:
         return
     span = Span.of(end=request["max_seconds"])
     whole, total = estimate(str(film), Span()), estimate(str(film), span)
-    classifier = open_classifier(request["weights"], labels=request["labels"], runtime=request["runtime"], min_confidence=request["unsure"])
-    detector = open_detector(request["detector"], model=request["detector_model"], runtime=request["runtime"])
+    engine = {"runtime": request["runtime"], "threads": request["threads"]}
+    classifier = open_classifier(request["weights"], labels=request["labels"], min_confidence=request["unsure"], **engine)
+    detector = open_detector(request["detector"], model=request["detector_model"], **engine)
     pipeline = Pipeline(detector, classifier)
     events = Events()
     sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels))]
