@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferkit import InputError
-from ferkit.geometry import clip_boxes, iou, nms, similarity
+from ferkit.geometry import clip_boxes, iou, nms, similarity, window
 from tests.helpers.boxes import coordinate, ordered, points
 
 
@@ -59,3 +59,21 @@ def test_clipped_boxes_stay_inside(b: tuple[float, ...]) -> None:
     x1, y1, x2, y2 = clip_boxes([b], 60, 40)[0]
     assert 0 <= x1 <= x2 <= 60
     assert 0 <= y1 <= y2 <= 40
+
+
+@given(st.tuples(st.integers(1, 30), st.integers(1, 30)), st.tuples(*[st.integers(-60, 60)] * 2), st.tuples(*[st.integers(1, 70)] * 2))
+def test_a_window_repeats_the_nearest_pixel(size: tuple[int, int], corner: tuple[int, int], sides: tuple[int, int]) -> None:
+    pixels = np.arange(size[0] * size[1] * 3, dtype=np.uint8).reshape(*size, 3)
+    (left, top), (width, height) = corner, sides
+    rows, columns = np.clip(np.arange(top, top + height), 0, size[0] - 1), np.clip(np.arange(left, left + width), 0, size[1] - 1)
+    for image in (pixels, pixels[..., 0]):
+        found = window(image, left, top, width, height)
+        assert np.array_equal(found, image[rows][:, columns])
+        assert not np.shares_memory(found, image)
+
+
+def test_a_window_far_larger_than_its_picture_is_sampled_coarsely() -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    found = window(pixels, -9000, 0, 9000, 9000)
+    assert max(found.shape) <= 2 * 4096
+    assert np.array_equal(np.unique(found), np.unique(pixels[:, 0]))

@@ -19,21 +19,20 @@ from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import SPEC_FILE, DetectorSpec
 from ..weights.store import read_verified, resolve_detector
 from .ferkit_face_format import (
-    MEAN,
     OUTPUTS,
     POINTS_FILE,
-    STD,
     STRIDES,
     decode,
     face_view,
     filled,
     mirrored_points,
     open_network,
+    planes,
     soft_argmax,
 )
 
 _IN_OPENCV = partial(open_engine, "opencv")
-_TOGETHER = 32  # faces whose landmarks are found at once
+_TOGETHER = 16  # faces whose landmarks are found at once, four views each
 _MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
 _LEAST_SIDE, _ENLARGED = 640, 2.0  # smaller pictures are enlarged to this side, at most so many times: + 1 point of AP
 _SMALL_SIDE = 256  # the second look: the network was trained on faces up to 300 px
@@ -93,27 +92,42 @@ class FerkitFace:
             rows = np.concatenate([rows[~_outvoted(rows, small, large)], small[_sizes(small) > large]])
         rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
-        turns = self._turns(image, rows)
+        points, clearer = self._looked_at(image, rows)
+        turns = self._turns(image, rows, clearer)
         shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
         kept = (turns == 0) | (area(shown) > _CUT * area(rows[:, 1:5]))
-        rows, turns = rows[kept], turns[kept]
-        points = rows[:, 5:].reshape(-1, 5, 2) if self._points is None else self._landmarks(image, rows[:, 1:5])
         return [
             Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=int(turn) or None)
-            for row, five, turn in zip(rows, points, turns, strict=True)
+            for row, five, turn in zip(rows[kept], points[kept], turns[kept], strict=True)
         ]
 
-    def _turns(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    def _looked_at(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Look at each face, its mirror image, and both turned over: five points ``(n, 5, 2)``, and by how much they are clearer
+        once the face is turned over ``(n,)``, nats. Without a network for landmarks the points are the rows' own."""
+        if self._points is None:
+            return rows[:, 5:].reshape(-1, 5, 2), np.full(len(rows), -np.inf)
+        points, clearer = [np.zeros((0, 5, 2))], [np.zeros(0)]
+        for start in range(0, len(rows), _TOGETHER):
+            squares, views = zip(*(face_view(image, box) for box in rows[start : start + _TOGETHER, 1:5]), strict=True)
+            seen = np.stack(views)
+            maps = np.split(self._maps(np.concatenate([seen, seen[:, :, ::-1], seen[:, ::-1, ::-1], seen[:, ::-1]])), 4)
+            blur = np.stack([_entropy(one) for one in maps])
+            clearer.append(blur[:2].mean(axis=0) - blur[2:].mean(axis=0))
+            # A face and its mirror image: two answers err less than one.
+            found = (soft_argmax(maps[0]) + mirrored_points(soft_argmax(maps[1]))) / 2
+            square = np.array(squares, np.float64)[:, None]
+            # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
+            points.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
+        return np.concatenate(points), np.concatenate(clearer)
+
+    def _turns(self, image: NDArray[np.uint8], rows: NDArray[np.float64], clearer: NDArray[np.float64]) -> NDArray[np.int64]:
         """Return the degrees by which each face is turned clockwise, 0 where nothing says that it is turned.
 
         Where a face might be, the whole picture is looked at from the other sides, and one of them may be surer of it. A face too
         small for that look is upside down if its landmarks are clearer once it is turned over.
         """
-        turns, (height, width) = np.zeros(len(rows), np.int64), image.shape[:2]
-        if not len(rows) or self._points is None:
-            return turns
-        clearer = np.array([self._clearer_turned_over(image, box) for box in rows[:, 1:5]])
-        turns[clearer > _CLEARER] = 180
+        height, width = image.shape[:2]
+        turns = np.where(clearer > _CLEARER, 180, 0)
         scale = _SMALL_SIDE / max(height, width)
         doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > _CLEAR)
         best = rows[:, 0]
@@ -127,32 +141,10 @@ class FerkitFace:
             best = np.maximum(best, scores)
         return turns
 
-    def _clearer_turned_over(self, image: NDArray[np.uint8], box: NDArray[np.float64]) -> float:
-        """Return by how much a face's landmarks, and those of its mirror image, are clearer once it is turned over, nats."""
-        _, view = face_view(image, box)
-        blur = _entropy(self._maps([view, view[:, ::-1], view[::-1, ::-1], view[::-1]]))
-        return float(blur[:2].mean() - blur[2:].mean())
-
-    def _maps(self, views: list[NDArray[np.uint8]]) -> NDArray[np.float64]:
+    def _maps(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``."""
-        import cv2
-
         assert self._points is not None
-        blob = cv2.dnn.blobFromImages([np.ascontiguousarray(view) for view in views], 1 / STD, None, (MEAN, MEAN, MEAN))
-        return self._points.maps(blob, ["points"])[0].astype(np.float64)
-
-    def _landmarks(self, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Find the five points ``(n, 5, 2)`` of faces ``(n, 4)``."""
-        answers = [np.zeros((0, 5, 2))]
-        for start in range(0, len(boxes), _TOGETHER):
-            squares, views = zip(*(face_view(image, box) for box in boxes[start : start + _TOGETHER]), strict=True)
-            both = [*views, *(view[:, ::-1] for view in views)]  # a face and its mirror image: two answers err less than one
-            plain, mirrored = np.split(soft_argmax(self._maps(both)), 2)
-            found = (plain + mirrored_points(mirrored)) / 2
-            square = np.array(squares, np.float64)[:, None]
-            # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
-            answers.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
-        return np.concatenate(answers)
+        return self._points.maps(planes(views), ["points"])[0].astype(np.float64)
 
     def _at(self, network: AnswersMaps, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
         """Detect at one scale; rows of score, box xyxy, five points, in the image's own pixels."""
@@ -162,8 +154,7 @@ class FerkitFace:
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         seen = image if (w, h) == (width, height) else np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
-        blob = cv2.dnn.blobFromImage(filled(seen), 1 / STD, None, (MEAN, MEAN, MEAN))
-        maps = [m[0] for m in network.maps(blob, OUTPUTS)]
+        maps = [m[0] for m in network.maps(planes(filled(seen)[None]), OUTPUTS)]
         rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]

@@ -35,6 +35,14 @@ def filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return canvas
 
 
+def planes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return RGB pictures ``(n, H, W, 3)`` at the networks' input scale, ``(n, 3, H, W)``."""
+    blob = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
+    np.multiply(images.transpose(0, 3, 1, 2), np.float32(1 / STD), out=blob)  # a sixth of the time of OpenCV's blobFromImages
+    blob -= np.float32(MEAN / STD)
+    return blob
+
+
 def open_network(data: bytes, where: str, outputs: list[str], opened: Callable[[bytes], Engine]) -> AnswersMaps:
     try:
         network = opened(data)
