@@ -37,8 +37,12 @@ def filled(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def planes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return RGB pictures ``(n, H, W, 3)`` at the networks' input scale, ``(n, 3, H, W)``."""
+    import cv2
+
     blob = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
-    np.multiply(images.transpose(0, 3, 1, 2), np.float32(1 / STD), out=blob)  # a sixth of the time of OpenCV's blobFromImages
+    for image, scaled in zip(images, blob, strict=True):
+        for plane, out in zip(cv2.split(image), scaled, strict=True):
+            np.multiply(plane, np.float32(1 / STD), out=out)  # a tenth of the time of OpenCV's blobFromImages
     blob -= np.float32(MEAN / STD)
     return blob
 

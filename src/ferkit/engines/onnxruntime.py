@@ -27,6 +27,8 @@ class OnnxRuntimeEngine:
         options = onnxruntime.SessionOptions()
         if requested_threads(threads) is not None or thread_count() < (os.cpu_count() or 1):
             options.intra_op_num_threads = thread_count(threads)  # else onnxruntime's own: one for each core, and bound to it
+        # Threads that wait busily for the next batch are in the way of whatever runs between two batches, the next network above all.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         self._open = partial(onnxruntime.InferenceSession, model, options, providers=wanted)
         try:
             self._session, self._process = self._open(), os.getpid()
