@@ -13,6 +13,7 @@ from .errors import InputError
 from .gate import native
 from .geometry import Float, similarity, window
 from .images import load_image, to_grey
+from .resizing import resized_to
 from .tensors import is_one_image, to_array
 
 __all__ = [
@@ -146,12 +147,7 @@ Crops = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 
 def resized(face: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return a face ``(H, W)`` or ``(H, W, 3)`` as a square of ``side``: areas are averaged when shrinking, where a bilinear sample would alias."""
-    import cv2
-
-    if face.shape[:2] == (side, side):
-        return face
-    how = cv2.INTER_AREA if min(face.shape[:2]) > side else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(face, (side, side), interpolation=how), np.uint8)
+    return resized_to(face, side, side)
 
 
 def in_channels(face: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:

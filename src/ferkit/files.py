@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from .errors import InputError, WeightsError
 from .text import ESCAPES
 
-__all__ = ["replacing", "writable", "write_bytes", "write_json"]
+__all__ = ["new_folder", "replacing", "writable", "write_bytes", "write_json"]
 
 _LEAST_FREE = 200 << 20  # bytes: a checkpoint beside its successor, weights in two formats
 
@@ -45,6 +45,21 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
             f"{there} has {free >> 20} MB free; a run needs at least {least >> 20}. Free some space, or choose another out.",
             arguments=["out"],
         )
+    return out
+
+
+def new_folder(out: Path, what: str) -> Path:
+    """Return a path where a folder can be made anew: nothing is there, or an empty folder. Nothing is made.
+
+    Args:
+        out: The folder.
+        what: What is to be in it, for the message: "the weights".
+
+    Raises:
+        InputError: Something is there, which is never overwritten.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} already exists; expected the name of a new folder for {what}, or an empty one.", arguments=["out"])
     return out
 
 

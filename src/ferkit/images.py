@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import ImageError, ImageNotFoundError, InputError
 from .image_files import expanded, is_heif
+from .resizing import resized_to
 from .tensors import to_array
 from .webp import read_webp
 
@@ -335,11 +336,8 @@ def _shrunk(pixels: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
     longer = max(pixels.shape[:2])
     if side is None or longer <= side:
         return pixels
-    import cv2
-
     height, width = (max(1, round(length * side / longer)) for length in pixels.shape[:2])
-    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8).reshape(height, width, -1)  # OpenCV drops a single channel's axis
+    return resized_to(pixels, width, height)
 
 
 def _upright(picture: Image.Image, side: int | None) -> tuple[Image.Image, bool]:

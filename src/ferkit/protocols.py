@@ -37,9 +37,11 @@ __all__ = [
     "Prepares",
     "Reader",
     "cut",
+    "cut_out",
     "expression_of",
     "expressions_of",
     "feature_count",
+    "is_whole",
     "name_of",
     "prepared",
     "rotations_of",
@@ -172,6 +174,11 @@ def name_of(detector: Detector) -> str:
     return str(getattr(detector, "name", type(detector).__name__))
 
 
+def is_whole(detector: Detector) -> bool:
+    """Return True if a detector takes every picture as a face that was cut out before."""
+    return bool(getattr(detector, "whole", False))
+
+
 def rotations_of(detector: Detector) -> tuple[int, ...]:
     """Return the turns that a detector was asked to look for, in degrees, as ``ferkit.FaceDetector`` takes them; empty if none."""
     return tuple(getattr(detector, "rotations", ()))
@@ -185,8 +192,11 @@ def tta_of(classifier: Classifier) -> str | int:
 
 def cut(pixels: NDArray[np.uint8], face: Face, detector: Detector, crop: CropGeometry) -> NDArray[np.uint8]:
     """Return a detected face as a classifier wants it, at the picture's own resolution; a ready crop comes back as it is."""
-    if getattr(detector, "whole", False):
-        return pixels
+    return pixels if is_whole(detector) else cut_out(pixels, face, crop)
+
+
+def cut_out(pixels: NDArray[np.uint8], face: Face, crop: CropGeometry) -> NDArray[np.uint8]:
+    """Return a face as a classifier wants it, upright, at the picture's own resolution."""
     turn = face.turn or 0
     seen = turn_upright(face, turn, pixels.shape[1], pixels.shape[0])
     return crop_face(upright(pixels, turn), seen.box, crop, seen.landmarks)

@@ -218,3 +218,18 @@ def test_names() -> None:
     for wrong in ("1", "=a", "1=a,1=b"):
         with pytest.raises(InputError, match="expected each label of the data once"):
             parse_mapping(wrong)
+
+
+@pytest.mark.train
+def test_a_folder_is_walked_once_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.data import folders
+    from ferkit.train.classifier.reading import read_run
+    from ferkit.train.classifier.recipe import load_recipe
+
+    root = tree(tmp_path, *(f"{split}/{label}/{i}.png" for split in ("train", "val") for label in ("happy", "sad") for i in range(2)))
+    walks = list[Path]()
+    listed = folders.list_folder
+    monkeypatch.setattr(folders, "list_folder", lambda path, relabel: (walks.append(path), listed(path, relabel))[1])
+    read = read_run(load_recipe("ferkit-n"), root, ferplus=None, photos=None, detector=None, relabel=None, quiet=True)
+    assert [len(read.training), len(read.validation or ())] == [4, 4]
+    assert walks == [root]

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from ferkit import InputError
+from ferkit import ExpressionClassifier, Face, InputError
 from ferkit.cli.main import main
+from ferkit.data import read_photos
 from ferkit.data.preparing import prepare
 from tests.helpers.faces import write_fer_csv
 
@@ -82,3 +83,30 @@ def test_a_killed_preparation_goes_on(tmp_path: Path) -> None:
     assert sum(report["splits"]["train"].values()) == 700
     assert all((out / name).stat().st_mtime_ns == before[out / name] for name in journal)  # nothing done twice
     assert not list(out.rglob("*.partial"))
+
+
+class UpsideDown:
+    """Finds every face upside down, in the middle of the picture."""
+
+    name = "upside down"
+
+    def detect_rgb(self, pixels: np.ndarray) -> list[Face]:
+        height, width = pixels.shape[:2]
+        return [Face((width / 4, height / 4, 3 * width / 4, 3 * height / 4), turn=180)]
+
+
+@pytest.mark.parametrize("row", ["a.png,happy", "a.png,happy,10,10,30,30"], ids=["found", "boxed"])
+def test_faces_are_cut_as_training_cuts_them(tmp_path: Path, row: str) -> None:
+    """A face that is turned comes out upright, whether the table has its box or not."""
+    Image.fromarray(np.repeat(np.linspace(0, 250, 40).astype(np.uint8)[:, None], 40, axis=1)).save(tmp_path / "a.png")  # dark above
+    Image.new("L", (40, 40)).save(tmp_path / "b.png")
+    boxed = row.count(",") > 1
+    rows = ["path,label" + ",x1,y1,x2,y2" * boxed, row, "b.png,sad" + ",10,10,30,30" * boxed]
+    (tmp_path / "faces.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    classifier = ExpressionClassifier()
+    prepare(tmp_path / "faces.csv", tmp_path / "out", detector=UpsideDown(), size=48)
+    with Image.open(next((tmp_path / "out" / "train" / "happy").glob("*.png"))) as face:
+        prepared = np.asarray(face.convert("L"))
+    read = read_photos(tmp_path / "faces.csv", classifier, UpsideDown()).faces.images[0]
+    assert np.abs(prepared.astype(int) - read).max() <= 1
+    assert prepared[:24].mean() > prepared[24:].mean() + 20  # dark below: it was turned upright

@@ -22,6 +22,8 @@ FLOORS = {
     "pickling": 0,
     "text": 0,
     "geometry": 1,
+    "logits": 1,
+    "resizing": 1,
     "tensors": 1,
     "webp": 1,
     "image_files": 1,

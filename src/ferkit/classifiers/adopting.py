@@ -16,7 +16,7 @@ from ..engines.feeding import SUFFIXES, Feeding, open_fed, tensors
 from ..engines.onnx_file import Tensor, with_data_inside
 from ..engines.opencv import quiet_opencv
 from ..errors import InputError, MissingExtraError, WeightsError
-from ..files import writable, write_bytes, write_json
+from ..files import new_folder, writable, write_bytes, write_json
 from ..image_files import expanded
 from ..labels import LabelSet
 from ..weights.hashes import file_entry, sha256_of
@@ -90,10 +90,7 @@ def adopt(
     Example:
         >>> adopt("model.onnx", "theirs", labels=["angry", "happy", "sad"], pixels="0-255")  # doctest: +SKIP
     """
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} already exists; expected the name of a new folder for the weights.")
-    writable(folder)
+    folder = writable(new_folder(Path(out), "the weights"))
     path = expanded(model)
     classes = labels if isinstance(labels, LabelSet) else LabelSet("custom", tuple(labels))
     if order not in ("rgb", "bgr"):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..crops import CropGeometry, squares
 from ..errors import InputError
 from ..labels import LabelSet
+from ..logits import softmax
 from ..tensors import is_one_image
 
 __all__ = ["COMBINE", "Committee", "Member", "combined"]
@@ -166,6 +167,4 @@ def combined(p: NDArray[np.float64], weights: NDArray[np.float64], combine: str,
     """Combine probabilities ``(members, n, k)`` into float32 ``(n, k)``: their mean, or the softmax of their mean logarithm."""
     log = np.log(np.maximum(p, 1e-30))
     scores = np.log(np.maximum(np.tensordot(weights, p, 1), 1e-30)) if combine == "probability" else np.tensordot(weights, log, 1)
-    scores = scores / temperature
-    exp = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=-1, keepdims=True), np.float32)
+    return np.asarray(softmax(scores / temperature), np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..crops import Crops
 from ..errors import InputError, WeightsError
-from ..faces import Expression, as_expression
+from ..faces import Expression, as_expression, checked_confidence
+from ..files import new_folder, write_json
 from ..labels import LabelSet
 from ..pickling import ByArguments
 from ..protocols import Classifier
@@ -55,13 +55,11 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         name: str | None = None,
         min_confidence: float | None = None,
     ) -> None:
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
+        self._min_confidence = checked_confidence(min_confidence)
         opened = [ExpressionClassifier(m) if isinstance(m, (str, os.PathLike)) else m for m in members]
         super().__init__(opened, weights=weights, combine=combine, temperature=temperature)
         _check_different(self.members)
         self._name = name or "+".join(member.name for member in self.members)
-        self._min_confidence = min_confidence
 
     def __repr__(self) -> str:
         members, weights = [member.name for member in self.members], [round(float(w), 4) for w in self.weights]
@@ -126,9 +124,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
             InputError: The folder already holds something, or the others have other members.
             WeightsError: It cannot be written.
         """
-        out = Path(folder)
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
+        out = new_folder(Path(folder), "the ensemble")
         for other in others:
             if [m.folder for m in other.members] != [m.folder for m in self.members] or other.combine != self.combine:
                 raise InputError(f"{other.name} has other members than {self.name}, or combines them differently; save it by itself.")
@@ -147,9 +143,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
                 licence=licences.pop() if len(licences) == 1 else "not stated",
                 architecture={key: sum(s.architecture.get(key, 0) for s in specs) for key in ("parameters", "macs")},
             )
-            partial = out / f"{SPEC_FILE}.partial"
-            partial.write_text(json.dumps(spec.to_dict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            os.replace(partial, out / SPEC_FILE)
+            write_json(out / SPEC_FILE, spec.to_dict())
         except OSError as error:
             raise WeightsError(f"{out} cannot be written ({error.strerror or error}).") from error
         return out

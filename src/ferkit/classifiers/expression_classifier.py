@@ -17,10 +17,11 @@ from ..engines.features import with_features
 from ..engines.feeding import Feeding, open_fed
 from ..engines.onnx_file import with_output
 from ..engines.table import open_engine
-from ..errors import InputError, WeightsError
-from ..faces import Expression, as_expression
+from ..errors import WeightsError
+from ..faces import Expression, as_expression, checked_confidence
 from ..gate import native
 from ..labels import LabelSet
+from ..logits import softmax
 from ..pickling import ByArguments
 from ..protocols import Engine
 from ..weights.specs import SPEC_FILE, EnsembleOutput, EnsembleSpec, Output, WeightsSpec, load_classifier_spec
@@ -72,10 +73,8 @@ class ExpressionClassifier(ByArguments):
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        if min_confidence is not None and not 0 <= min_confidence <= 1:
-            raise InputError(f"min_confidence={min_confidence}; expected a probability from 0 to 1.")
         self.tta, self._views = parse_tta(tta)
-        self._min_confidence = min_confidence
+        self._min_confidence = checked_confidence(min_confidence)
         self.folder = folder = resolve(weights)
         self._spec = spec = load_classifier_spec(folder)
         self._engine = runtime
@@ -235,10 +234,7 @@ class ExpressionClassifier(ByArguments):
         """Turn raw outputs ``(views, n, columns)`` into probabilities ``(n, k)``: the mean over the views."""
         if self._committee is not None:
             return self._committee.probabilities(logits)
-        scores = logits.astype(np.float64) @ self.mix
-        scores -= scores.max(axis=-1, keepdims=True)
-        exp = np.exp(scores)
-        return np.asarray((exp / exp.sum(axis=-1, keepdims=True)).mean(axis=0), np.float32)
+        return np.asarray(softmax(logits.astype(np.float64) @ self.mix).mean(axis=0), np.float32)
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
         """Return crops as the network's squares, uint8 ``(n, size, size)``, or ``(n, size, size, 3)`` in color. Arguments as in predict_proba."""

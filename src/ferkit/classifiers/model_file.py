@@ -14,6 +14,7 @@ from ..engines.feeding import SUFFIXES, open_fed
 from ..errors import InputError
 from ..image_files import expanded
 from ..labels import FER7, LabelSet
+from ..logits import softmax
 from ..pickling import ByArguments
 from .adopting import inspected
 
@@ -90,5 +91,4 @@ def _as_probabilities(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     values = rows.astype(np.float64)
     if (values >= 0).all() and np.abs(values.sum(axis=1) - 1).max() < 1e-3:
         return values
-    exp = np.exp(values - values.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+    return softmax(values)

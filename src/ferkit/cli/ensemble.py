@@ -61,16 +61,14 @@ def ensemble(
     from ..classifiers.ensemble import open_classifier
     from ..data.reading import Unmade, read_cut_faces
     from ..detectors.face_detector import FaceDetector
-    from ..files import writable
+    from ..files import new_folder, writable
     from ..train.ensembling import make_ensemble, snapshot_weights
     from ..weights.specs import EnsembleSpec
 
     names: list[str | Path] = list(members)
     fitting.check(snapshots)
     chosen, relabel = parted_labels(labels)
-    if out.exists():
-        raise InputError(f"{out} already exists; expected the name of a new folder for the ensemble.")
-    writable(out)
+    writable(new_folder(out, "the ensemble"))
     data = fitting.data
     found = None if fitting.detector is None else FaceDetector(fitting.detector)
     crop = open_classifier(names[0] if names else snapshots).crop

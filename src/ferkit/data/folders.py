@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..crops import CropGeometry
 from ..errors import DataError, ImageError
 from ..faces import Face
 from ..geometry import iou
 from ..image_files import expanded
 from ..images import load_image
 from ..labels import LabelSet
-from ..protocols import Classifier, Detector, cut, name_of, prepared
+from ..protocols import Classifier, Detector, cut, cut_out, is_whole, name_of, prepared
 from .faces import Faces
 from .label_names import as_mapping, label_set_of
 from .layouts import list_folder
 from .manifest import columns_in, is_table, list_manifest
-from .samples import Listing, Sample, with_persons
+from .samples import Box, Listing, Sample, with_persons
 
-__all__ = ["Photos", "face_of", "list_data", "read_listing", "read_photos"]
+__all__ = ["Photos", "cut_face", "list_data", "no_face", "read_listing", "read_photos"]
 
 _SAME_FACE = 0.4  # IoU from which a detected face is the one of a given box: annotators draw boxes with and without hair
 
@@ -115,23 +116,20 @@ def read_listing(
         except ImageError as error:
             skipped.append((str(sample.path), str(error)))
             continue
-        face = face_of(sample, pixels, detector)
-        if face is None:
-            skipped.append(
-                (str(sample.path), f"{sample.path}: no face found by {name_of(detector)}; for ready crops give detector='none'.")
-            )
+        found = cut_face(pixels, sample.box, detector, classifier.crop)
+        if found is None:
+            skipped.append((str(sample.path), no_face(str(sample.path), detector)))
             continue
-        whole = detector if sample.box is None else _Boxed()
-        images.append(prepared(classifier, cut(pixels, face, whole, classifier.crop)))
+        images.append(prepared(classifier, found[1]))
         used.append(sample)
     root = listing.source
     if not images:
         raise DataError(f"{root} has no usable face in its label folders; {_last(skipped)}")
-    found = sorted({sample.label for sample in used})
     if labels is None:
-        if len(found) < 2 and label_set_of([*found, "neutral"]).name == "custom":
-            raise DataError(f"{root} has one label with usable faces, {found[0]!r}; expected at least two. {_last(skipped)}".rstrip())
-        labels = label_set_of(found)
+        there = sorted({sample.label for sample in used})
+        if len(there) < 2 and label_set_of([*there, "neutral"]).name == "custom":
+            raise DataError(f"{root} has one label with usable faces, {there[0]!r}; expected at least two. {_last(skipped)}".rstrip())
+        labels = label_set_of(there)
     truth = np.array([labels.index(sample.label) for sample in used], np.int64)
     faces = Faces(
         np.stack(images),
@@ -147,26 +145,34 @@ def read_listing(
     return Photos(faces, tuple(s.path for s in used))
 
 
-class _Boxed:
-    """A face by its box is cut out, even where the detector takes whole pictures."""
+def cut_face(pixels: NDArray[np.uint8], box: Box | None, detector: Detector, crop: CropGeometry) -> tuple[Face, NDArray[np.uint8]] | None:
+    """Find the face of a sample, and cut it out.
 
-    def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:
-        raise NotImplementedError
+    Args:
+        pixels: RGB uint8 ``(H, W, 3)``.
+        box: xyxy of the sample's face, which is cut out even where the detector takes whole pictures; its landmarks are those of the
+            face that the detector finds there. None: the largest face that is found, or the whole picture.
+        detector: Finds faces.
+        crop: How they are cut.
+
+    Returns:
+        The face, and its crop at the picture's own resolution, RGB uint8; None if there is no face.
+    """
+    if box is None:
+        face = next(iter(detector.detect_rgb(pixels)), None)
+        return None if face is None else (face, cut(pixels, face, detector, crop))
+    near = None if is_whole(detector) else max(detector.detect_rgb(pixels), key=lambda face: _overlap(face, box), default=None)
+    face = Face(box) if near is None or _overlap(near, box) < _SAME_FACE else near
+    return face, cut_out(pixels, face, crop)
 
 
-def face_of(sample: Sample, pixels: NDArray[np.uint8], detector: Detector) -> Face | None:
-    """Return the sample's face: the largest that is found, or the one in its box, with landmarks where the detector finds it too."""
-    if sample.box is None:
-        return next(iter(detector.detect_rgb(pixels)), None)
-    if not getattr(detector, "whole", False):
-        near = max(detector.detect_rgb(pixels), key=lambda face: _overlap(face, sample), default=None)
-        if near is not None and _overlap(near, sample) >= _SAME_FACE:
-            return near
-    return Face(sample.box)
+def no_face(what: str, detector: Detector) -> str:
+    """Return why a picture without a face cannot be used."""
+    return f"{what}: no face found by {name_of(detector)}; for ready crops give detector='none'."
 
 
-def _overlap(face: Face, sample: Sample) -> float:
-    return float(iou(np.array([face.box]), np.array([sample.box]))[0, 0])
+def _overlap(face: Face, box: Box) -> float:
+    return float(iou(np.array([face.box]), np.array([box]))[0, 0])
 
 
 def _soft(listing: Listing, used: list[Sample], labels: LabelSet) -> NDArray[np.float32] | None:

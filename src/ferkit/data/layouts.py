@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def _rafdb(root: Path, relabel: Mapping[str, str] | None) -> Listing | None:
     if not lists:
         return None
     pictures = {re.sub(r"_aligned$", "", file.stem): file for file in reversed(_rafdb_pictures(root))}
-    numbers = NUMBERINGS["RAF-DB"] | (dict(relabel) if relabel else {})
+    numbers = _numbers("RAF-DB", relabel)
     samples, skipped = [], list[tuple[str, str]]()
     for line, text in enumerate(lists[0].read_text(encoding="utf-8-sig").splitlines(), 1):
         words = text.split()
@@ -188,9 +188,7 @@ def _rafdb(root: Path, relabel: Mapping[str, str] | None) -> Listing | None:
         samples.append(Sample(file, label, split, place=file.relative_to(root).as_posix()))
     if not samples:
         raise DataError(f"{lists[0]} lists {len(skipped)} pictures, and none of them is below {root}; expected the folder Image beside it.")
-    told = ", ".join(f"{number} {label or 'left out'}" for number, label in sorted(numbers.items()))
-    notes = (f"read as RAF-DB by {lists[0].name}: {told}.",)
-    return Listing(root, tuple(samples), tuple(sorted({s.label for s in samples})), notes, tuple(skipped))
+    return _numbered(root, numbers, samples, skipped, f"RAF-DB by {lists[0].name}")
 
 
 def _rafdb_pictures(root: Path) -> list[Path]:
@@ -206,7 +204,7 @@ def _affectnet(root: Path, relabel: Mapping[str, str] | None) -> Listing | None:
     folders = [(split_of(folder.name), folder) for folder in (root, *_look(root).folders) if (folder / "annotations").is_dir()]
     if not folders or not any(next((folder / "annotations").glob("*_exp.npy"), None) for _, folder in folders):
         return None
-    numbers = NUMBERINGS["AffectNet"] | (dict(relabel) if relabel else {})
+    numbers = _numbers("AffectNet", relabel)
     samples, skipped = [], []
     for split, folder in folders:
         for file in image_files(folder / "images"):
@@ -219,5 +217,15 @@ def _affectnet(root: Path, relabel: Mapping[str, str] | None) -> Listing | None:
                 samples.append(Sample(file, label, split, place=file.relative_to(root).as_posix()))
             elif number not in numbers:
                 skipped.append((str(file), f"{file}: label {number}; expected 0 to 7."))
+    return _numbered(root, numbers, samples, skipped, "AffectNet")
+
+
+def _numbers(data: str, relabel: Mapping[str, str] | None) -> dict[str, str]:
+    """Return what the numbers of a data set mean, changed as asked."""
+    return NUMBERINGS[data] | dict(relabel or {})
+
+
+def _numbered(root: Path, numbers: Mapping[str, str], samples: Sequence[Sample], skipped: Sequence[tuple[str, str]], how: str) -> Listing:
+    """Return the listing of samples whose labels were numbers; its note says how they were read."""
     told = ", ".join(f"{number} {label or 'left out'}" for number, label in sorted(numbers.items()))
-    return Listing(root, tuple(samples), tuple(sorted({s.label for s in samples})), (f"read as AffectNet: {told}.",), tuple(skipped))
+    return Listing(root, tuple(samples), tuple(sorted({s.label for s in samples})), (f"read as {how}: {told}.",), tuple(skipped))

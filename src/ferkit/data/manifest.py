@@ -58,8 +58,10 @@ def list_manifest(path: Path, relabel: Mapping[str, str] | None = None, group: s
     table = _Table(path, names, group)
     if not rows:
         raise DataError(f"{path} has no rows; expected one for each picture.")
-    raw = [table.label(line, row) for line, row in rows]
-    table.settle(set(raw))
+    shares = [table.shares(line, row) for line, row in rows]
+    raw = [table.label(line, row, own) for (line, row), own in zip(rows, shares, strict=True)]
+    if table.settle(set(raw)):
+        shares = [table.shares(line, row) for line, row in rows]
     splits = [table.split(line, row) for line, row in rows]
     if any(splits) and not all(splits):
         line = rows[splits.index(None)][0]
@@ -70,8 +72,8 @@ def list_manifest(path: Path, relabel: Mapping[str, str] | None = None, group: s
     named, told = merged_names(found, relabel, str(path))
     labels = tuple(dict.fromkeys(named[name] for name in table.classes if named[name])) or tuple(sorted(set(named.values()) - {""}))
     samples, skipped, zero = [], [], 0
-    for (line, row), label, split in zip(rows, raw, splits, strict=True):
-        weight, soft = table.weight(line, row), table.soft(line, row, named, labels)
+    for (line, row), own, label, split in zip(rows, shares, raw, splits, strict=True):
+        weight, soft = table.weight(line, row), _soft(own, named, labels)
         if not named[label] or weight == 0 or (table.classes and soft is None):
             zero += bool(named[label])
             continue
@@ -122,26 +124,27 @@ class _Table:
         if renamed:
             self.notes.append(f"read the columns {', '.join(renamed)}.")
 
-    def settle(self, labels: set[str]) -> None:
-        """Decide on columns beside ``label``: soft labels if every label has one, else they are ignored."""
-        if "label" in self.at and labels and labels <= set(self.others):
+    def settle(self, labels: set[str]) -> bool:
+        """Decide on columns beside ``label``: soft labels if every label has one, else they are ignored. Return True if there are new ones."""
+        found = "label" in self.at and labels <= set(self.others)
+        if found:
             self.classes = [name for name in self.others if name in labels]
         ignored = [name for name in self.others if name not in self.classes]
         if self.classes:
             self.notes.append(f"soft labels from the columns {', '.join(self.classes)}.")
         if ignored:
             self.notes.append(f"ignored the columns {', '.join(ignored)}.")
+        return found
 
     def text(self, row: Mapping[str, Any], role: str) -> str:
         return as_text(row.get(self.at.get(role, "")))
 
-    def label(self, line: int, row: Mapping[str, Any]) -> str:
-        if "label" in self.at:
-            if label := self.text(row, "label"):
-                return label
-            raise DataError(f"{self.path}, line {line}: no label; expected one in every row.")
-        shares = self.shares(line, row)
-        return max(shares, key=lambda name: shares[name])
+    def label(self, line: int, row: Mapping[str, Any], shares: Mapping[str, float]) -> str:
+        if "label" not in self.at:
+            return max(shares, key=lambda name: shares[name])
+        if label := self.text(row, "label"):
+            return label
+        raise DataError(f"{self.path}, line {line}: no label; expected one in every row.")
 
     def split(self, line: int, row: Mapping[str, Any]) -> str | None:
         text = self.text(row, "split")
@@ -158,21 +161,11 @@ class _Table:
         return weight
 
     def shares(self, line: int, row: Mapping[str, Any]) -> dict[str, float]:
+        """Return what each class has in a row; nothing where there are no soft labels."""
         values = {name: self.number(line, name, as_text(row.get(name)) or "0") for name in self.classes}
-        if min(values.values()) < 0:
+        if min(values.values(), default=0) < 0:
             raise DataError(f"{self.path}, line {line}: soft labels {list(values.values())}; expected numbers, 0 or more.")
         return values
-
-    def soft(self, line: int, row: Mapping[str, Any], named: Mapping[str, str], labels: Sequence[str]) -> tuple[float, ...] | None:
-        """Return the shares of the labels, 1 in all; None where there are no soft labels, or nothing is left of them."""
-        if not self.classes:
-            return None
-        shares = dict.fromkeys(labels, 0.0)
-        for name, value in self.shares(line, row).items():
-            if named[name]:
-                shares[named[name]] += value
-        total = sum(shares.values())
-        return tuple(value / total for value in shares.values()) if total > 0 else None
 
     def box(self, line: int, row: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
         if self.corners or self.sides:
@@ -198,6 +191,16 @@ class _Table:
         if not math.isfinite(value):
             raise DataError(f"{self.path}, line {line}: {what} {text!r}; expected a finite number.")
         return value
+
+
+def _soft(shares: Mapping[str, float], named: Mapping[str, str], labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the shares of the labels, 1 in all; None where there are no soft labels, or nothing is left of them."""
+    summed = dict.fromkeys(labels, 0.0)
+    for name, value in shares.items():
+        if named[name]:
+            summed[named[name]] += value
+    total = sum(summed.values())
+    return tuple(value / total for value in summed.values()) if total > 0 else None
 
 
 def as_text(value: Any) -> str:

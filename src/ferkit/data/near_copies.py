@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..resizing import resized_to
+
 __all__ = ["NEAR", "digests", "groups", "near_pairs", "thumbnails"]
 
 _SIDE = 16
@@ -28,11 +30,9 @@ def thumbnails(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
     The scalar product of two is then their correlation, which does not see brightness and contrast. A picture of one
     grey has no shape to compare: its row is zero, and it is near nothing.
     """
-    import cv2
-
     if not len(faces):
         return np.zeros((0, _SIDE * _SIDE), np.float32)
-    small = np.stack([cv2.resize(face, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA) for face in faces]).reshape(len(faces), -1)
+    small = np.stack([resized_to(face, _SIDE, _SIDE) for face in faces]).reshape(len(faces), -1)
     rows = small.astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
     length = np.linalg.norm(rows, axis=1, keepdims=True)

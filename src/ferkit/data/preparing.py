@@ -15,20 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..classifiers.expression_classifier import ExpressionClassifier
-from ..crops import CropGeometry, crop_face, resized
+from ..crops import CropGeometry, resized
 from ..detectors.face_detector import open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
 from ..files import writable, write_bytes, write_json
 from ..image_files import expanded
 from ..images import load_image
-from ..protocols import Detector, cut, name_of
+from ..protocols import Detector, name_of
 from ..text import encodable
 from .copies_report import copies, format_copies
-from .faces import USAGE, read_csv
-from .folders import face_of, list_data
+from .faces import read_csv
+from .folders import cut_face, no_face
 from .label_names import as_mapping, label_order
-from .manifest import columns_in
-from .reading import holds_pixels
+from .reading import Source
 from .samples import Listing, MissingSplitError, Sample
 from .split_names import FOLDER_OF, SPLITS
 
@@ -93,10 +92,11 @@ def prepare(
         raise InputError(f"size={size!r}; expected a side from 16 to 1024 pixels.")
     data, out, relabel = expanded(data), expanded(out), as_mapping(relabel)
     writable(out)
-    listing = None if holds_pixels(data) else list_data(data, relabel)
+    source = Source.of(data, relabel)
+    listing = source.listing
     if listing is not None and progress:
         sys.stderr.write("".join(f"{line}\n" for line in listing.lines()))
-    items = list(_csv_items(data, relabel) if listing is None else _listed_items(listing))
+    items = list(_csv_items(source) if listing is None else _listed_items(listing))
     detector = open_detector("none" if detector is None else detector)
     settings = {"data": data.resolve().name, "detector": name_of(detector), "size": size}
     _check_settings(out, settings | ({"labels": relabel} if relabel else {}))
@@ -146,12 +146,11 @@ def format_preparation(report: dict[str, Any]) -> str:
     return "\n".join([*lines, *format_copies(report["copies"])])
 
 
-def _csv_items(path: Path, relabel: Mapping[str, str] | None) -> Iterator[_Item]:
+def _csv_items(source: Source) -> Iterator[_Item]:
     present = 0
-    whole = not any(name.lower() in USAGE for name in columns_in(path))
-    for split in SPLITS[:1] if whole else SPLITS:
+    for split in SPLITS if source.has_splits else SPLITS[:1]:
         try:
-            faces = read_csv(path, split, relabel)
+            faces = read_csv(source.path, split, source.relabel)
         except MissingSplitError:
             continue
         present += 1
@@ -159,7 +158,7 @@ def _csv_items(path: Path, relabel: Mapping[str, str] | None) -> Iterator[_Item]
             name = f"{number:05d}"
             yield _Item(FOLDER_OF[split], faces.label_set[label], name, f"{split} {name}", None, image)
     if not present:
-        raise DataError(f"{path} has no rows of split {', '.join(SPLITS)}; expected them in the column Usage.")
+        raise DataError(f"{source.path} has no rows of split {', '.join(SPLITS)}; expected them in the column Usage.")
 
 
 def _listed_items(listing: Listing) -> Iterator[_Item]:
@@ -205,15 +204,10 @@ def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry
         pixels = item.read()
     except ImageError as error:
         return {"source": item.source, "skipped": str(error)}
-    boxed = item.sample is not None and item.sample.box is not None
-    face = next(iter(detector.detect_rgb(pixels)), None) if item.sample is None else face_of(item.sample, pixels, detector)
-    if face is None:
-        return {
-            "source": item.source,
-            "skipped": f"{item.source}: no face found by {name_of(detector)}; for ready crops give detector='none'.",
-        }
-    crop = crop_face(pixels, face.box, geometry, face.landmarks) if boxed else cut(pixels, face, detector, geometry)
-    crop = resized(crop, size)
+    found = cut_face(pixels, None if item.sample is None else item.sample.box, detector, geometry)
+    if found is None:
+        return {"source": item.source, "skipped": no_face(item.source, detector)}
+    face, crop = found[0], resized(found[1], size)
     grey = bool((crop[..., 0] == crop[..., 1]).all() and (crop[..., 1] == crop[..., 2]).all())
     buffer = io.BytesIO()
     Image.fromarray(crop[..., 0] if grey else crop).save(buffer, format="PNG")

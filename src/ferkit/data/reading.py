@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +20,42 @@ from ..weights.specs import WeightsSpec
 from ..weights.store import resolve
 from .faces import SIZE, USAGE, Faces, is_pixel_csv, read_csv, read_ferplus
 from .folders import list_data, read_listing
-from .label_names import as_fer2013
+from .label_names import as_fer2013, as_mapping
 from .manifest import columns_in, is_table
 from .recognising import detector_for
+from .samples import Listing
 
-__all__ = ["Unmade", "has_split", "holds_pixels", "read_cut_faces", "read_faces", "read_folder", "read_labelled"]
+__all__ = ["Source", "Unmade", "holds_pixels", "read_cut_faces", "read_faces", "read_folder", "read_labelled"]
 
 
-def has_split(path: Path, split: str, relabel: Mapping[str, str] | str | None = None) -> bool:
-    """Return False if some data are one whole, or have no such split; of a csv of pixels with a column for it nobody knows before it is read."""
-    if holds_pixels(path):
-        return any(name.strip().lower() in USAGE for name in columns_in(path))
-    return split in list_data(path, relabel).splits
+@dataclass(frozen=True)
+class Source:
+    """Some data, looked at once: a folder is walked and a table read a single time, whatever is read of them then.
+
+    Attributes:
+        path: The folder or the file.
+        relabel: New names for the data's labels; ``""`` leaves a label out.
+        listing: What a folder or a manifest names; None for a csv of pixels, whose rows are the pictures themselves.
+        has_splits: Whether the data are in parts; False: they are one whole.
+    """
+
+    path: Path
+    relabel: Mapping[str, str] | None
+    listing: Listing | None
+    has_splits: bool
+
+    @classmethod
+    def of(cls, path: str | Path, relabel: Mapping[str, str] | str | None = None) -> Source:
+        """Look at some data. Raises as ``ferkit.data.folders.list_data``."""
+        path, relabel = expanded(path), as_mapping(relabel)
+        if holds_pixels(path):
+            return cls(path, relabel, None, any(name.strip().lower() in USAGE for name in columns_in(path)))
+        listing = list_data(path, relabel)
+        return cls(path, relabel, listing, bool(listing.splits))
+
+    def has(self, split: str) -> bool:
+        """Return False if the data are one whole, or lack a split; a csv of pixels with a column for it may lack it all the same."""
+        return self.has_splits if self.listing is None else split in self.listing.splits
 
 
 class Unmade:
@@ -56,7 +80,7 @@ def holds_pixels(path: Path) -> bool:
 
 
 def read_labelled(
-    path: str | Path,
+    data: str | Path | Source,
     split: str | None,
     classifier: Classifier,
     *,
@@ -69,7 +93,7 @@ def read_labelled(
     """Read one split, prepared for a classifier.
 
     Args:
-        path: ``fer2013.csv`` or another csv of pixels, a folder, or a manifest.
+        data: ``fer2013.csv`` or another csv of pixels, a folder, or a manifest; or the source that it was looked at as, whose ``relabel`` counts.
         split: ``Training``, ``PublicTest`` or ``PrivateTest``. None: all that is there, of a csv of pixels Training.
         classifier: Says how faces are cut, and how they are kept.
         ferplus: FER+ votes beside a csv of pixels.
@@ -82,9 +106,10 @@ def read_labelled(
         DataError: The data are not as described, or there are votes for other data than a csv of pixels.
         InputError: ``relabel`` names a label that is not there.
     """
-    path = expanded(path)
-    if holds_pixels(path):
-        faces = read_csv(path, split or "Training", relabel)
+    source = data if isinstance(data, Source) else Source.of(data, relabel)
+    path, listing = source.path, source.listing
+    if listing is None:
+        faces = read_csv(path, split or "Training", source.relabel)
         if told:
             _tell(list(faces.notes))
         return faces if ferplus is None else _with_votes(faces, path, split or "Training", ferplus)
@@ -92,7 +117,6 @@ def read_labelled(
         raise DataError(
             f"{ferplus}: FER+ votes are in the order of fer2013.csv's rows, and {path} has no such rows. Give that csv, or no votes."
         )
-    listing = list_data(path, relabel)
     if told:
         _tell(listing.lines())
     listing = listing.part(split)
@@ -112,7 +136,7 @@ def _with_votes(faces: Faces, path: Path, split: str, ferplus: str | Path) -> Fa
 
 
 def read_cut_faces(
-    path: str | Path,
+    data: str | Path | Source,
     split: str,
     unmade: Unmade,
     *,
@@ -124,7 +148,7 @@ def read_cut_faces(
     """Read one split for weights that do not exist yet: faces of whole photos are found, and cut as prediction cuts them.
 
     Args:
-        path, split, ferplus, detector, relabel, told: As in ``read_labelled``.
+        data, split, ferplus, detector, relabel, told: As in ``read_labelled``.
         unmade: The crop of the weights, the faces' side and channels; those of a csv have 48 pixels and are grey.
 
     Returns:
@@ -133,7 +157,7 @@ def read_cut_faces(
     Raises:
         DataError, InputError: As there.
     """
-    faces = read_labelled(path, split, unmade, ferplus=ferplus, detector=detector, relabel=relabel, told=told)
+    faces = read_labelled(data, split, unmade, ferplus=ferplus, detector=detector, relabel=relabel, told=told)
     return _in_fer2013(faces, told)
 
 

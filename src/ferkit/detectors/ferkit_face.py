@@ -13,7 +13,9 @@ from ..engines.table import open_engine
 from ..errors import WeightsError
 from ..faces import Face
 from ..geometry import area, clip_boxes, intersection, iou, nms
+from ..logits import softmax_and_log
 from ..protocols import AnswersMaps, Engine
+from ..resizing import resized_to
 from ..turning import turn_upright, upright
 from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import SPEC_FILE, DetectorSpec
@@ -152,9 +154,7 @@ class FerkitFace:
 
         height, width = image.shape[:2]
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        seen = image if (w, h) == (width, height) else np.asarray(cv2.resize(image, (w, h), interpolation=how), np.uint8)
-        maps = [m[0] for m in network.maps(planes(filled(seen)[None]), OUTPUTS)]
+        maps = [m[0] for m in network.maps(planes(filled(resized_to(image, w, h))[None]), OUTPUTS)]
         rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
@@ -164,10 +164,8 @@ class FerkitFace:
 
 def _entropy(maps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how unclear each view's landmarks are ``(n,)``: the mean entropy of its maps ``(n, 5, s, s)``, nats."""
-    flat = maps.reshape(*maps.shape[:2], -1)
-    flat = flat - flat.max(axis=2, keepdims=True)
-    total = np.exp(flat).sum(axis=2)
-    return np.asarray((np.log(total) - (np.exp(flat) * flat).sum(axis=2) / total).mean(axis=1))
+    p, log = softmax_and_log(maps.reshape(*maps.shape[:2], -1))
+    return np.asarray(-(p * log).sum(axis=2).mean(axis=1))
 
 
 def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: float) -> NDArray[np.bool_]:

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, WeightsError
 from ..geometry import window
+from ..logits import softmax
 from ..protocols import AnswersMaps, Engine
+from ..resizing import resized_to
 
 POINTS_FILE = "points.onnx"
 POINTS_SIZE, POINTS_ROOM = 48, 1.25  # px of the square that the landmarks' network sees, and its side over the box's longer one
@@ -65,20 +67,16 @@ def open_network(data: bytes, where: str, outputs: list[str], opened: Callable[[
 
 def face_view(image: NDArray[np.uint8], box: NDArray[np.float64]) -> tuple[tuple[int, int, int], NDArray[np.uint8]]:
     """Return left, top and side of the square around a face, and what is in it, ``POINTS_SIZE`` pixels wide; edges repeat."""
-    import cv2
-
     side = max(2, round(POINTS_ROOM * float((box[2:] - box[:2]).max())))
     left, top = (round(float(v)) for v in (box[:2] + box[2:] - side + 1) / 2)
     pixels = window(image, left, top, side, side)
-    how = cv2.INTER_AREA if side > POINTS_SIZE else cv2.INTER_LINEAR
-    return (left, top, side), np.asarray(cv2.resize(pixels, (POINTS_SIZE, POINTS_SIZE), interpolation=how), np.uint8)
+    return (left, top, side), resized_to(pixels, POINTS_SIZE, POINTS_SIZE)
 
 
 def soft_argmax(maps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return where each map of ``(n, 5, s, s)`` has its softmax's mean, ``(n, 5, 2)``: from the centre, in units of the side."""
     side = maps.shape[-1]
-    share = np.exp(maps - maps.max(axis=(2, 3), keepdims=True))
-    share /= share.sum(axis=(2, 3), keepdims=True)
+    share = softmax(maps, axis=(2, 3))
     line = (np.arange(side) + 0.5) / side - 0.5
     return np.stack([share.sum(axis=2) @ line, share.sum(axis=3) @ line], axis=-1)
 

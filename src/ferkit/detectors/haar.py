@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import MissingExtraError, WeightsError
 from ..faces import Face
 from ..geometry import nms
+from ..resizing import resized_to
 
 _MAX_SIDE = 960  # the cascade's time grows with the area; a face then needs about 3 % of the long side
 _MIN_FACE = 24  # the cascade's own window, pixels
@@ -49,9 +50,7 @@ class Haar:
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         scale = min(1.0, _MAX_SIDE / max(grey.shape))
         if scale < 1:
-            grey = cv2.resize(
-                grey, (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale))), interpolation=cv2.INTER_AREA
-            )
+            grey = resized_to(grey, max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
         if min(grey.shape) < _MIN_FACE:
             return []
         grey = cv2.equalizeHist(grey)

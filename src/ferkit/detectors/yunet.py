@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import MissingExtraError, WeightsError
 from ..faces import Face
 from ..geometry import nms
+from ..resizing import resized_to
 from ..weights.store import resolve_detector
 
 _MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
@@ -59,13 +60,12 @@ class YuNet:
 
     def _at(self, bgr: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
         """Detect at one scale; rows of x, y, w, h, five points, score in the image's own pixels."""
-        import cv2
 
         height, width = bgr.shape[:2]
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         if min(size) < _SMALLEST:
             return np.zeros((0, 15))  # OpenCV 4.14 answers such strips with whatever its buffers held
-        shrunk = bgr if size == (width, height) else cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+        shrunk = resized_to(bgr, *size)
         with self._lock:
             self._net.setInputSize(size)
             _, rows = self._net.detect(shrunk)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..data.faces import Faces
 from ..labels import FER7, FERPLUS8, PHOTOS, LabelSet
+from ..logits import log_softmax, softmax
 from ..weights.specs import Output
 
 __all__ = ["calibrated_outputs", "fit_temperature", "negative_log_likelihood", "photos_output"]
@@ -22,8 +23,7 @@ _FOLDS, _NO_LOSS = 5, 1e-3  # of the cross-validation of temperatures below 1, a
 
 def negative_log_likelihood(scores: Scores, truth: NDArray[np.int64]) -> float:
     """Return the mean NLL (nats) of logits ``(n, k)`` under the true columns ``(n,)``."""
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth]).mean())
+    return float(-log_softmax(scores)[np.arange(len(truth)), truth].mean())
 
 
 def fit_temperature(scores: Scores, truth: NDArray[np.int64], counts: Sequence[int] = (1,)) -> float:
@@ -45,7 +45,7 @@ def fit_temperature(scores: Scores, truth: NDArray[np.int64], counts: Sequence[i
         counts: Numbers of views, each of the first so many.
     """
     views = scores if scores.ndim == 3 else scores[None]
-    views = views[: max(counts)] - views[: max(counts)].max(axis=-1, keepdims=True)
+    views = views[: max(counts)]
     temperature = _consistent(views, truth, counts)
     return temperature if temperature >= 1 or _holds_below_one(views, truth, counts) else 1.0
 
@@ -64,9 +64,8 @@ def _consistent(views: Scores, truth: NDArray[np.int64], counts: Sequence[int]) 
 
 
 def _answers(views: Scores, temperature: float, counts: Sequence[int]) -> list[Scores]:
-    """Return the probabilities ``(n, k)`` for each number of views; every row's largest score is 0."""
-    p = np.exp(views / temperature)
-    p = p / p.sum(axis=-1, keepdims=True)
+    """Return the probabilities ``(n, k)`` for each number of views."""
+    p = softmax(views / temperature)
     return [p[:count].mean(axis=0) for count in counts]
 
 

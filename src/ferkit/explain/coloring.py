@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..resizing import resized_to
+
 __all__ = ["overlay"]
 
 _FOR, _AGAINST = (213, 94, 0), (0, 114, 178)  # Okabe and Ito's vermilion and blue
@@ -22,11 +24,8 @@ def overlay(pixels: NDArray[np.uint8], heat: NDArray[np.float32], *, strongest: 
     Returns:
         RGB uint8 ``(H, W, 3)``.
     """
-    import cv2
-
     height, width = pixels.shape[:2]
-    if heat.shape != (height, width):
-        heat = np.asarray(cv2.resize(heat, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    heat = resized_to(heat, width, height)
     rgb = np.asarray(pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2), np.float32)
     top = strongest if strongest is not None else float(np.abs(heat).max())
     share = np.clip(np.abs(heat) / max(top, 1e-9), 0, 1)[:, :, None] * _MOST

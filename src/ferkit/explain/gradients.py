@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..engines.keras_file import load_network
 from ..errors import InputError, MissingExtraError
 from ..protocols import Classifier
+from ..resizing import resized_to
 from ..weights.store import read_verified
 
 if TYPE_CHECKING:
@@ -98,6 +99,4 @@ def _halves(member: ExpressionClassifier) -> tuple[Any, Any]:
 
 
 def _resized(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    import cv2
-
-    return np.stack([np.asarray(cv2.resize(one, (side, side), interpolation=cv2.INTER_LINEAR), np.float32) for one in maps])
+    return np.stack([resized_to(one, side, side) for one in maps])

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..faces import Face
 from ..images import ImageLike, load_image
 from ..protocols import Reader, cut, expressions_of, prepared, rotations_of
+from ..resizing import resized_to
 from ..turning import judged, turn_upright
 from .coloring import overlay
 from .gradients import grad_cam
@@ -167,6 +168,6 @@ def sheet(image: ImageLike, explanations: list[Explanation], *, label: str | Non
             )
         for number, (caption, tile) in enumerate(tiles):
             left = _GAP + number * (_TILE + _GAP)
-            page.paste(Image.fromarray(tile).convert("RGB").resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
+            page.paste(Image.fromarray(resized_to(tile, _TILE, _TILE)).convert("RGB"), (left, top))
             draw.text((left, top + _TILE + 4), caption, fill=(28, 37, 48), font=font(caption, 14))
     return page

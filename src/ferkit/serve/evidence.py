@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..explain.photo import Explanation
+from ..resizing import resized_to
 from .schemas import EvidenceOut
 
 __all__ = ["Evidence"]
@@ -36,11 +37,10 @@ class Evidence:
     @classmethod
     def of(cls, found: Explanation, corners: NDArray[np.float64]) -> Evidence:
         """Take an explanation, whose crop has its corners in the picture there."""
-        import cv2
         from PIL import Image
 
         side = min(_CELLS, found.maps.shape[1])
-        small = np.stack([np.asarray(cv2.resize(one, (side, side), interpolation=cv2.INTER_AREA), np.float32) for one in found.maps])
+        small = np.stack([resized_to(one, side, side) for one in found.maps])
         buffer = io.BytesIO()
         Image.fromarray(found.crop).save(buffer, "PNG")
         return cls(found.labels, small, buffer.getvalue(), corners)

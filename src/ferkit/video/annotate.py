@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ImageError, InputError
 from ..gate import native
+from ..resizing import resized_to
 from ..results import Result
 from .covering import Covered, Covering
 from .frame import Frame
@@ -141,7 +142,6 @@ class AnnotatedVideo:
 
 
 def _fitted(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    import cv2
 
     h, w = pixels.shape[:2]
     if (w, h) == (width, height):
@@ -153,5 +153,5 @@ def _fitted(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.ui
     out = np.zeros((height, width, 3), np.uint8)
     x, y = (width - size[0]) // 2, (height - size[1]) // 2
     with native:
-        out[y : y + size[1], x : x + size[0]] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        out[y : y + size[1], x : x + size[0]] = resized_to(pixels, *size)
     return out

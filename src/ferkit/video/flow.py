@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..resizing import resized_to
+
 __all__ = ["likeness", "look", "moved", "shrunk"]
 
 Float = NDArray[np.float64]
@@ -26,7 +28,7 @@ def shrunk(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     scale = min(1.0, _MAX_SIDE / max(grey.shape))
     if scale < 1:
         size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
-        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        grey = resized_to(grey, *size, sampled=True)
     return grey, scale
 
 
@@ -72,12 +74,10 @@ def look(pixels: NDArray[np.uint8], box: Float) -> Float | None:
     around = _cut(pixels, box, 1.7)
     if face is None or around is None:
         return None
-    shades = np.asarray(
-        cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (_PATCH, _PATCH), interpolation=cv2.INTER_AREA), np.float64
-    ).ravel()
+    shades = resized_to(np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), np.uint8), _PATCH, _PATCH).astype(np.float64).ravel()
     shades -= shades.mean()
     shades /= np.linalg.norm(shades) + 1e-6
-    small = cv2.cvtColor(cv2.resize(around, (32, 32), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    small = cv2.cvtColor(resized_to(around, 32, 32), cv2.COLOR_RGB2LAB)
     colours = cv2.calcHist([small], [0, 1, 2], None, [4, 8, 8], [0, 256, 64, 192, 64, 192]).ravel().astype(np.float64)
     colours = np.sqrt(colours / max(colours.sum(), 1e-6))
     return np.asarray(np.concatenate([shades, colours]) / np.sqrt(2), np.float64)

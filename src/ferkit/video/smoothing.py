@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ..logits import softmax
+
 __all__ = ["Smoother"]
 
 _FLOOR = 1e-5  # one frame of certainty must not outweigh seconds of evidence
@@ -41,7 +43,7 @@ class Smoother:
     def __call__(self, number: int, time_s: float, probabilities: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Return the smoothed probabilities ``(k,)`` of a track at a time (seconds); None where it was not ``due``."""
         if probabilities is None:
-            return _softmax(self._state[number][1])
+            return np.asarray(softmax(self._state[number][1]), np.float32)
         if not self._seconds:
             return probabilities
         logits = np.log(np.maximum(probabilities.astype(np.float64), _FLOOR))
@@ -52,9 +54,4 @@ class Smoother:
         self._state[number] = (time_s, logits)
         if len(self._state) > _MOST:
             self._state = {n: s for n, s in self._state.items() if time_s - s[0] < _FORGET_S}
-        return _softmax(logits)
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float32]:
-    exp = np.exp(logits - logits.max())
-    return np.asarray(exp / exp.sum(), np.float32)
+        return np.asarray(softmax(logits), np.float32)

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from ..drawing.fonts import Font, font, readable
 from ..labels import LabelSet
+from ..resizing import resized_to
 from ..results import Result
 from .frame import Frame
 from .shares import UNSURE, Shares, in_words
@@ -180,8 +181,7 @@ def _thumbnail(pixels: NDArray[np.uint8], box: Sequence[float]) -> Image.Image:
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     x1, y1 = max(0, round(x - side / 2)), max(0, round(y - side / 2))
     x2, y2 = max(x1 + 1, min(pixels.shape[1], round(x + side / 2))), max(y1 + 1, min(pixels.shape[0], round(y + side / 2)))
-    cut = Image.fromarray(np.ascontiguousarray(pixels[y1:y2, x1:x2]))
-    return cut.resize((_THUMB, _THUMB), Image.Resampling.BILINEAR)
+    return Image.fromarray(resized_to(np.ascontiguousarray(pixels[y1:y2, x1:x2]), _THUMB, _THUMB))
 
 
 def _clock(seconds: float, step: float) -> str:

@@ -19,6 +19,7 @@ from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
 from ...labels import FERPLUS8
+from ...logits import log_softmax
 from ..common.averaging import copy_averaged, settle
 from ..common.checkpoint import load_weights, save_weights
 from ..common.compiling import JIT
@@ -156,9 +157,8 @@ def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, flo
         else:
             keep, truth = np.ones(len(faces), bool), faces.labels
         scores[f"val_{name}_accuracy"] = float((own[keep].argmax(1) == truth[keep]).mean())
-        own -= own.max(axis=1, keepdims=True)
         target = faces.targets(name)
-        cost = -(target * (own - np.log(np.exp(own).sum(axis=1, keepdims=True)))).sum(axis=1)
+        cost = -(target * log_softmax(own)).sum(axis=1)
         loss += head.weight * float(cost.sum() / max(1.0, target.sum()))
     return {"val_loss": loss, **scores}
 

@@ -17,6 +17,8 @@ from ...crops import centre
 from ...data.portraits import Portraits
 from ...errors import DataError
 from ...labels import FER7, FERPLUS8, LabelSet
+from ...logits import softmax
+from ...resizing import resized_to
 
 if TYPE_CHECKING:
     from .distilling import Teacher
@@ -139,18 +141,13 @@ def teacher_product(faces: NDArray[np.uint8], teacher: Teacher, recipe: Recipe) 
     scores = sum(logits[head.labels][:, head.label_set.columns(FER7)] for head in recipe.heads)
     contempt = np.zeros(len(faces))
     if FERPLUS8.name in logits:
-        contempt = _softmax(logits[FERPLUS8.name])[:, FERPLUS8.index("contempt")]
-    return _softmax(np.asarray(scores) / recipe.photo_settings["temperature"]), contempt
+        contempt = softmax(logits[FERPLUS8.name])[:, FERPLUS8.index("contempt")]
+    return softmax(np.asarray(scores) / recipe.photo_settings["temperature"]), contempt
 
 
 def _mean_logits(teacher: Teacher, faces: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     both = [teacher.logits(faces), teacher.logits(np.ascontiguousarray(faces[:, :, ::-1]))]
     return {head: (both[0][head].astype(np.float64) + both[1][head]) / 2 for head in both[0]}
-
-
-def _softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float64)
 
 
 def _for_head(mixed: NDArray[np.float64], contempt: NDArray[np.float64], labels: LabelSet) -> NDArray[np.float32]:
@@ -172,7 +169,7 @@ def degraded(faces: NDArray[np.uint8], share: float, rng: np.random.Generator) -
         face, (_, small, blur, noise, quality) = faces[number], draws[number].tolist()
         side = face.shape[0]
         kept = round(side * (0.6 + 0.4 * small))
-        face = cv2.resize(cv2.resize(face, (kept, kept), interpolation=cv2.INTER_AREA), (side, side), interpolation=cv2.INTER_LINEAR)
+        face = resized_to(resized_to(face, kept, kept), side, side)
         face = cv2.GaussianBlur(face, (0, 0), 0.1 + 0.5 * blur)
         grain = rng.normal(0.0, 8.0 * noise, face.shape)
         face = np.clip(np.rint(face + grain), 0, 255).astype(np.uint8)

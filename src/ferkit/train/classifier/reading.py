@@ -11,8 +11,7 @@ from typing import NamedTuple
 from ...crops import CropGeometry
 from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import Portraits, read_portraits
-from ...data.reading import Unmade, has_split, read_cut_faces
-from ...image_files import expanded
+from ...data.reading import Source, Unmade, read_cut_faces
 from ...protocols import Detector
 from .inputs import matching
 from .recipe import Recipe
@@ -40,14 +39,13 @@ def read_run(
     quiet: bool = False,
 ) -> RunData:
     """Read what a run learns from and is measured on, and tell standard error what was skipped unless ``quiet``. Raises as the readers."""
-    crop = CropGeometry(**recipe.crop)
+    crop, source = CropGeometry(**recipe.crop), Source.of(data, relabel)
     read = partial(
         read_cut_faces,
-        data,
+        source,
         unmade=Unmade(crop, max(48, recipe.size), recipe.channels),
         ferplus=ferplus,
         detector=detector,
-        relabel=relabel,
     )
     training = read(split="Training", told=not quiet)
     recipe = recipe.for_labels(training.label_set)
@@ -56,14 +54,14 @@ def read_run(
     if not quiet:
         for _, reason in (*training.skipped, *(() if portraits is None else portraits.skipped)):
             print(f"Skipped {reason}", file=sys.stderr)
-    validation = _validation(data, relabel, read, quiet)
+    validation = _validation(source, read, quiet)
     return RunData(recipe, training, None if validation is None else matching(validation, recipe), portraits)
 
 
-def _validation(data: str | Path, relabel: Mapping[str, str] | str | None, read: Callable[..., Faces], quiet: bool) -> Faces | None:
+def _validation(source: Source, read: Callable[..., Faces], quiet: bool) -> Faces | None:
     missing: MissingSplitError | str = "No validation folder."
     try:
-        if has_split(expanded(data), "PublicTest", relabel):
+        if source.has("PublicTest"):
             return read(split="PublicTest")
     except MissingSplitError as error:
         missing = error

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...detectors.ferkit_face_format import MIRRORED, POINTS_ROOM, POINTS_SIZE, mirrored_points
 from ...faces import Face
 from ...geometry import iou
+from ...resizing import resized_to
 from ..common.values import check_number
 from .photos import LabelledPhoto
 
@@ -172,7 +173,7 @@ def _cut(photo: LabelledPhoto, teacher: Detect | None) -> list[tuple[NDArray[np.
         first = np.ones(2)
         if scale < 1:  # warping alone would skip pixels
             height, width = window.shape[:2]
-            shrunk = cv2.resize(window, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+            shrunk = resized_to(window, max(1, round(width * scale)), max(1, round(height * scale)))
             first, window = np.array([shrunk.shape[1] / width, shrunk.shape[0] / height]), shrunk
         matrix = _turned(centre, scale, 0.0, _PIXELS)
         # From the window's pixels to the picture's, whose centres are at whole numbers, to the crop's.
@@ -204,7 +205,7 @@ def point_batch(
         targets[n] = ((points[MIRRORED] if mirror else points) - (size - 1) / 2) / size
         if rng.random() < a.coarse:
             small = int(size * rng.uniform(0.25, 0.8))
-            view = cv2.resize(cv2.resize(view, (small, small), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_LINEAR)
+            view = resized_to(resized_to(view, small, small), size, size)
         if rng.random() < a.grey:
             view = cv2.cvtColor(cv2.cvtColor(view, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
         values = (

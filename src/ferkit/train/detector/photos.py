@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...detectors.ferkit_face_format import MIRRORED
 from ...errors import DataError
+from ...resizing import resized_to
 from ..common.values import check_number, check_pair
 
 __all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
@@ -244,7 +245,7 @@ def _tile(
     source, first = photo.pixels, 1.0
     if scale < 0.7:  # warping alone would skip pixels
         first = scale
-        source = cv2.resize(source, (max(1, round(w * first)), max(1, round(h * first))), interpolation=cv2.INTER_AREA)
+        source = resized_to(source, max(1, round(w * first)), max(1, round(h * first)))
     pixels = cv2.warpAffine(
         source,
         np.column_stack([matrix[:, :2] / first, matrix[:, 2]]),

@@ -23,7 +23,7 @@ from ...errors import InputError
 from ...evaluation.calibration import fit_temperature
 from ...evaluation.measuring import Measurement
 from ...evaluation.report import write_report
-from ...files import writable, write_json
+from ...files import new_folder, writable, write_json
 from ...image_files import expanded
 from ...labels import LabelSet
 from ...protocols import Detector
@@ -171,9 +171,7 @@ def _check(
                 f"folds beside {other}: in folds every face is held out once, by a head alone. Leave out one of the two.",
                 arguments=["folds", other],
             )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} already exists; weights are never overwritten. Choose another out.", arguments=["out"])
-    writable(out)
+    writable(new_folder(out, "the weights"))
     if report is not None:
         from ...plots import check_plots
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...evaluation.calibration import negative_log_likelihood
+from ...logits import softmax_and_log
 from .splitting import deal
 
 __all__ = ["FOLDS", "Choice", "Head", "Lesson", "choose_head", "fit_head", "label_weights"]
@@ -109,11 +110,9 @@ def fit_head(lesson: Lesson, start: Head, penalty: float) -> Head:
     def loss(flat: Float) -> tuple[float, Float]:
         kernel, bias = flat[:-k].reshape(d, k), flat[-k:]
         scores = known + x @ kernel.astype(np.float32) + bias
-        scores -= scores.max(axis=1, keepdims=True)
-        exp = np.exp(scores)
-        total = exp.sum(axis=1, keepdims=True)
-        likelihood = weights @ ((targets * scores).sum(axis=1) - np.log(total[:, 0]))
-        error = weights[:, None] * (exp / total - targets)
+        shares, logs = softmax_and_log(scores)
+        likelihood = weights @ (targets * logs).sum(axis=1)
+        error = weights[:, None] * (shares - targets)
         gradient = np.concatenate([(x.T @ error.astype(np.float32) + penalty * kernel).ravel(), error.sum(axis=0) + bias])
         return float(0.5 * penalty * (kernel**2).sum() + 0.5 * (bias**2).sum() - likelihood), gradient
 

@@ -17,6 +17,7 @@ from ...evaluation.calibration import fit_temperature
 from ...evaluation.comparing import compare
 from ...evaluation.figures import score, wilson
 from ...labels import FER7
+from ...logits import softmax
 from .linear_head import Head, Lesson, choose_head
 from .splitting import deal
 
@@ -100,8 +101,7 @@ def by_folds(faces: Faces, lesson: Lesson, starts: Mapping[str, Head], folds: in
         seen = fold != number
         choice = choose_head(lesson.part(seen), starts)
         scores = choice.head(lesson.features[0, ~seen]) / fit_temperature(choice.logits, faces.labels[seen])
-        exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-        probabilities[~seen] = exp / exp.sum(axis=1, keepdims=True)
+        probabilities[~seen] = softmax(scores)
     return Answers(faces, probabilities, fold)
 
 

@@ -15,6 +15,7 @@ from ...crops import centre, normalised
 from ...data.faces import Faces
 from ...evaluation.calibration import fit_temperature, negative_log_likelihood
 from ...evaluation.comparing import compare
+from ...logits import log_softmax
 from ..classifier.augment import FaceAugmentation
 from ..common.compiling import JIT
 from ..common.values import finite
@@ -125,8 +126,7 @@ def _best(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> int:
 
 
 def _losses(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return np.asarray(np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth])
+    return np.asarray(-log_softmax(logits)[np.arange(len(truth)), truth])
 
 
 def _report(logits: NDArray[np.float64], truth: NDArray[np.int64], best: int, folds: int) -> dict[str, Any]:

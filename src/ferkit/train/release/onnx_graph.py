@@ -124,7 +124,7 @@ def _prepare(g: _Graph, input_: Mapping[str, Any], out: str) -> None:
     grey = _rounded(g, grey)
     shape = g("Cast", g("Shape", "image"), to=TensorProto.FLOAT)
     height, width = (g("Gather", shape, g.constant(axis, np.int64), axis=0) for axis in (1, 2))
-    shrink = g("Greater", g("Min", height, width), g.constant(size))
+    shrink = g("GreaterOrEqual", g("Min", height, width), g.constant(size))
     tall = g("MatMul", _resizing(g, height, shrink, size), grey)
     face = _rounded(g, g("MatMul", tall, g("Transpose", _resizing(g, width, shrink, size), perm=[1, 0])))
     start = (size - window) // 2

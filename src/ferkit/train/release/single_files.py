@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import normalised_by
 from ...data.faces import Faces
-from ...data.reading import has_split, holds_pixels, read_faces, read_folder
+from ...data.reading import Source, read_faces, read_folder
 from ...engines.opencv import quiet_opencv
 from ...errors import FerkitError, InputError, MissingExtraError
 from ...files import writable, write_bytes, write_json
-from ...image_files import expanded
 from ...images import load_image
 from ...pipeline import Pipeline
 from ...weights.store import read_verified
@@ -148,8 +147,10 @@ def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) ->
 
 
 def _faces(data: str | Path, split: str) -> Faces:
-    path = expanded(data)
-    return read_faces(path, split) if has_split(path, split) else read_faces(path, "Training") if holds_pixels(path) else read_folder(path)
+    source = Source.of(data)
+    if source.has(split):
+        return read_faces(source.path, split)
+    return read_faces(source.path, "Training") if source.listing is None else read_folder(source.path)
 
 
 def _steps(classifier: ExpressionClassifier, photo: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,0 +1,43 @@
+"""Softmax and its logarithm: the one place where raw outputs become probabilities in NumPy.
+
+Networks that train or run inside Keras use ``keras.ops.softmax`` and ``keras.ops.log_softmax``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["log_softmax", "softmax", "softmax_and_log"]
+
+_Float = TypeVar("_Float", bound=np.floating[Any])
+Axis = int | tuple[int, ...]
+
+
+def softmax(scores: NDArray[_Float], axis: Axis = -1) -> NDArray[_Float]:
+    """Return probabilities in the shape and dtype of raw outputs, 1 in all along ``axis``; large outputs do not overflow.
+
+    >>> softmax(np.array([[1000.0, 1000.0], [0.0, -1000.0]])).tolist()
+    [[0.5, 0.5], [1.0, 0.0]]
+    """
+    shares: NDArray[_Float] = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=axis, keepdims=True))
+
+
+def log_softmax(scores: NDArray[_Float], axis: Axis = -1) -> NDArray[_Float]:
+    """Return the logarithms of ``softmax(scores, axis)``, exact where the probability itself would round to 0.
+
+    >>> log_softmax(np.array([0.0, -1000.0])).tolist()
+    [0.0, -1000.0]
+    """
+    return softmax_and_log(scores, axis)[1]
+
+
+def softmax_and_log(scores: NDArray[_Float], axis: Axis = -1) -> tuple[NDArray[_Float], NDArray[_Float]]:
+    """Return ``softmax(scores, axis)`` and ``log_softmax(scores, axis)`` for the price of one exponential."""
+    shifted: NDArray[_Float] = scores - scores.max(axis=axis, keepdims=True)
+    shares: NDArray[_Float] = np.exp(shifted)
+    total = shares.sum(axis=axis, keepdims=True)
+    return np.asarray(shares / total), np.asarray(shifted - np.log(total))
