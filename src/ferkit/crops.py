@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,9 @@ from .tensors import is_one_image, to_array
 
 __all__ = [
     "CropGeometry",
+    "CropTable",
     "Crops",
+    "Scale",
     "centre",
     "checked",
     "crop_face",
@@ -29,6 +31,18 @@ __all__ = [
     "resized",
     "squares",
 ]
+
+
+CropMode = Literal["square", "aligned", "box"]
+
+
+class CropTable(TypedDict, total=False):
+    """``CropGeometry`` as JSON and TOML have it, where tuples are lists."""
+
+    mode: CropMode
+    scale: float
+    centre: Sequence[float]
+    template: Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class CropGeometry:
         template: Landmarks in the unit square, five (x, y), for ``"aligned"``.
     """
 
-    mode: Literal["square", "aligned", "box"] = "square"
+    mode: CropMode = "square"
     scale: float = 0.95
     centre: tuple[float, float] = (0.0, 0.0)
     template: tuple[tuple[float, float], ...] = ()
@@ -58,9 +72,16 @@ class CropGeometry:
         object.__setattr__(self, "centre", tuple(float(v) for v in self.centre))
         object.__setattr__(self, "template", tuple((float(x), float(y)) for x, y in self.template))
 
-    def to_dict(self) -> dict[str, Any]:
-        out: dict[str, Any] = {"mode": self.mode, "scale": self.scale, "centre": list(self.centre)}
-        return out | ({"template": [list(p) for p in self.template]} if self.template else {})
+    def to_dict(self) -> CropTable:
+        """Return plain JSON values; the template only where there is one."""
+        out: CropTable = {"mode": self.mode, "scale": self.scale, "centre": list(self.centre)}
+        return {**out, "template": [list(point) for point in self.template]} if self.template else out
+
+    @staticmethod
+    def from_dict(table: CropTable) -> CropGeometry:
+        """Return the geometry that ``to_dict`` gave. Raises InputError for a value out of range, TypeError for an entry that is unknown."""
+        entries: dict[str, Any] = {**table}  # lists become tuples
+        return CropGeometry(**entries)
 
 
 def crop_face(image: NDArray[np.uint8], box: ArrayLike, geometry: CropGeometry, landmarks: ArrayLike | None = None) -> NDArray[np.uint8]:
@@ -166,18 +187,29 @@ def squares(crops: Crops, side: int, channels: int) -> NDArray[np.uint8]:
     return np.stack(faces) if faces else np.zeros((0, *shape), np.uint8)
 
 
-def normalised(pixels: NDArray[Any], settings: Mapping[str, Any]) -> NDArray[np.float32]:
+class Scale(TypedDict):
+    """How pixel values become a network's input.
+
+    ``mean`` and ``std``: of pixels / 255, a number or one for each channel. ``standardise``: every face is first centred on its own mean
+    and scaled to unit variance.
+    """
+
+    mean: float | Sequence[float]
+    std: float | Sequence[float]
+    standardise: NotRequired[bool]
+
+
+def normalised(pixels: NDArray[Any], settings: Scale) -> NDArray[np.float32]:
     """Map pixel values 0-255 ``(n, ...)`` to a network's input scale, float32.
 
     Args:
         pixels: Faces, the part of them that the network sees; their channels, if they have any, come last.
-        settings: ``mean`` and ``std`` of pixels / 255, numbers or one for each channel; with ``standardise`` every face is first
-            centred on its own mean and scaled to unit variance.
+        settings: Of the network.
     """
     return np.asarray(normalised_by(np, np.asarray(pixels, np.float32), settings), np.float32)
 
 
-def normalised_by(arrays: Any, values: Any, settings: Mapping[str, Any]) -> Any:
+def normalised_by(arrays: Any, values: Any, settings: Scale) -> Any:
     """Do what ``normalised`` does with another library's arrays: the one formula of a network's input.
 
     Args:

@@ -77,7 +77,7 @@ def confusion_matrix(classes: Sequence[str], rows: Sequence[Sequence[int]], few:
     return _png(figure)
 
 
-def reliability_diagram(bins: Sequence[Mapping[str, float]], ece: float) -> bytes:
+def reliability_diagram(bins: Sequence[Mapping[str, Any]], ece: float) -> bytes:
     """Draw accuracy by confidence from the bins of ``reliability``; the area of a dot is the bin's share of the faces."""
     figure, (axis,) = _figure(4.6, 4.2)
     axis.plot([0, 1], [0, 1], color=_GREY, linewidth=1, linestyle="--", label="perfectly calibrated")
@@ -89,7 +89,7 @@ def reliability_diagram(bins: Sequence[Mapping[str, float]], ece: float) -> byte
     return _png(figure)
 
 
-def coverage_risk_curve(curve: Mapping[str, Sequence[float]], aurc: float) -> bytes:
+def coverage_risk_curve(curve: Mapping[str, Any], aurc: float) -> bytes:
     """Draw the error among the most confident share of the faces."""
     figure, (axis,) = _figure(4.6, 4.2)
     axis.plot(curve["coverage"], curve["risk"], color=_ORANGE, linewidth=1.6)

@@ -14,9 +14,12 @@ from click.testing import CliRunner
 from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError
 from ferkit.cli.main import main
 from ferkit.train.finetuning.linear_head import Choice, Head, Lesson, choose_head, fit_head
+from ferkit.train.finetuning.records import About, Finetuned
 from ferkit.train.finetuning.splitting import Table, check_parts, deal, gather, hold_out, list_parts
+from ferkit.weights.records import MetricRow, Training
 from ferkit.weights.releases import DEFAULT_WEIGHTS
 from tests.helpers.faces import picture, write_faces
+from tests.helpers.records import mismatches
 from tests.helpers.training import needs_keras
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -184,7 +187,7 @@ def test_a_bundle_whose_file_answers_otherwise_is_refused(
     backbone = Backbone(None, whole[0])
     kernel = np.random.default_rng(0).normal(size=(backbone.head_inputs, 2))
     model, other = (backbone.with_head(Head(k, np.zeros(2)), "custom") for k in (kernel, 2 * kernel))
-    about = {"name": "a-v1", "data": "", "source": "", "licence": "", "seed": 0, "faces": 1, "held_out": 1, "persons": 0}
+    about = About("a-v1", data="", source="", licence="", seed=0, faces=1, held_out=1, folds=None, persons=0)
     right = bundle.export_onnx
     monkeypatch.setattr(bundle, "export_onnx", lambda _model, *rest: right(other, *rest))
     with pytest.raises(FerkitError, match=r"Keras and ONNX differ by .* on 8 pictures"):
@@ -210,6 +213,29 @@ def test_made_up_labels_end_to_end(tmp_path: Path) -> None:
     assert report["before"] == {}
     assert report["paired"] is None
     assert report["start"] == "blank"
+    assert not list(mismatches(report, Finetuned))
+    assert list(report) == [
+        "weights",
+        "base",
+        "labels",
+        "data",
+        "training",
+        "held_out_faces",
+        "persons",
+        "start",
+        "penalty",
+        "cross_validation",
+        "unfrozen",
+        "temperature",
+        "held_out",
+        "folds",
+        "before",
+        "paired",
+        "held_out_files",
+        "publictest",
+        "seconds",
+        "skipped",
+    ]
     assert {p.name for p in out.iterdir()} == {
         "model.onnx",
         "model.keras",
@@ -243,6 +269,9 @@ def test_made_up_labels_end_to_end(tmp_path: Path) -> None:
     assert "b-v2" in again.stdout
     assert "95 % interval" in again.stdout
     spec = ExpressionClassifier(tmp_path / "b-v2").spec
+    assert not list(mismatches(json.loads(json.dumps(spec.metrics)), list[MetricRow]))
+    assert not list(mismatches(spec.training, Training))
+    assert not list(mismatches(json.loads((tmp_path / "b-v2" / "finetune.json").read_text(encoding="utf-8")), Finetuned))
     assert spec.training["base"]["name"] == "mine-v1"
     assert "before" in spec.metrics[0]  # the base answers these labels too
 

@@ -10,7 +10,8 @@ import pytest
 
 from ferkit import DataError, InputError
 from ferkit.labels import FER6
-from ferkit.train.classifier.recipe import _ENTRIES, list_recipes, load_recipe
+from ferkit.train.classifier.recipe import list_recipes, load_recipe
+from ferkit.train.classifier.recipe_tables import ENTRIES
 from tests.helpers.recipes import COUNTS, faces, recipe
 from tests.helpers.training import TINY, needs_keras
 
@@ -38,7 +39,7 @@ def test_recipes_and_the_code_know_the_same_entries() -> None:
     from ferkit.train.classifier.loop import build_from_recipe
 
     accepted = {field.name for field in dataclasses.fields(AugmentOptions)}
-    assert set(_ENTRIES["augment"]) == accepted
+    assert set(ENTRIES["augment"]) == accepted
     for name in list_recipes():
         loaded = load_recipe(name)
         FaceAugmentation(**loaded.augment)
@@ -81,7 +82,7 @@ def test_the_seed_systems_are_recipes() -> None:
     ("changes", "message"),
     [
         ({"augment": {"rotaton": 1}}, r"\[augment\] of recipe 'test': unknown rotaton; expected crop, rotation"),
-        ({"data": {"mean": 0.0, "std": 1.0, "scale": 2}}, "unknown scale; expected mean, std, size"),
+        ({"data": {"mean": 0.0, "std": 1.0, "scale": 2}}, "unknown scale; expected mean, std, standardise, size"),
         ({"data": {"mean": 0.0}}, "needs mean and std"),
         ({"crop": {"zoom": 1}}, "unknown zoom"),
         ({"training": {"batch": 8}}, "unknown batch; expected batch_size"),

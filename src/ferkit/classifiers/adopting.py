@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, normalised
+from ..crops import CropGeometry, Scale, normalised
 from ..engines.feeding import SUFFIXES, Feeding, open_fed, tensors
 from ..engines.onnx_file import Tensor, with_data_inside
 from ..engines.opencv import quiet_opencv
@@ -107,7 +107,14 @@ def adopt(
     spec = WeightsSpec(
         name=name or folder.resolve().name,
         files={written: file_entry(found.data)},
-        input={"size": found.size, "window": found.size, "channels": found.channels, "order": order, **scale},
+        input={
+            "size": found.size,
+            "window": found.size,
+            "channels": found.channels,
+            "order": order,
+            "mean": scale["mean"],
+            "std": scale["std"],
+        },
         crop=_geometry(crop),
         outputs=(Output(classes.name, classes.classes, (tuple(range(found.columns)),)),),
         default_output=classes.name,
@@ -227,7 +234,7 @@ def _layout(
     return batch, size or known.pop(), channels or 3, layout
 
 
-def _scale(mean: Values | None, std: Values | None, pixels: str | None, found: Network) -> dict[str, Any]:
+def _scale(mean: Values | None, std: Values | None, pixels: str | None, found: Network) -> Scale:
     """Return ``mean`` and ``std`` of pixels / 255, as every spec has them."""
     if pixels not in (None, "0-1", "0-255"):
         raise InputError(f"pixels={pixels!r}; expected 0-1 or 0-255.")
@@ -235,7 +242,10 @@ def _scale(mean: Values | None, std: Values | None, pixels: str | None, found: N
         if mean is not None or std is not None or pixels == "0-1":
             raise InputError("The network takes uint8 pictures, 0-255 as they are; leave mean, std and pixels out.")
         pixels = "0-255"
-    scale = {"mean": _numbers("mean", 0.0 if mean is None else mean, found), "std": _numbers("std", 1.0 if std is None else std, found)}
+    scale: Scale = {
+        "mean": _numbers("mean", 0.0 if mean is None else mean, found),
+        "std": _numbers("std", 1.0 if std is None else std, found),
+    }
     if not all(value > 0 for value in _listing(scale["std"])):
         raise InputError(f"std={std}; expected numbers above 0.")
     if pixels != "0-255":
@@ -244,7 +254,11 @@ def _scale(mean: Values | None, std: Values | None, pixels: str | None, found: N
                 f"mean={mean} for pixels of 0-1; for a network that was trained on 0-255 give pixels='0-255' as well.", arguments=["pixels"]
             )
         return scale
-    return {key: [v / 255 for v in value] if isinstance(value, list) else value / 255 for key, value in scale.items()}
+    return {"mean": _on_255(scale["mean"]), "std": _on_255(scale["std"])}
+
+
+def _on_255(values: Values) -> Values:
+    return [value / 255 for value in values] if isinstance(values, Sequence) else values / 255
 
 
 def _numbers(name: str, given: Values, found: Network) -> float | list[float]:
@@ -258,7 +272,7 @@ def _listing(given: Any) -> Sequence[float]:
     return given if isinstance(given, Sequence) else (given,)
 
 
-def _judged(found: Network, scale: dict[str, Any], path: Path, activation: str | None) -> Network:
+def _judged(found: Network, scale: Scale, path: Path, activation: str | None) -> Network:
     """Tell logits from probabilities by what the network answers to pictures on its own scale."""
     if activation not in (None, "logits", "probabilities"):
         raise InputError(f"activation={activation!r}; expected logits or probabilities.")

@@ -19,6 +19,7 @@ from ..labels import LabelSet
 from ..pickling import ByArguments
 from ..protocols import Classifier
 from ..weights.hashes import file_entry, sha256_of
+from ..weights.records import FileEntry
 from ..weights.releases import TABLE
 from ..weights.specs import SPEC_FILE, EnsembleOutput, EnsembleSpec, load_classifier_spec
 from ..weights.store import resolve
@@ -141,17 +142,20 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
                 combine=self.combine,
                 files=files,
                 licence=licences.pop() if len(licences) == 1 else "not stated",
-                architecture={key: sum(s.architecture.get(key, 0) for s in specs) for key in ("parameters", "macs")},
+                architecture={
+                    "parameters": sum(spec.architecture.get("parameters", 0) for spec in specs),
+                    "macs": sum(spec.architecture.get("macs", 0) for spec in specs),
+                },
             )
             write_json(out / SPEC_FILE, spec.to_dict())
         except OSError as error:
             raise WeightsError(f"{out} cannot be written ({error.strerror or error}).") from error
         return out
 
-    def _write_members(self, out: Path) -> tuple[list[dict[str, str]], dict[str, dict[str, Any]]]:
+    def _write_members(self, out: Path) -> tuple[list[dict[str, str]], dict[str, FileEntry]]:
         """Copy the members that are no releases; return the spec's entries of all, and of the copied files."""
         entries: list[dict[str, str]] = []
-        files: dict[str, dict[str, Any]] = {}
+        files: dict[str, FileEntry] = {}
         for number, member in enumerate(self.members):
             entry = {"name": member.name, "sha256": sha256_of((member.folder / SPEC_FILE).read_bytes())}
             if _is_release(entry):

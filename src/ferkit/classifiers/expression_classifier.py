@@ -132,7 +132,7 @@ class ExpressionClassifier(ByArguments):
     @property
     def size(self) -> int:
         """The side of the network's input, of an ensemble's largest, pixels."""
-        return int(self.spec.input["size"]) if self._committee is None else self._committee.size
+        return self.spec.input["size"] if self._committee is None else self._committee.size
 
     @property
     def channels(self) -> int:
@@ -242,7 +242,7 @@ class ExpressionClassifier(ByArguments):
 
     def normalise(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return prepared faces as the network takes them: their middle, scaled, float32 ``(n, channels, window, window)``."""
-        seen = centre(faces, int(self.spec.input.get("window", self.size)))
+        seen = centre(faces, self.spec.window)
         seen = seen[..., None] if self.channels == 1 else seen[..., ::-1] if self.spec.input.get("order") == "bgr" else seen
         return np.ascontiguousarray(np.moveaxis(normalised(seen, self.spec.input), -1, 1))
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, in_channels, normalised, resized
+from ..crops import CropGeometry, Scale, in_channels, normalised, resized
 from ..engines.feeding import SUFFIXES, open_fed
 from ..errors import InputError
 from ..image_files import expanded
@@ -59,7 +59,7 @@ class ModelFileClassifier(ByArguments):
         found = inspected(path, input_size=input_size)
         self._size, self._channels = found.size, found.channels
         # A network that takes bytes gets them as they are.
-        self._input = {"mean": 0.0, "std": 1 / 255} if found.feeding.dtype == "uint8" else {"mean": mean, "std": std}
+        self._input: Scale = {"mean": 0.0, "std": 1 / 255} if found.feeding.dtype == "uint8" else {"mean": mean, "std": std}
         self._run = open_fed(found.data, found.feeding, where=str(path)).run
         if found.columns != len(self.labels):
             raise InputError(

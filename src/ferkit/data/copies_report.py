@@ -4,21 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .near_copies import NEAR, digests, groups
 
-__all__ = ["copies", "format_copies"]
+__all__ = ["Copies", "copies", "format_copies"]
 
 _EXAMPLES = 200
 
 
-def copies(
-    faces: Mapping[str, NDArray[np.uint8]], labels: Mapping[str, Sequence[str]], files: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+class Across(TypedDict):
+    """Faces of a split that have a copy in another."""
+
+    exact: int
+    near: int
+
+
+class Within(Across):
+    """Faces of a split, those that an earlier one repeats, and groups of near copies with more than one label."""
+
+    faces: int
+    labels_differ: int
+
+
+class Copies(TypedDict):
+    """What ``copies`` answers."""
+
+    near: float
+    within: dict[str, Within]
+    across: dict[str, Across]
+    groups: list[list[str]]
+
+
+def copies(faces: Mapping[str, NDArray[np.uint8]], labels: Mapping[str, Sequence[str]], files: Mapping[str, Sequence[str]]) -> Copies:
     """Count the faces that another face repeats.
 
     Args:
@@ -37,7 +58,7 @@ def copies(
     everything = np.concatenate([faces[split] for split in splits])
     content, label, file = np.array(digests(everything)), *(np.concatenate([list(t[s]) for s in splits]) for t in (labels, files))
     group = groups(everything) if len(everything) else np.zeros(0, np.int64)
-    within: dict[str, Any] = {}
+    within: dict[str, Within] = {}
     for number, split in enumerate(splits):
         own = of == number
         pairs = {(g, name) for g, name in zip(group[own].tolist(), label[own].tolist(), strict=True)}
@@ -49,7 +70,7 @@ def copies(
             "near": n - len(set(group[own].tolist())),
             "labels_differ": int((named > 1).sum()),
         }
-    across = {
+    across: dict[str, Across] = {
         f"{splits[a]}, {splits[b]}": {
             "exact": int(np.isin(content[of == b], content[of == a]).sum()),
             "near": int(np.isin(group[of == b], group[of == a]).sum()),
@@ -61,7 +82,7 @@ def copies(
     return {"near": NEAR, "within": within, "across": across, "groups": [file[group == g].tolist() for g in largest]}
 
 
-def format_copies(report: Mapping[str, Any]) -> list[str]:
+def format_copies(report: Copies) -> list[str]:
     """Return the counts as lines for people."""
     lines = [
         f"{split:<11} {row['exact']:>7,} exact copies, {row['near']:,} near ones with them; {row['labels_differ']:,} groups with more than one label"

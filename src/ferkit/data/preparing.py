@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from ..image_files import expanded
 from ..images import load_image
 from ..protocols import Detector, name_of
 from ..text import encodable
-from .copies_report import copies, format_copies
+from .copies_report import Copies, copies, format_copies
 from .faces import read_csv
 from .folders import cut_face, no_face
 from .label_names import as_mapping, label_order
@@ -34,6 +34,26 @@ from .split_names import FOLDER_OF, SPLITS
 __all__ = ["format_preparation", "prepare"]
 
 _SETTINGS = "prepare.json"
+
+
+class Preparation(TypedDict):
+    """What ``prepare`` answers, and ``report.json`` holds: faces per label of each split, their copies, and what was left out and why."""
+
+    splits: dict[str, dict[str, int]]
+    copies: Copies
+    skipped: list[list[str]]
+
+
+class _Row(TypedDict):
+    """A line of the journal: a prepared face, or why there is none."""
+
+    source: str
+    skipped: NotRequired[str]
+    path: NotRequired[str]
+    label: NotRequired[str]
+    box: NotRequired[list[float]]
+    landmarks: NotRequired[list[list[float]] | None]
+    score: NotRequired[float]
 
 
 @dataclass(frozen=True)
@@ -63,7 +83,7 @@ def prepare(
     size: int = 48,
     relabel: Mapping[str, str] | str | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Preparation:
     """Write ``out/<train|validation|test>/<label>/*.png``, tables of boxes and landmarks, and a report of copies.
 
     Killed at any moment and started again with the same arguments, it goes on where it was: a picture is written before
@@ -103,7 +123,7 @@ def prepare(
     crop = ExpressionClassifier().crop
     geometry = replace(crop, mode="aligned") if crop.template else crop
 
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[_Row]] = {}
     skipped: list[tuple[str, str]] = [] if listing is None else list(listing.skipped)
     for split in dict.fromkeys(item.split for item in items):
         own = [item for item in items if item.split == split]
@@ -126,7 +146,7 @@ def prepare(
     found_copies = copies(
         faces, {s: [r["label"] for r in own] for s, own in rows.items()}, {s: [r["path"] for r in own] for s, own in rows.items()}
     )
-    report = {"splits": counts, "copies": found_copies, "skipped": [list(entry) for entry in skipped]}
+    report: Preparation = {"splits": counts, "copies": found_copies, "skipped": [list(entry) for entry in skipped]}
     write_json(out / "report.json", report)
     try:
         from ..plots import class_distribution
@@ -137,7 +157,7 @@ def prepare(
     return report
 
 
-def format_preparation(report: dict[str, Any]) -> str:
+def format_preparation(report: Preparation) -> str:
     """Return a report of ``prepare`` as text for people."""
     lines = [
         f"{split:<11} {sum(row.values()):>7,} faces: {', '.join(f'{k} {v:,}' for k, v in row.items())}"
@@ -175,7 +195,7 @@ def _listed_items(listing: Listing) -> Iterator[_Item]:
         yield _Item(FOLDER_OF[sample.split or "Training"], sample.label, name, source, sample, None)
 
 
-def _check_settings(out: Path, settings: dict[str, Any]) -> None:
+def _check_settings(out: Path, settings: Mapping[str, object]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / _SETTINGS
     if path.exists():
@@ -187,7 +207,7 @@ def _check_settings(out: Path, settings: dict[str, Any]) -> None:
         write_json(path, settings)
 
 
-def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
+def _read_journal(path: Path, out: Path) -> dict[str, _Row]:
     """Return the rows whose picture is there; a last line that a kill cut short is dropped from the file."""
     if not path.exists():
         return {}
@@ -197,7 +217,7 @@ def _read_journal(path: Path, out: Path) -> dict[str, dict[str, Any]]:
     return {row["source"]: row for row in rows if "skipped" in row or (out / row["path"]).is_file()}
 
 
-def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry, size: int) -> dict[str, Any]:
+def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry, size: int) -> _Row:
     from PIL import Image
 
     try:
@@ -224,9 +244,13 @@ def _prepared(item: _Item, out: Path, detector: Detector, geometry: CropGeometry
     }
 
 
-def _write_tables(stem: Path, rows: list[dict[str, Any]]) -> None:
+def _write_tables(stem: Path, rows: list[_Row]) -> None:
     landmarks = np.array([row["landmarks"] or [[np.nan] * 2] * 5 for row in rows], np.float32).reshape(-1, 5, 2)
-    columns: dict[str, Any] = {key: np.array([row[key] for row in rows], str) for key in ("path", "source", "label")}
+    columns: dict[str, NDArray[Any]] = {
+        "path": np.array([row["path"] for row in rows], str),
+        "source": np.array([row["source"] for row in rows], str),
+        "label": np.array([row["label"] for row in rows], str),
+    }
     columns |= {"box": np.array([row["box"] for row in rows], np.float32).reshape(-1, 4), "landmarks": landmarks}
     columns["score"] = np.array([row["score"] for row in rows], np.float32)
     buffer = io.BytesIO()
@@ -237,7 +261,9 @@ def _write_tables(stem: Path, rows: list[dict[str, Any]]) -> None:
         import pyarrow.parquet as pq
     except ImportError:
         return
-    flat = {key: value.reshape(len(rows), -1).tolist() if value.ndim > 1 else value.tolist() for key, value in columns.items()}
+    flat: dict[str, list[Any]] = {
+        key: value.reshape(len(rows), -1).tolist() if value.ndim > 1 else value.tolist() for key, value in columns.items()
+    }
     for key in ("path", "source", "label"):
         flat[key] = [encodable(name) for name in flat[key]]
     buffer = io.BytesIO()

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..weights.records import Comparison
 
 __all__ = ["compare", "mcnemar"]
 
 _DRAWS = 20_000
 
 
-def compare(before: NDArray[np.bool_], after: NDArray[np.bool_], seed: int = 0) -> dict[str, Any]:
+def compare(before: NDArray[np.bool_], after: NDArray[np.bool_], seed: int = 0) -> Comparison:
     """Compare two classifiers by which faces each has right.
 
     Args:

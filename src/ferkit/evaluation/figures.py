@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from .records import CoverageRisk, Figures, ReliabilityBin
 
 __all__ = ["FEW", "coverage_risk", "expected_calibration_error", "reliability", "rounded", "score", "told", "wilson"]
 
@@ -15,7 +16,7 @@ _POINTS = 101
 FEW = 20  # faces, below which a share is told as a count: a percentage would claim what nobody measured
 
 
-def reliability(probabilities: NDArray[np.float32], truth: NDArray[np.int64], bins: int = 15) -> list[dict[str, float]]:
+def reliability(probabilities: NDArray[np.float32], truth: NDArray[np.int64], bins: int = 15) -> list[ReliabilityBin]:
     """Return the reliability diagram: per equal-width bin of confidence its ``low`` and ``high`` edge, ``n``, mean ``confidence``, ``accuracy``.
 
     Empty bins are left out. The expected calibration error is the mean gap between the last two, weighted by ``n``.
@@ -23,19 +24,23 @@ def reliability(probabilities: NDArray[np.float32], truth: NDArray[np.int64], bi
     """
     confidence, right = probabilities.max(axis=1).astype(np.float64), probabilities.argmax(axis=1) == truth
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    rows = []
-    for b in np.unique(which):
-        own = which == b
-        row = {"low": b / bins, "high": (b + 1) / bins, "n": int(own.sum())}
-        rows.append({**row, "confidence": float(confidence[own].mean()), "accuracy": float(right[own].mean())})
-    return rows
+    return [
+        {
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "n": int((which == b).sum()),
+            "confidence": float(confidence[which == b].mean()),
+            "accuracy": float(right[which == b].mean()),
+        }
+        for b in np.unique(which)
+    ]
 
 
-def coverage_risk(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, Any]:
+def coverage_risk(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> tuple[CoverageRisk, float]:
     """Return what abstaining buys: the error among the most confident share of the faces, for every share.
 
     Returns:
-        ``coverage`` and ``risk``, lists of at most 101 points each, and ``aurc``, the mean risk over all coverages
+        ``coverage`` and ``risk``, lists of at most 101 points each; and AURC, the mean risk over all coverages
         (Geifman et al., "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019). Faces of equal confidence
         are taken together, so that their order in the file does not count.
     """
@@ -45,7 +50,7 @@ def coverage_risk(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) 
     share = np.bincount(which, weights=wrong, minlength=len(levels)) / np.bincount(which)  # the expected order within a tie
     risk = np.cumsum(share[np.sort(which)]) / np.arange(1, n + 1)
     shown = np.unique(np.linspace(0, n - 1, min(n, _POINTS)).round().astype(int))
-    return {"coverage": ((shown + 1) / n).tolist(), "risk": risk[shown].tolist(), "aurc": float(risk.mean())}
+    return {"coverage": ((shown + 1) / n).tolist(), "risk": risk[shown].tolist()}, float(risk.mean())
 
 
 def rounded(value: Any) -> Any:
@@ -55,7 +60,7 @@ def rounded(value: Any) -> Any:
     return [round(v, 4) for v in value] if isinstance(value, list) else value
 
 
-def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
+def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes: list[str]) -> Figures:
     """Return the figures of ``evaluate`` for probabilities ``(n, k)`` and true columns ``(n,)``."""
     if len(truth) == 0:
         raise DataError("Nothing to measure: no faces.")
@@ -68,7 +73,7 @@ def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes:
     f1 = np.divide(2 * precision * recall, precision + recall, out=np.zeros(k), where=precision + recall > 0)
     seen = actual > 0
     n = len(truth)
-    abstaining = coverage_risk(probabilities, truth)
+    abstaining, aurc = coverage_risk(probabilities, truth)
     return {
         "accuracy": float(right.sum() / n),
         "n": n,
@@ -89,8 +94,8 @@ def score(probabilities: NDArray[np.float32], truth: NDArray[np.int64], classes:
         },
         "confusion": {"labels": classes, "rows": confusion.tolist()},
         "reliability": reliability(probabilities, truth),
-        "coverage_risk": {key: abstaining[key] for key in ("coverage", "risk")},
-        "aurc": abstaining["aurc"],
+        "coverage_risk": abstaining,
+        "aurc": aurc,
     }
 
 

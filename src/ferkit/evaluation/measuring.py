@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +21,12 @@ from ..errors import DataError, InputError
 from ..image_files import expanded
 from ..labels import FER6, FER7, FERPLUS8, PHOTOS
 from ..protocols import Classifier, Detector, tta_of
+from ..weights.records import MetricRow
 from ..weights.specs import load_classifier_spec
 from .figures import rounded, score, told, wilson
+from .records import Figures, Learnt, Others, Report
 
-__all__ = ["AGREED", "Measurement", "evaluate", "format_report", "learnt_warning", "measure", "metric_rows", "view_logits"]
+__all__ = ["AGREED", "Measurement", "evaluate", "format_report", "learnt_warning", "measure", "metric_row", "metric_rows", "view_logits"]
 
 AGREED = "fer2013, where FER+'s majority is the same"
 
@@ -42,7 +43,7 @@ class Measurement:
         files: Where each face comes from, or none.
     """
 
-    report: dict[str, Any]
+    report: Report
     images: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     truth: NDArray[np.int64]
@@ -59,7 +60,7 @@ def evaluate(
     logits: NDArray[np.float32] | None = None,
     detector: Detector | str | None = None,
     relabel: Mapping[str, str] | str | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Measure a classifier on one split.
 
     Args:
@@ -137,22 +138,24 @@ def measure(
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
     else:
         probabilities = classifier.predict_proba(images)
-    head: dict[str, Any] = {
+    source = "" if isinstance(data, Faces) else expanded(data).resolve().name
+    report: Report = {
+        **score(probabilities, truth, classes),
         "weights": classifier.name,
         "split": split,
         "labels": classifier.labels.name,
         "truth": truth_name,
         "tta": tta_of(classifier),
+        "skipped": [list(entry) for entry in faces.skipped],
+        "data": list(faces.notes),
+        "learnt": _learnt(classifier, images, probabilities, truth, source, split),
     }
-    head |= {"skipped": [list(entry) for entry in faces.skipped], "data": list(faces.notes)}
-    source = "" if isinstance(data, Faces) else expanded(data).resolve().name
-    head["learnt"] = _learnt(classifier, images, probabilities, truth, source, split)
-    return Measurement({**score(probabilities, truth, classes), **head}, images, probabilities, truth, kept.files)
+    return Measurement(report, images, probabilities, truth, kept.files)
 
 
 def _learnt(
     classifier: Classifier, images: NDArray[np.uint8], probabilities: NDArray[np.float32], truth: NDArray[np.int64], source: str, split: str
-) -> dict[str, Any] | None:
+) -> Learnt | None:
     """Return how many of the faces the weights learnt from, and what they answer on the others; None if it is none, as far as is known."""
     before = learnt_before(classifier, images)
     specs = [getattr(member, "spec", None) for member in getattr(classifier, "members", ())]
@@ -166,11 +169,13 @@ def _learnt(
     if not before.any():
         return None
     right = (probabilities.argmax(axis=1) == truth)[~before]
-    others = {"accuracy": float(right.mean()), "ci95": list(wilson(int(right.sum()), len(right)))} if len(right) else {}
-    return {"n": int(before.sum()), "others": {"n": len(right), **others}}
+    others: Others = {"n": len(right)}
+    if len(right):
+        others |= {"accuracy": float(right.mean()), "ci95": list(wilson(int(right.sum()), len(right)))}
+    return {"n": int(before.sum()), "others": others}
 
 
-def learnt_warning(report: Mapping[str, Any]) -> str | None:
+def learnt_warning(report: Report) -> str | None:
     """Return the sentence that says so if some of the measured faces were learnt from; None if not."""
     learnt = report.get("learnt")
     if not learnt:
@@ -185,7 +190,6 @@ def learnt_warning(report: Mapping[str, Any]) -> str | None:
 
 
 _TTA_OF: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
-_ROW = ("labels", "truth", "split", "tta", "n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")
 
 
 def view_logits(folder: Path, faces: Faces, count: int) -> NDArray[np.float32]:
@@ -195,7 +199,7 @@ def view_logits(folder: Path, faces: Faces, count: int) -> NDArray[np.float32]:
 
 def metric_rows(
     folder: Path, validation: Faces, views: Sequence[int] = (1, 2, 10), logits: NDArray[np.float32] | None = None
-) -> tuple[dict[str, Any], ...]:
+) -> tuple[MetricRow, ...]:
     """Measure what users run: the written weights, each of their label sets, with so many views. Returns a spec's ``metrics``.
 
     Args:
@@ -220,12 +224,12 @@ def metric_rows(
 
 def _rows_of(
     folder: Path, labels: str, faces: Faces, views: Sequence[int], logits: NDArray[np.float32], *, agreed: bool
-) -> list[dict[str, Any]]:
-    rows = []
+) -> list[MetricRow]:
+    rows = list[MetricRow]()
     for count in views:
         classifier = open_classifier(folder, labels=labels, tta=_TTA_OF[count])
         report = measure(classifier, faces, logits=logits[:count], agreed=agreed).report
-        row = {key: rounded(report[key]) for key in _ROW}
+        row = metric_row(report, labels=report["labels"], truth=report["truth"], split=report["split"], tta=report["tta"])
         if count == 1:
             row["per_label"] = {
                 label: {"n": values["n"], "right": values["right"]} for label, values in report["per_label"].items() if values["n"]
@@ -235,7 +239,23 @@ def _rows_of(
     return rows
 
 
-def format_report(report: dict[str, Any]) -> str:
+def metric_row(figures: Figures, *, labels: str, truth: str, split: str, tta: str | int) -> MetricRow:
+    """Return what a spec keeps of figures, to four decimals."""
+    return {
+        "labels": labels,
+        "truth": truth,
+        "split": split,
+        "tta": tta,
+        "n": figures["n"],
+        "accuracy": rounded(figures["accuracy"]),
+        "ci95": rounded(figures["ci95"]),
+        "macro_f1": rounded(figures["macro_f1"]),
+        "mean_recall": rounded(figures["mean_recall"]),
+        "ece": rounded(figures["ece"]),
+    }
+
+
+def format_report(report: Report) -> str:
     """Return a report as text for people."""
     warning = learnt_warning(report)
     lines = [

@@ -20,6 +20,7 @@ from ..evaluation.calibration import fit_temperature
 from ..evaluation.measuring import metric_rows
 from ..files import write_json
 from ..labels import FERPLUS8, PHOTOS
+from ..weights.records import Training
 from ..weights.specs import SPEC_FILE, EnsembleSpec, WeightsSpec
 from .classifier.recipe import Recipe
 from .release.card import write_card
@@ -68,7 +69,7 @@ def make_ensemble(
     out = made[0].save(out, others=made[1:])
     spec = EnsembleSpec.load(out)
     if validation is not None:
-        training = {"source": source, "data": source}
+        training: Training = {"source": source, "data": source}
         spec = replace(spec, selection="PublicTest", training=training, metrics=metric_rows(out, validation))
         write_json(out / SPEC_FILE, spec.to_dict())
     write_card(out / "card.md", spec)

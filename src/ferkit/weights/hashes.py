@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from ..errors import WeightsError
+from .records import FileEntry
 
 __all__ = ["check", "file_entry", "sha256_of"]
 
@@ -15,7 +16,7 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def file_entry(data: bytes) -> dict[str, str | int]:
+def file_entry(data: bytes) -> FileEntry:
     """Return what a spec's ``files`` say of a file with this content: its ``sha256`` and its ``size`` in bytes."""
     return {"sha256": sha256_of(data), "size": len(data)}
 

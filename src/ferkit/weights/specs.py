@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ..crops import CropGeometry
 from ..errors import InputError, WeightsError
 from ..labels import LabelSet
+from .records import Architecture, DetectionRow, FileEntry, MetricRow, NetworkInput, Training
 
 __all__ = [
     "ADOPTED_SCHEMA",
@@ -83,16 +84,16 @@ class WeightsSpec:
     """
 
     name: str
-    files: Mapping[str, Mapping[str, Any]]
-    input: Mapping[str, Any]
+    files: Mapping[str, FileEntry]
+    input: NetworkInput
     crop: CropGeometry
     outputs: tuple[Output, ...]
     default_output: str
-    training: Mapping[str, Any]
+    training: Training
     selection: str
-    metrics: tuple[Mapping[str, Any], ...]
+    metrics: tuple[MetricRow, ...]
     licence: str
-    architecture: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Architecture = field(default_factory=Architecture)
     schema: int = SPEC_SCHEMA
     network: Mapping[str, Any] = field(default_factory=dict)
 
@@ -140,7 +141,7 @@ class WeightsSpec:
     @staticmethod
     def from_dict(table: Mapping[str, Any]) -> WeightsSpec:
         values = _known(WeightsSpec, table)
-        values["crop"] = CropGeometry(**table["crop"])
+        values["crop"] = CropGeometry.from_dict(table["crop"])
         values["outputs"] = tuple(Output(**output) for output in table["outputs"])
         values["metrics"] = tuple(table["metrics"])
         return WeightsSpec(**values)
@@ -202,12 +203,12 @@ class EnsembleSpec:
     outputs: tuple[EnsembleOutput, ...]
     default_output: str
     combine: str
-    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
     selection: str = "none"
-    metrics: tuple[Mapping[str, Any], ...] = ()
+    metrics: tuple[MetricRow, ...] = ()
     licence: str = "not stated"
-    architecture: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Architecture = field(default_factory=Architecture)
     kind: str = "ensemble"
     schema: int = 1
 
@@ -254,13 +255,13 @@ class DetectorSpec:
     """
 
     name: str
-    files: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, FileEntry]
     min_score: float
-    training: Mapping[str, Any]
+    training: Training
     selection: str
-    metrics: tuple[Mapping[str, Any], ...]
+    metrics: tuple[DetectionRow, ...]
     licence: str
-    architecture: Mapping[str, Any] = field(default_factory=dict)
+    architecture: Architecture = field(default_factory=Architecture)
     kind: str = "detector"
     schema: int = 1
 

@@ -6,11 +6,11 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import WeightsError
 from .hashes import check, sha256_of
 from .hub import fetch_bundle, fetch_file, read_cached
+from .records import FileEntry
 from .releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, successor
 from .specs import SPEC_FILE, DetectorSpec, EnsembleSpec, WeightsSpec, load_spec
 
@@ -138,7 +138,7 @@ def read_verified(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec,
     return data
 
 
-def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, Mapping[str, Any]]:
+def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, FileEntry]:
     """Check every file of a classifier's, ensemble's or detector's weights against its hash, an ensemble's members included.
 
     Returns:

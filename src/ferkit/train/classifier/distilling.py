@@ -77,7 +77,7 @@ class _Member:
             raise InputError(f"Weights {weights!r} take faces of {trained.input_shape[1]} pixels only; a teacher must take any size.")
         self.heads = tuple(trained.output_names)
         self.input = classifier.spec.input
-        self.network, self.zoom = _cast(trained, policy), int(classifier.spec.input["size"]) / size
+        self.network, self.zoom = _cast(trained, policy), classifier.spec.input["size"] / size
 
     def __call__(self, faces: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         if self.zoom != 1:

@@ -18,6 +18,7 @@ from ...labels import FERPLUS8
 from ..common.listeners import Listeners
 from .augment import FaceAugmentation
 from .recipe import Recipe, load_recipe
+from .recipe_tables import AugmentTable
 
 __all__ = ["augmentation", "fitted", "in_recipe_colors", "matching", "normalise", "prepare", "same_labels"]
 
@@ -42,9 +43,8 @@ def in_recipe_colors(faces: Faces, recipe: Recipe) -> Faces:
 
 def augmentation(recipe: Recipe, side: int) -> FaceAugmentation:
     """Return the recipe's augmentation for faces of ``side`` pixels; what it says in pixels is of FER2013's faces, 48x48."""
-    settings, scale = {"crop": 44, "shift": 3.0, **recipe.augment}, side / 48
-    if scale != 1:
-        settings |= {"crop": round(settings["crop"] * scale), "shift": settings["shift"] * scale}
+    given, scale = recipe.augment, side / 48
+    settings: AugmentTable = {**given, "crop": round(given.get("crop", 44) * scale), "shift": given.get("shift", 3.0) * scale}
     return FaceAugmentation(**settings)
 
 

@@ -89,8 +89,7 @@ def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int
 def _teacher(recipe: Recipe) -> Teacher | None:
     if not recipe.teacher:
         return None
-    precision = recipe.training.get("precision", "float32")
-    return Teacher(recipe.teacher.get("weights", ()), recipe.head_names, recipe.teaching["temperature"], precision, recipe.size)
+    return Teacher(recipe.teacher.get("weights", ()), recipe.head_names, recipe.teaching["temperature"], recipe.precision, recipe.size)
 
 
 def build_from_recipe(recipe: Recipe) -> keras.Model:
@@ -214,7 +213,7 @@ def fit(
         check_folder(out, resume)
         out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(recipe.seed)
-    with precision(recipe.training.get("precision", "float32")):
+    with precision(recipe.precision):
         augment, teacher = augmentation(recipe, data.images.shape[1]), _teacher(recipe)
         source = None if photos is None or teacher is None else PhotoSource(photos, recipe, teacher)
         batches = partial(Batches, data, recipe, augment, teacher=teacher, photos=source, ranks=ranks)

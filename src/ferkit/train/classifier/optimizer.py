@@ -10,6 +10,7 @@ import keras
 
 from ..common.schedule import CosineCycles
 from .recipe import OPTIMIZERS, Recipe
+from .recipe_tables import Watch
 
 __all__ = ["best_epoch", "learning_rate_after", "make_optimizer", "snapshot_steps", "stops"]
 
@@ -24,7 +25,7 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Opt
     """
     settings = recipe.optimizer
     name, ema = settings.get("name", "sgd"), settings.get("ema")
-    options = _DEFAULTS.get(name, {}) | {key: settings[key] for key in OPTIMIZERS[name] if key in settings}
+    options: dict[str, Any] = _DEFAULTS.get(name, {}) | {key: value for key, value in settings.items() if key in OPTIMIZERS[name]}
     optimizer = _CLASSES[name](
         _schedule(recipe, steps_per_epoch),
         weight_decay=settings.get("weight_decay"),
@@ -72,14 +73,14 @@ def snapshot_steps(recipe: Recipe, steps_per_epoch: int) -> list[int]:
 # finds them as they were, and there is no state to keep beside it.
 
 
-def _measured(history: Sequence[Mapping[str, Any]], watch: Mapping[str, Any]) -> list[tuple[int, float]]:
+def _measured(history: Sequence[Mapping[str, Any]], watch: Watch) -> list[tuple[int, float]]:
     """Return ``(epoch, value)`` of the watched figure, negated where more is better."""
     name = watch.get("monitor", "val_loss")
     sign = 1.0 if name.endswith("loss") else -1.0
     return [(int(row["epoch"]), sign * float(row[name])) for row in history if name in row]
 
 
-def best_epoch(history: Sequence[Mapping[str, Any]], watch: Mapping[str, Any]) -> int:
+def best_epoch(history: Sequence[Mapping[str, Any]], watch: Watch) -> int:
     """Return the epoch of the last improvement by more than ``min_delta`` (0), or 0."""
     best, epoch = math.inf, 0
     for number, value in _measured(history, watch):
@@ -88,7 +89,7 @@ def best_epoch(history: Sequence[Mapping[str, Any]], watch: Mapping[str, Any]) -
     return epoch
 
 
-def stops(history: Sequence[Mapping[str, Any]], watch: Mapping[str, Any]) -> bool:
+def stops(history: Sequence[Mapping[str, Any]], watch: Watch) -> bool:
     """Return True once ``patience`` epochs have passed without an improvement."""
     return bool(watch) and bool(history) and int(history[-1]["epoch"]) - best_epoch(history, watch) >= int(watch["patience"])
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from ...crops import CropGeometry
 from ...data.faces import Faces
 from ...data.reading import Unmade, read_cut_faces
 from ...detectors.face_detector import open_detector
@@ -21,6 +20,7 @@ from .batches import Batches
 from .inputs import augmentation, in_recipe_colors, matching
 from .loop import build_from_recipe, compile_from_recipe
 from .recipe import Recipe, load_recipe
+from .recipe_tables import OptimizerTable
 
 __all__ = ["LearningRates", "find_learning_rate"]
 
@@ -103,16 +103,16 @@ def find_learning_rate(
 
 def _read(recipe: Recipe, data: str | Path, detector: Detector | str | None, relabel: Mapping[str, str] | str | None) -> Faces:
     found = None if detector is None else open_detector(detector)
-    unmade = Unmade(CropGeometry(**recipe.crop), max(48, recipe.size), recipe.channels)
+    unmade = Unmade(recipe.geometry, max(48, recipe.size), recipe.channels)
     return read_cut_faces(data, "Training", unmade, detector=found, relabel=relabel, told=True)
 
 
 def _constant(recipe: Recipe, rate: float) -> Recipe:
     """Return the recipe with a rate that is set from outside, and no early stopping, snapshots or cycles."""
-    dropped = ("cycles", "warmup_epochs", "decay_epochs", "sam")
-    optimizer = {key: value for key, value in recipe.optimizer.items() if key not in dropped} | {
-        "schedule": "constant",
-        "learning_rate": rate,
-    }
+    optimizer: OptimizerTable = {**recipe.optimizer, "schedule": "constant", "learning_rate": rate}
+    optimizer.pop("cycles", None)
+    optimizer.pop("warmup_epochs", None)
+    optimizer.pop("decay_epochs", None)
+    optimizer.pop("sam", None)
     stages = tuple(replace(stage, learning_rate=None) for stage in recipe.stages)
     return replace(recipe, optimizer=optimizer, stages=stages, plateau={}, early_stopping={}, snapshots={})

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ...crops import CropGeometry
 from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import Portraits, read_portraits
 from ...data.reading import Source, Unmade, read_cut_faces
@@ -39,7 +38,7 @@ def read_run(
     quiet: bool = False,
 ) -> RunData:
     """Read what a run learns from and is measured on, and tell standard error what was skipped unless ``quiet``. Raises as the readers."""
-    crop, source = CropGeometry(**recipe.crop), Source.of(data, relabel)
+    crop, source = recipe.geometry, Source.of(data, relabel)
     read = partial(
         read_cut_faces,
         source,

@@ -9,9 +9,23 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...crops import CropGeometry
+from ...crops import CropGeometry, CropTable
 from ...errors import InputError
 from ...labels import LabelSet, label_set
+from .recipe_tables import (
+    ENTRIES,
+    AugmentTable,
+    DataTable,
+    EarlyStoppingTable,
+    MixTable,
+    OptimizerTable,
+    PhotosTable,
+    PlateauTable,
+    ReleaseTable,
+    SnapshotsTable,
+    TeacherTable,
+    TrainingTable,
+)
 from .recipe_values import check_types, check_values
 from .setting import with_settings
 
@@ -25,24 +39,6 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
 }
 SCHEDULES = ("cosine", "constant")
 STORED = ("float32", "float16")  # what weights are written in
-_WATCH = ("monitor", "patience", "min_delta")
-# The entries of each table; [model] is checked by the architecture, [balance] against the labels.
-_ENTRIES: dict[str, tuple[str, ...]] = {
-    "data": ("mean", "std", "size", "window", "standardise", "channels"),
-    "crop": tuple(f.name for f in fields(CropGeometry)),
-    "augment": (
-        *("crop", "rotation", "shear", "scale", "shift", "fill", "flip"),
-        *("brightness", "gain", "contrast", "erase", "erase_area", "degrade", "blur", "noise"),
-    ),
-    "mix": ("mixup", "cutmix"),
-    "teacher": ("weights", "temperature", "weight"),
-    "photos": ("share", "label_weight", "arguable", "unchecked", "temperature", "degrade", "balance"),
-    "training": ("batch_size", "precision", "validate_every", "settle", "initial", "faint_smiles"),
-    "early_stopping": (*_WATCH, "restore_best"),
-    "plateau": (*_WATCH, "factor", "min_learning_rate"),
-    "snapshots": ("every", "keep"),
-    "release": ("default_output", "precision"),
-}
 _MODEL = ("dropout", "batch_norm", "l2")  # entries of [model] that may be set by their own names
 _OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema", "sam")
 _SETTABLE = (*_OPTIMIZER[1:], *dict.fromkeys(option for options in OPTIMIZERS.values() for option in options))
@@ -91,21 +87,21 @@ class Recipe:
     name: str
     seed: int
     model: dict[str, Any]
-    data: dict[str, float]
+    data: DataTable
     heads: tuple[Head, ...]
     stages: tuple[Stage, ...]
-    crop: dict[str, Any] = field(default_factory=dict)
-    augment: dict[str, Any] = field(default_factory=dict)
-    mix: dict[str, float] = field(default_factory=dict)
-    teacher: dict[str, Any] = field(default_factory=dict)
-    photos: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
-    release: dict[str, Any] = field(default_factory=dict)
+    crop: CropTable = field(default_factory=CropTable)
+    augment: AugmentTable = field(default_factory=AugmentTable)
+    mix: MixTable = field(default_factory=MixTable)
+    teacher: TeacherTable = field(default_factory=TeacherTable)
+    photos: PhotosTable = field(default_factory=PhotosTable)
+    optimizer: OptimizerTable = field(default_factory=OptimizerTable)
+    training: TrainingTable = field(default_factory=TrainingTable)
+    release: ReleaseTable = field(default_factory=ReleaseTable)
     balance: dict[str, int] = field(default_factory=dict)
-    early_stopping: dict[str, Any] = field(default_factory=dict)
-    plateau: dict[str, Any] = field(default_factory=dict)
-    snapshots: dict[str, Any] = field(default_factory=dict)
+    early_stopping: EarlyStoppingTable = field(default_factory=EarlyStoppingTable)
+    plateau: PlateauTable = field(default_factory=PlateauTable)
+    snapshots: SnapshotsTable = field(default_factory=SnapshotsTable)
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -118,7 +114,7 @@ class Recipe:
             raise InputError(f"Recipe {self.name!r} needs stages of at least one epoch in all and 8 pixels; got {self.stages}.")
 
     def _check_entries(self) -> None:
-        for table, entries in _ENTRIES.items():
+        for table, entries in ENTRIES.items():
             _known(f"[{table}] of recipe {self.name!r}", getattr(self, table), entries)
         name = self.optimizer.get("name", "sgd")
         if name not in OPTIMIZERS:
@@ -177,7 +173,7 @@ class Recipe:
                 f"Recipe {self.name!r}: a share of {settings['share']} of photos in batches of {self.batch_size}; expected some, not all."
             )
         _known(f"unchecked in [photos] of recipe {self.name!r}", settings["unchecked"], label_set("fer2013"))
-        shares = {key: settings[key] for key in ("label_weight", "arguable", "degrade", "balance")} | settings["unchecked"]
+        shares = {**{key: settings[key] for key in ("label_weight", "arguable", "degrade", "balance")}, **settings["unchecked"]}
         for key, value in shares.items():
             if not 0 <= value <= 1:
                 raise InputError(f"Recipe {self.name!r}: {key} = {value} in [photos]; expected a share from 0 to 1.")
@@ -196,6 +192,16 @@ class Recipe:
     @property
     def batch_size(self) -> int:
         return int(self.training.get("batch_size", 128))
+
+    @property
+    def geometry(self) -> CropGeometry:
+        """How a detected face is cut out."""
+        return CropGeometry.from_dict(self.crop)
+
+    @property
+    def precision(self) -> str:
+        """Of the arithmetic: a Keras dtype policy."""
+        return self.training.get("precision", "float32")
 
     @property
     def stored(self) -> str:
@@ -233,7 +239,9 @@ class Recipe:
                 f"{', '.join(labels)}. For labels of your own take a recipe that begins from nothing."
             )
         head = Head(labels.name, label_smoothing=self.heads[0].label_smoothing, classes=labels.classes)
-        return replace(self, heads=(head,), release={k: v for k, v in self.release.items() if k != "default_output"})
+        release = self.release.copy()
+        release.pop("default_output", None)
+        return replace(self, heads=(head,), release=release)
 
     @property
     def teaching(self) -> dict[str, float]:
@@ -241,7 +249,7 @@ class Recipe:
         return {"weight": float(self.teacher.get("weight", 0.7)), "temperature": float(self.teacher.get("temperature", 3.0))}
 
     @property
-    def photo_settings(self) -> dict[str, Any]:
+    def photo_settings(self) -> PhotosTable:
         """``[photos]`` with its defaults; see docs/training.md."""
         return {
             "share": 0.125,
@@ -299,7 +307,7 @@ class Recipe:
         return asdict(self)
 
     @staticmethod
-    def from_dict(table: dict[str, Any], source: str = "a recipe") -> Recipe:
+    def from_dict(table: Mapping[str, Any], source: str = "a recipe") -> Recipe:
         """Return the recipe that ``to_dict`` gave. Raises InputError, which names ``source``."""
         return _from_dict(table, source)
 
@@ -310,7 +318,7 @@ def _known(where: str, given: Iterable[str], entries: Iterable[str]) -> None:
         raise InputError(f"{where}: unknown {', '.join(unknown)}; expected {', '.join(entries)}.")
 
 
-def _from_dict(table: dict[str, Any], source: str) -> Recipe:
+def _from_dict(table: Mapping[str, Any], source: str) -> Recipe:
     _known(source, table, [f.name for f in fields(Recipe)])
     missing = [key for key in ("name", "seed", "model", "data", "heads", "stages", "optimizer") if key not in table]
     if missing or not isinstance(table["model"], Mapping) or "name" not in table["model"]:
@@ -351,7 +359,7 @@ def load_recipe(name: str | Path, settings: Sequence[str] = ()) -> Recipe:
         InputError: Unknown name, or a malformed file; an entry that no recipe has is named, and those that it could be.
     """
     table, source = _read(name)
-    return _from_dict(with_settings(table, settings, {**_ENTRIES, "optimizer": _SETTABLE, "model": _MODEL}), source)
+    return _from_dict(with_settings(table, settings, {**ENTRIES, "optimizer": _SETTABLE, "model": _MODEL}), source)
 
 
 def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from ...crops import CropGeometry
 from ...data.faces import Faces
 from ...engines.opencv import OpenCVEngine
 from ...errors import FerkitError
@@ -21,6 +20,7 @@ from ...files import write_json
 from ...images import to_grey
 from ...labels import PHOTOS
 from ...weights.hashes import file_entry
+from ...weights.records import NetworkInput
 from ...weights.specs import ADOPTED_SCHEMA, SPEC_SCHEMA, Output, WeightsSpec
 from ..common.keras_weights import save_model
 from ..release.card import write_card
@@ -133,17 +133,8 @@ def _spec(model: keras.Model, recipe: Recipe, out: Path, name: str, outputs: tup
     return WeightsSpec(
         name=name,
         files={file: file_entry((out / file).read_bytes()) for file in ("model.onnx", "model.keras")},
-        input={
-            "size": recipe.size,
-            "window": recipe.window,
-            "channels": recipe.channels,
-            "layout": "nchw",
-            "mean": recipe.data["mean"],
-            "std": recipe.data["std"],
-            "interpolation": "area",
-        }
-        | ({"standardise": True} if recipe.data.get("standardise") else {}),
-        crop=CropGeometry(**recipe.crop),
+        input=_input(recipe),
+        crop=recipe.geometry,
         outputs=outputs,
         default_output=wanted if wanted in {output.name for output in outputs} else recipe.heads[0].labels,
         training={
@@ -162,6 +153,19 @@ def _spec(model: keras.Model, recipe: Recipe, out: Path, name: str, outputs: tup
         schema=SPEC_SCHEMA if recipe.channels == 1 else ADOPTED_SCHEMA,
         architecture=architecture(model, recipe.window) | {"columns": sum(len(head.label_set) for head in recipe.heads)},
     )
+
+
+def _input(recipe: Recipe) -> NetworkInput:
+    given: NetworkInput = {
+        "size": recipe.size,
+        "window": recipe.window,
+        "channels": recipe.channels,
+        "layout": "nchw",
+        "mean": recipe.data["mean"],
+        "std": recipe.data["std"],
+        "interpolation": "area",
+    }
+    return given | {"standardise": True} if recipe.data.get("standardise") else given
 
 
 def _run_batches(runtime: OpenCVEngine, batch: np.ndarray, size: int = 64) -> np.ndarray:

@@ -5,6 +5,8 @@ The first is a small residual backbone, a top-down neck, and anchor-free heads a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers
@@ -52,9 +54,9 @@ class HeadBias(keras.initializers.Initializer):
 
 
 def build_detector(
-    widths: tuple[int, ...] = (8, 24, 48, 64, 64),
-    hidden: tuple[int, ...] = (0, 32, 48, 48),
-    blocks: tuple[int, ...] = (0, 1, 1, 1),
+    widths: Sequence[int] = (8, 24, 48, 64, 64),
+    hidden: Sequence[int] = (0, 32, 48, 48),
+    blocks: Sequence[int] = (0, 1, 1, 1),
     neck: int = 48,
 ) -> keras.Model:
     """Build the untrained network.
@@ -90,7 +92,7 @@ def build_detector(
     return keras.Model(image, outputs, name="ferkit-face")
 
 
-def build_points(widths: tuple[int, ...] = (16, 24, 32, 48), hidden: int = 16, neck: int = 32) -> keras.Model:
+def build_points(widths: Sequence[int] = (16, 24, 32, 48), hidden: int = 16, neck: int = 32) -> keras.Model:
     """Build the untrained network for landmarks: an hourglass that answers one heat map for each.
 
     Args:

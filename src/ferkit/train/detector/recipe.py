@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ...errors import InputError
 from ..common.values import check_number, check_numbers
@@ -17,6 +17,37 @@ from .photos import Augmentation
 __all__ = ["DetectorRecipe", "PointRecipe", "Stage", "load_detector_recipe"]
 
 _RECIPE = Path(__file__).parent / "recipes" / "ferkit-face.toml"
+
+
+class DetectorModel(TypedDict, total=False):
+    """``[model]``: options of ``build_detector``."""
+
+    widths: Sequence[int]
+    hidden: Sequence[int]
+    blocks: Sequence[int]
+    neck: int
+
+
+class PointModel(TypedDict, total=False):
+    """``[points.model]``: options of ``build_points``."""
+
+    widths: Sequence[int]
+    hidden: int
+    neck: int
+
+
+class PointTable(TypedDict, total=False):
+    """``[points]``: as ``PointRecipe``."""
+
+    epochs: int
+    faces: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    ema: float
+    seed: int
+    model: PointModel
+    augment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,9 +97,9 @@ class DetectorRecipe:
     ema: float
     precision: str = "float32"
     validate_every: int = 5
-    model: dict[str, Any] = field(default_factory=dict)
+    model: DetectorModel = field(default_factory=DetectorModel)
     augment: dict[str, Any] = field(default_factory=dict)
-    points: dict[str, Any] = field(default_factory=dict)
+    points: PointTable = field(default_factory=PointTable)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stages", tuple(s if isinstance(s, Stage) else Stage(**s) for s in self.stages))
@@ -110,6 +141,11 @@ class DetectorRecipe:
     @property
     def steps(self) -> int:
         return self.pictures // self.batch_size
+
+    @property
+    def landmarks(self) -> PointRecipe:
+        """The recipe of the landmarks' network, where there is one."""
+        return PointRecipe(**self.points)
 
     def to_dict(self) -> dict[str, Any]:
         table = asdict(self)
@@ -156,7 +192,7 @@ def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
         for stage in recipe.stages:
             Augmentation(**recipe.augment | stage.augment)
         if recipe.points:
-            PointAugmentation(**PointRecipe(**recipe.points).augment)
+            PointAugmentation(**recipe.landmarks.augment)
     except TypeError as error:
         raise InputError(f"{path} is no recipe for a detector: {error}.") from error
     return recipe
@@ -181,7 +217,7 @@ class PointRecipe:
     weight_decay: float = 0.01
     ema: float = 0.995
     seed: int = 1
-    model: dict[str, Any] = field(default_factory=dict)
+    model: PointModel = field(default_factory=PointModel)
     augment: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

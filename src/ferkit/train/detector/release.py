@@ -14,11 +14,12 @@ from ...detectors.ferkit_face_format import POINTS_FILE, POINTS_SIZE
 from ...evaluation.detection import LEAST_SCORE, AnnotatedPhoto, score_detections
 from ...files import write_json
 from ...weights.hashes import file_entry
+from ...weights.records import Architecture, DetectionRow, Training
 from ...weights.specs import DetectorSpec
 from ..release.card import data_and_licences
 from ..release.network_facts import machine, multiply_adds
 from .networks import build_points
-from .recipe import DetectorRecipe, PointRecipe
+from .recipe import DetectorRecipe
 
 __all__ = ["write_detector"]
 
@@ -27,9 +28,9 @@ def write_detector(
     out: Path,
     recipe: DetectorRecipe,
     dev: list[AnnotatedPhoto] | None,
-    about: dict[str, Any],
+    about: Training,
     licence: str,
-    kept: Mapping[str, Any] | None = None,
+    kept: Architecture | None = None,
 ) -> DetectorSpec:
     """Write ``spec.json`` and ``card.md`` beside ``model.onnx`` and ``model.keras`` of a finished run.
 
@@ -39,7 +40,7 @@ def write_detector(
     files = {name: (out / name).read_bytes() for name in ("model.onnx", POINTS_FILE) if (out / name).exists()}
     onnx = files["model.onnx"]
     network = keras.saving.load_model(out / "model.keras", compile=False)
-    metrics: list[dict[str, Any]] = []
+    metrics = list[DetectionRow]()
     threshold = 0.5
     if dev:
         detector = FerkitFace.from_bytes(onnx, LEAST_SCORE)
@@ -59,11 +60,12 @@ def write_detector(
             )
             if len(metrics) == 1 and scores.threshold is not None:
                 threshold = round(scores.threshold, 3)
-    architecture = {"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)}
+    architecture: Architecture = {"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)}
     if POINTS_FILE in files and not recipe.points:  # the network for landmarks is the start's own
-        architecture |= {key: value for key, value in (kept or {}).items() if key.startswith("points_")}
+        if kept is not None and "points_macs" in kept:
+            architecture |= {"points_parameters": kept["points_parameters"], "points_macs": kept["points_macs"]}
     elif POINTS_FILE in files:
-        points = build_points(**PointRecipe(**recipe.points).model)
+        points = build_points(**recipe.landmarks.model)
         architecture |= {"points_parameters": int(points.count_params()), "points_macs": multiply_adds(points, POINTS_SIZE)}
     spec = DetectorSpec(
         name=out.resolve().name,

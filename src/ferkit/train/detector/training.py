@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from ...errors import InputError
 from ...evaluation.detection import read_annotated
 from ...files import write_bytes
 from ...image_files import expanded
+from ...weights.records import Training
 from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import DetectorSpec
 from ...weights.store import read_verified, resolve, resolve_detector
@@ -24,7 +24,7 @@ from .landmark_loop import fit_points, stored_crops
 from .loop import DetectorData, fit_detector
 from .networks import build_detector, build_points
 from .photos import read_photos
-from .recipe import DetectorRecipe, PointRecipe, load_detector_recipe
+from .recipe import DetectorRecipe, load_detector_recipe
 from .release import write_detector
 from .to_onnx import to_onnx
 
@@ -77,9 +77,9 @@ def train_detector(
     if finished and base is not None and spec is not None and POINTS_FILE in spec.files and not recipe.points:
         write_bytes(out / POINTS_FILE, read_verified(base, spec, POINTS_FILE))
     if finished and recipe.points:
-        finished = fit_points(photos.photos, out, PointRecipe(**recipe.points), teacher=ask, until=until)
+        finished = fit_points(photos.photos, out, recipe.landmarks, teacher=ask, until=until)
     if finished:
-        about = {"data": data.resolve().name} | _about(photos, out)
+        about: Training = {"data": data.resolve().name, **_about(photos, out)}
         if spec is not None:
             about["started_from"] = spec.name
         if recipe.points:
@@ -88,10 +88,10 @@ def train_detector(
     return out
 
 
-def _about(photos: DetectorData, out: Path) -> dict[str, Any]:
+def _about(photos: DetectorData, out: Path) -> Training:
     """Return what a finished run learnt from, and how long it took."""
     history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
-    about: dict[str, Any] = {"photos": len(photos.photos), "negatives": len(photos.negatives)}
+    about: Training = {"photos": len(photos.photos), "negatives": len(photos.negatives)}
     about["faces"] = int(sum((~photo.ignore).sum() for photo in photos.photos))
     about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
     if (out / "faces.npz").exists():
@@ -108,7 +108,7 @@ def _preflight(recipe: DetectorRecipe, out: Path, teacher: FaceDetector | None, 
         raise InputError(f"The teacher is {type(teacher).__name__}; expected a detector, such as FaceDetector('yunet').")
     to_onnx(build_detector(**recipe.model))
     if recipe.points:
-        to_onnx(build_points(**PointRecipe(**recipe.points).model))
+        to_onnx(build_points(**recipe.landmarks.model))
 
 
 def _folder(start: str | Path) -> Path:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +23,19 @@ from ...detectors.face_detector import open_detector
 from ...errors import InputError
 from ...evaluation.calibration import fit_temperature
 from ...evaluation.measuring import Measurement
+from ...evaluation.records import Report
 from ...evaluation.report import write_report
 from ...files import new_folder, writable, write_json
 from ...image_files import expanded
 from ...labels import LabelSet
 from ...protocols import Detector
+from ...weights.records import Paired
 from ..common.loggers import to_stderr
 from ..common.preflight import check_exporter
 from ..common.values import check_number
 from .linear_head import Choice, Head, Lesson, choose_head
 from .measuring import Answers, Base, by_folds, measured, on_publictest
+from .records import About, Finetuned, Measured, Settings
 from .splitting import Parts, Table, check_parts, gather, list_parts
 
 if TYPE_CHECKING:
@@ -61,7 +65,7 @@ def finetune(
     folds: int | None = None,
     relabel: Mapping[str, str] | str | None = None,
     report: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Finetuned:
     """Adapt weights to one's own labels and pictures.
 
     The network is kept; a new linear head is fitted on its features by penalised logistic regression. Where the labels
@@ -119,9 +123,8 @@ def finetune(
     lesson, starts, choice, tuned = _learn(backbone, table, seed, unfreeze, progress, log)
     temperature = tuned.temperature if tuned is not None else fit_temperature(choice.logits, table.training.labels)
     with _appearing(out) as folder:
-        about = _about(out, data, licence, seed, table, folds) | {
-            "unfrozen": "" if tuned is None or tuned.model is None else tuned.report["kept"]
-        }
+        unfrozen = "" if tuned is None or tuned.model is None else tuned.report["kept"]
+        about = replace(_about(out, data, licence, seed, table, folds), unfrozen=unfrozen)
         labels = LabelSet("custom", table.labels.classes)
         model = backbone.with_head(choice.head, "custom") if tuned is None or tuned.model is None else tuned.model
         new, spec = _write(folder, model, backbone, labels, temperature, begun, about)
@@ -129,13 +132,17 @@ def finetune(
             answers = by_folds(table.training, lesson, starts, folds)
         else:
             answers = Answers(table.held_out, new.predict_proba(table.held_out.images))
-        done = _report(about | {"base": classifier.name}, parts, table, choice, tuned, spec.outputs[0].temperature) | measured(
-            answers, Base(base, classifier)
-        )
-        done["publictest"] = None if known is None else on_publictest(new, Base(base, classifier), known)
-        _finish(folder, spec, done)
+        won = measured(answers, Base(base, classifier))
+        on_known = None if known is None else on_publictest(new, Base(base, classifier), known)
+        _finish(folder, spec, won, on_known)
         write_learnt(folder, table.training.images, digests_in(classifier.folder))
-        done |= {"seconds": round(time.monotonic() - begun, 1), "skipped": [list(entry) for entry in table.skipped]}
+        done: Finetuned = {
+            **_settings(about, classifier.name, parts, table, choice, tuned, spec.outputs[0].temperature),
+            **won,
+            "publictest": on_known,
+            "seconds": round(time.monotonic() - begun, 1),
+            "skipped": [list(entry) for entry in table.skipped],
+        }
         write_json(folder / "finetune.json", done)
     if report is not None:
         log(f"Wrote {write_report(_measurement(done, answers), expanded(report))}")
@@ -205,49 +212,45 @@ def _learn(
     return lesson, starts, choice, unfreeze_backbone(backbone, training, lesson, choice, seed, log, starts[choice.start])
 
 
-def _write(
-    folder: Path, model: Any, backbone: Backbone, labels: LabelSet, temperature: float, begun: float, about: Mapping[str, Any]
-) -> Any:
+def _write(folder: Path, model: Any, backbone: Backbone, labels: LabelSet, temperature: float, begun: float, about: About) -> Any:
     from .bundle import write_bundle
 
     spec = write_bundle(folder, model, backbone, labels, temperature, begun, about)
     return ExpressionClassifier(folder), spec
 
 
-def _finish(folder: Path, spec: Any, report: Mapping[str, Any]) -> None:
+def _finish(folder: Path, spec: Any, report: Measured, publictest: Paired | None) -> None:
     from .bundle import finish_bundle
 
-    finish_bundle(folder, spec, report)
+    finish_bundle(folder, spec, report, publictest)
 
 
-def _about(out: Path, data: Path, licence: str, seed: int, table: Table, folds: int | None) -> dict[str, Any]:
+def _about(out: Path, data: Path, licence: str, seed: int, table: Table, folds: int | None) -> About:
     source = data.resolve().name
-    return {
-        "name": versioned(out.resolve().name),
-        "data": f"{source}, {len(table.labels)} labels",
-        "source": source,
-        "licence": licence,
-        "seed": seed,
-        "faces": len(table.training),
-        "held_out": len(table.held_out),
-        "folds": folds,
-        "persons": len({person for person in (*table.training.persons, *table.held_out.persons) if person}),
-    }
+    return About(
+        name=versioned(out.resolve().name),
+        data=f"{source}, {len(table.labels)} labels",
+        source=source,
+        licence=licence,
+        seed=seed,
+        faces=len(table.training),
+        held_out=len(table.held_out),
+        folds=folds,
+        persons=len({person for person in (*table.training.persons, *table.held_out.persons) if person}),
+    )
 
 
-def _report(
-    about: Mapping[str, Any], parts: Parts, table: Table, choice: Choice, tuned: Tuned | None, temperature: float
-) -> dict[str, Any]:
+def _settings(about: About, base: str, parts: Parts, table: Table, choice: Choice, tuned: Tuned | None, temperature: float) -> Settings:
     training = table.training
     right = choice.logits.argmax(axis=1) == training.labels
     return {
-        "weights": about["name"],
-        "base": about["base"],
+        "weights": about.name,
+        "base": base,
         "labels": list(table.labels),
         "data": list(parts.lines),
         "training": _counts(training, table.labels),
         "held_out_faces": _counts(table.held_out if len(table.held_out) else training, table.labels),
-        "persons": about["persons"],
+        "persons": about.persons,
         "start": choice.start,
         "penalty": choice.penalty,
         "cross_validation": {
@@ -264,18 +267,19 @@ def _report(
     }
 
 
-def _measurement(report: Mapping[str, Any], answers: Answers) -> Measurement:
-    head = {
+def _measurement(report: Finetuned, answers: Answers) -> Measurement:
+    figures: Report = {
+        **report["held_out"],
         "weights": report["weights"],
-        "split": "held-out part" if answers.folds is None else f"all faces, in {len(report['folds'])} folds",
+        "split": "held-out part" if report["folds"] is None else f"all faces, in {len(report['folds'])} folds",
         "labels": "custom",
         "truth": "the data's labels",
         "tta": "none",
         "skipped": report["skipped"],
+        "data": report["data"],
+        "learnt": None,
     }
-    return Measurement(
-        {**report["held_out"], **head}, answers.faces.images, answers.probabilities, answers.faces.labels, answers.faces.files
-    )
+    return Measurement(figures, answers.faces.images, answers.probabilities, answers.faces.labels, answers.faces.files)
 
 
 def versioned(name: str) -> str:
@@ -299,7 +303,7 @@ def _counts(faces: Faces, labels: LabelSet) -> dict[str, int]:
     return dict(zip(labels, np.bincount(faces.labels, minlength=len(labels)).tolist(), strict=True))
 
 
-def format_finetuning(report: dict[str, Any]) -> str:
+def format_finetuning(report: Finetuned) -> str:
     """Return a report of ``finetune`` as text for people."""
     from ...evaluation.figures import told
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,15 +12,18 @@ import numpy as np
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...errors import FerkitError
 from ...evaluation.figures import rounded
+from ...evaluation.measuring import metric_row
 from ...files import write_json
 from ...labels import LabelSet
 from ...weights.hashes import file_entry
+from ...weights.records import Paired
 from ...weights.specs import Output, WeightsSpec
 from ..release.card import write_card
 from ..release.golden import patterns, write_golden
 from ..release.keras_to_onnx import export_onnx
 from ..release.network_facts import architecture, machine
 from .backbone import Backbone
+from .records import About, Measured
 
 __all__ = ["GOLDEN", "OUTPUT", "finish_bundle", "write_bundle"]
 
@@ -31,7 +32,7 @@ OUTPUT = "custom"  # the name of the label set, and of its layer, in fine-tuned 
 
 
 def write_bundle(
-    folder: Path, model: keras.Model, backbone: Backbone, labels: LabelSet, temperature: float, begun: float, about: Mapping[str, Any]
+    folder: Path, model: keras.Model, backbone: Backbone, labels: LabelSet, temperature: float, begun: float, about: About
 ) -> WeightsSpec:
     """Write ``model.onnx``, ``model.keras``, ``golden.npz`` and ``spec.json`` without metrics.
 
@@ -42,7 +43,7 @@ def write_bundle(
         labels: Of the head.
         temperature: Above 0.
         begun: ``time.monotonic()`` at the start.
-        about: ``name``, ``data``, ``source``, ``licence``, ``seed``, ``faces``, ``held_out``.
+        about: What they are called and learnt from.
 
     Raises:
         FerkitError: The exported network differs from Keras by more than 1e-4.
@@ -52,9 +53,9 @@ def write_bundle(
     model.save(folder / "model.keras")
     export_onnx(model, [labels.name], folder / "model.onnx", size)
     spec = WeightsSpec(
-        name=about["name"],
+        name=about.name,
         files={file: file_entry((folder / file).read_bytes()) for file in ("model.onnx", "model.keras")},
-        input=dict(base.input),
+        input=base.input,
         crop=base.crop,
         outputs=(
             Output(labels.name, labels.classes, (tuple(range(len(labels))),), temperature=round(temperature, 4), colors=labels.colours),
@@ -63,21 +64,21 @@ def write_bundle(
         training={
             "recipe": {"name": "finetune", "heads": [{"labels": labels.name}]},
             "base": {"name": base.name, "sha256": base.files["model.onnx"]["sha256"], "data": base.training.get("data", "not stated")},
-            "seed": about["seed"],
-            "faces": about["faces"],
-            "held_out": about["held_out"],
-            **({"folds": about["folds"]} if about.get("folds") else {}),
-            **({"persons": about["persons"]} if about.get("persons") else {}),
-            **({"unfrozen": about["unfrozen"]} if about.get("unfrozen") else {}),
-            "data": about["data"],
-            "source": about["source"],
+            "seed": about.seed,
+            "faces": about.faces,
+            "held_out": about.held_out,
+            **({"folds": about.folds} if about.folds else {}),
+            **({"persons": about.persons} if about.persons else {}),
+            **({"unfrozen": about.unfrozen} if about.unfrozen else {}),
+            "data": about.data,
+            "source": about.source,
             "epochs": 0,
             "hours": round((time.monotonic() - begun) / 3600, 3),
             "machine": machine(),
         },
         selection="cross-validation on the training part",
         metrics=(),
-        licence=about["licence"],
+        licence=about.licence,
         architecture=architecture(model, size),
     )
     write_json(folder / "spec.json", spec.to_dict())
@@ -99,23 +100,34 @@ def _write_golden(folder: Path, model: keras.Model, head: str) -> None:
     write_golden(folder / GOLDEN, pictures, logits=raw, probabilities=classifier.predict_proba(pictures))
 
 
-def finish_bundle(folder: Path, spec: WeightsSpec, report: Mapping[str, Any]) -> WeightsSpec:
+def finish_bundle(folder: Path, spec: WeightsSpec, report: Measured, publictest: Paired | None) -> WeightsSpec:
     """Add what was measured to ``spec.json``, and write ``card.md``."""
     held = report["held_out"]
-    row: dict[str, Any] = {
-        "labels": spec.default_output,
-        "truth": "the data's labels",
-        "split": "held-out part" if report["folds"] is None else f"{len(report['folds'])} folds",
-        "tta": "none",
-        **{key: rounded(held[key]) for key in ("n", "accuracy", "ci95", "macro_f1", "mean_recall", "ece")},
+    split = "held-out part" if report["folds"] is None else f"{len(report['folds'])} folds"
+    row = metric_row(held, labels=spec.default_output, truth="the data's labels", split=split, tta="none") | {
         "recall": {label: round(values["recall"], 4) for label, values in held["per_label"].items() if values["n"]},
         "per_label": {label: {"n": values["n"], "right": values["right"]} for label, values in held["per_label"].items()},
     }
     if report["paired"] is not None:
-        row["before"] = {key: rounded(value) for key, value in report["paired"].items()}
-    if report["publictest"] is not None:
-        row["publictest"] = {key: rounded(value) for key, value in report["publictest"].items()}
+        row["before"] = _paired(report["paired"])
+    if publictest is not None:
+        row["publictest"] = _paired(publictest)
     spec = replace(spec, metrics=(row,))
     write_json(folder / "spec.json", spec.to_dict())
     write_card(folder / "card.md", spec)
     return spec
+
+
+def _paired(found: Paired) -> Paired:
+    """Return a comparison to four decimals."""
+    return {
+        "against": found["against"],
+        "n": found["n"],
+        "before": rounded(found["before"]),
+        "after": rounded(found["after"]),
+        "difference": rounded(found["difference"]),
+        "ci95": rounded(found["ci95"]),
+        "gained": found["gained"],
+        "lost": found["lost"],
+        "p_value": rounded(found["p_value"]),
+    }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,9 @@ from ...evaluation.comparing import compare
 from ...evaluation.figures import score, wilson
 from ...labels import FER7
 from ...logits import softmax
+from ...weights.records import Paired
 from .linear_head import Head, Lesson, choose_head
+from .records import FileRow, FoldFigures, Measured
 from .splitting import deal
 
 __all__ = ["Answers", "Base", "by_folds", "measured", "on_publictest"]
@@ -60,13 +61,17 @@ class Answers:
     probabilities: NDArray[np.float32]
     folds: NDArray[np.int64] | None = None
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[FileRow]:
         """Return a record for each face: ``file``, ``label``, ``answer``, ``confidence`` and, where they are known, ``person`` and ``fold``."""
         names, best = self.faces.label_set, self.probabilities.argmax(axis=1)
-        rows = []
+        rows = list[FileRow]()
         for i, (label, column) in enumerate(zip(self.faces.labels, best, strict=True)):
-            row: dict[str, Any] = {"file": self.faces.files[i], "label": names[label], "answer": names[column]}
-            row["confidence"] = round(float(self.probabilities[i, column]), 4)
+            row: FileRow = {
+                "file": self.faces.files[i],
+                "label": names[label],
+                "answer": names[column],
+                "confidence": round(float(self.probabilities[i, column]), 4),
+            }
             if self.faces.persons:
                 row["person"] = self.faces.persons[i]
             if self.folds is not None:
@@ -74,7 +79,7 @@ class Answers:
             rows.append(row)
         return rows
 
-    def by_fold(self) -> list[dict[str, Any]] | None:
+    def by_fold(self) -> list[FoldFigures] | None:
         """Return ``fold``, ``n``, ``accuracy`` and ``ci95`` of each fold; None where a part was held out."""
         if self.folds is None:
             return None
@@ -82,7 +87,7 @@ class Answers:
         return [_counted(number, right[self.folds == number]) for number in np.unique(self.folds)]
 
 
-def _counted(number: int, right: NDArray[np.bool_]) -> dict[str, Any]:
+def _counted(number: int, right: NDArray[np.bool_]) -> FoldFigures:
     return {"fold": int(number) + 1, "n": len(right), "accuracy": float(right.mean()), "ci95": list(wilson(int(right.sum()), len(right)))}
 
 
@@ -105,15 +110,20 @@ def by_folds(faces: Faces, lesson: Lesson, starts: Mapping[str, Head], folds: in
     return Answers(faces, probabilities, fold)
 
 
-def measured(answers: Answers, base: Base) -> dict[str, Any]:
+def measured(answers: Answers, base: Base) -> Measured:
     """Measure answers, and the base's own in each of its label sets, on the same faces.
 
     Returns:
         ``held_out`` (as ``ferkit.evaluation.score``), ``folds``, ``held_out_files``, ``before`` and ``paired``.
     """
     truth, labels = answers.faces.labels, list(answers.faces.label_set)
-    report: dict[str, Any] = {"held_out": score(answers.probabilities, truth, labels), "folds": answers.by_fold()}
-    report |= {"before": {}, "paired": None}
+    report: Measured = {
+        "held_out": score(answers.probabilities, truth, labels),
+        "folds": answers.by_fold(),
+        "before": {},
+        "paired": None,
+        "held_out_files": answers.rows(),
+    }
     best: NDArray[np.bool_] | None = None
     for name, rows in base.answers(answers.faces.images, labels).items():
         right = rows.argmax(axis=1) == truth
@@ -122,10 +132,10 @@ def measured(answers: Answers, base: Base) -> dict[str, Any]:
         if best is None or right.mean() > best.mean():
             best = right
             report["paired"] = {"against": name, **compare(right, answers.probabilities.argmax(axis=1) == truth)}
-    return {**report, "held_out_files": answers.rows()}
+    return report
 
 
-def on_publictest(new: ExpressionClassifier, base: Base, faces: Faces) -> dict[str, Any] | None:
+def on_publictest(new: ExpressionClassifier, base: Base, faces: Faces) -> Paired | None:
     """Measure both on PublicTest by FER2013's labels: the base in the output for those labels, if it has one."""
     classifier = base.classifier
     if any(output.name == FER7.name for output in classifier.spec.outputs):

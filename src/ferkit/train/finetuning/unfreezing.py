@@ -22,6 +22,7 @@ from ..common.values import finite
 from .backbone import Backbone
 from .bundle import OUTPUT
 from .linear_head import Choice, Head, Lesson, fit_head, label_weights
+from .records import StageFigures, Unfrozen
 from .splitting import deal
 
 __all__ = ["STAGES", "Stage", "Tuned", "network_input", "unfreeze_backbone"]
@@ -65,7 +66,7 @@ class Tuned:
 
     model: keras.Model | None
     temperature: float
-    report: dict[str, Any]
+    report: Unfrozen
 
 
 def unfreeze_backbone(
@@ -129,14 +130,15 @@ def _losses(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np
     return np.asarray(-log_softmax(logits)[np.arange(len(truth)), truth])
 
 
-def _report(logits: NDArray[np.float64], truth: NDArray[np.int64], best: int, folds: int) -> dict[str, Any]:
+def _report(logits: NDArray[np.float64], truth: NDArray[np.int64], best: int, folds: int) -> Unfrozen:
     names = ["head", *(stage.name for stage in STAGES)]
     right = logits.argmax(axis=2) == truth
-    stages = []
+    stages = list[StageFigures]()
     for stage, name in enumerate(names):
-        row: dict[str, Any] = {"name": name, "loss": negative_log_likelihood(logits[stage], truth), "accuracy": float(right[stage].mean())}
+        row: StageFigures = {"name": name, "loss": negative_log_likelihood(logits[stage], truth), "accuracy": float(right[stage].mean())}
         if stage:
-            row |= {key: value for key, value in compare(right[0], right[stage]).items() if key in ("difference", "ci95")}
+            beside = compare(right[0], right[stage])
+            row |= {"difference": beside["difference"], "ci95": beside["ci95"]}
         stages.append(row)
     return {"kept": names[best], "n": len(truth), "folds": folds, "stages": stages}
 

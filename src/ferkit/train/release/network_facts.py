@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from ...weights.records import Architecture
+
 __all__ = ["architecture", "machine", "multiply_adds"]
 
 
@@ -29,7 +31,7 @@ def multiply_adds(network: keras.Model, size: int) -> int:
     return total
 
 
-def architecture(network: keras.Model, size: int) -> dict[str, str | int]:
+def architecture(network: keras.Model, size: int) -> Architecture:
     """Return what a spec says of a network: its ``name``, its ``parameters``, and its ``macs`` for one picture of ``size`` pixels."""
     return {"name": network.name, "parameters": int(network.count_params()), "macs": multiply_adds(network, size)}
 

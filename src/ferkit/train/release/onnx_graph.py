@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from ...crops import normalised_by
+from ...weights.records import NetworkInput
 from .golden import LUMA
 
 __all__ = ["combined_networks", "with_metadata", "with_preprocessing"]
@@ -37,7 +38,7 @@ class _Graph:
         return out
 
 
-def with_preprocessing(network: bytes, input_: Mapping[str, Any], mix: NDArray[np.float32]) -> bytes:
+def with_preprocessing(network: bytes, input_: NetworkInput, mix: NDArray[np.float32]) -> bytes:
     """Return a network that takes uint8 RGB pictures ``(n, H, W, 3)`` named ``image``.
 
     Args:
@@ -117,8 +118,8 @@ def with_metadata(network: bytes, facts: Mapping[str, Any]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _prepare(g: _Graph, input_: Mapping[str, Any], out: str) -> None:
-    size, window = int(input_["size"]), int(input_.get("window", input_["size"]))
+def _prepare(g: _Graph, input_: NetworkInput, out: str) -> None:
+    size, window = input_["size"], input_.get("window", input_["size"])
     luma = g.constant(np.array(LUMA)[:, None])
     grey = g("Squeeze", g("MatMul", g("Cast", "image", to=TensorProto.FLOAT), luma), g.constant([-1], np.int64))
     grey = _rounded(g, grey)

@@ -235,7 +235,7 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
     spec = classifier.spec
     network = load_keras(weights, classifier)
     heads = head_names(classifier)
-    size, window = int(spec.input["size"]), spec.window
+    size, window = spec.input["size"], spec.window
     offset = (size - window) // 2
     mix = classifier.mix.astype(np.float32)
 

@@ -1,0 +1,149 @@
+"""What a ``spec.json`` holds, entry by entry: dictionaries at run time, whose keys and values a type checker knows.
+
+Files of weights stay what they are, since nothing is converted: what was read is the record, and is written as it came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+from ..crops import Scale
+
+__all__ = ["Architecture", "Base", "Comparison", "Count", "DetectionRow", "FileEntry", "MetricRow", "NetworkInput", "Paired", "Training"]
+
+
+class FileEntry(TypedDict):
+    """One file: its SHA-256, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+class NetworkInput(Scale):
+    """How a face is prepared for a network.
+
+    ``size``: side of the square, pixels. ``window``: side of its middle that the network sees; absent: all of it. ``channels``: 1, grey
+    (also where it is absent), or 3. ``order``: ``"rgb"`` or ``"bgr"``. ``layout`` and ``interpolation`` describe; nothing reads them.
+    """
+
+    size: int
+    window: NotRequired[int]
+    channels: NotRequired[int]
+    order: NotRequired[str]
+    layout: NotRequired[str]
+    interpolation: NotRequired[str]
+
+
+class Base(TypedDict):
+    """The weights that fine-tuning began from, the SHA-256 of their ``model.onnx``, and what they learnt from."""
+
+    name: str
+    sha256: str
+    data: str
+
+
+class Training(TypedDict, total=False):
+    """Where weights come from: each has the entries of its kind.
+
+    ``recipe``: the whole recipe, as its ``to_dict`` gave it. ``source``: the folder or file that was learnt from; ``data``: it, described.
+    """
+
+    recipe: Mapping[str, Any]
+    seed: int
+    faces: int
+    data: str
+    source: str
+    epochs: int
+    hours: float
+    machine: str
+    # Fine-tuned ones.
+    base: Base
+    held_out: int
+    folds: int
+    persons: int
+    unfrozen: str
+    # Adopted ones: the file's name, and its SHA-256.
+    adopted: str
+    sha256: str
+    # Detectors.
+    photos: int
+    negatives: int
+    faces_with_landmarks: int
+    landmarks_of: str
+    started_from: str
+
+
+class Architecture(TypedDict, total=False):
+    """A network's name, parameters and multiply-adds for one picture; ``columns``: its raw outputs, where labels have fewer.
+
+    A detector has ``macs_320``, at 320x320 pixels, and of its network for landmarks ``points_parameters`` and ``points_macs``.
+    """
+
+    name: str
+    parameters: int
+    macs: int
+    columns: int
+    macs_320: int
+    points_parameters: int
+    points_macs: int
+
+
+class Count(TypedDict):
+    """So many of ``n`` faces are right."""
+
+    n: int
+    right: int
+
+
+class Comparison(TypedDict):
+    """Two classifiers on the same ``n`` faces: accuracies, their difference with its 95 % interval, faces won and lost, McNemar's p."""
+
+    n: int
+    before: float
+    after: float
+    difference: float
+    ci95: list[float]
+    gained: int
+    lost: int
+    p_value: float
+
+
+class Paired(Comparison):
+    """A comparison with the base's answers in one of its label sets."""
+
+    against: str
+
+
+class MetricRow(TypedDict):
+    """What was measured of one label set in so many views; shares to four decimals."""
+
+    labels: str
+    truth: str
+    split: str
+    tta: str | int
+    n: int
+    accuracy: float
+    ci95: list[float]
+    macro_f1: float
+    mean_recall: float
+    ece: float
+    recall: NotRequired[dict[str, float]]
+    per_label: NotRequired[dict[str, Count]]
+    before: NotRequired[Paired]
+    publictest: NotRequired[Paired]
+
+
+# One key is no name in Python.
+DetectionRow = TypedDict(
+    "DetectionRow",
+    {
+        "smallest": float,
+        "largest": float | None,
+        "pictures": int,
+        "faces": int,
+        "ap50": float,
+        "recall_at_1_fppi": float,
+        "recall_at_0.1_fppi": float,
+    },
+)

@@ -1,0 +1,152 @@
+"""Records are what they say, and the JSON and TOML that people hold keeps its keys, its order and its bytes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import pytest
+
+import ferkit
+from ferkit.data.faces import Faces
+from ferkit.data.preparing import Preparation, prepare
+from ferkit.evaluation.comparing import compare
+from ferkit.evaluation.measuring import evaluate, metric_rows
+from ferkit.evaluation.records import Report
+from ferkit.weights.records import Architecture, Comparison, DetectionRow, FileEntry, MetricRow, NetworkInput, Training
+from ferkit.weights.specs import DetectorSpec, WeightsSpec, load_spec
+from tests.helpers.faces import write_fer_csv
+from tests.helpers.records import mismatches
+
+ROOT = Path(__file__).resolve().parents[2]
+SPECS = sorted((ROOT / "weights").rglob("spec.json"))
+RECIPES = sorted((Path(ferkit.__file__).parent / "train" / "classifier" / "recipes").glob("*.toml"))
+REPORT = "accuracy n ci95 macro_f1 mean_recall ece per_label confusion reliability coverage_risk aurc weights split labels truth tta skipped data learnt"
+ROW = "labels truth split tta n accuracy ci95 macro_f1 mean_recall ece"
+
+
+class Inner(TypedDict, total=False):
+    share: float
+
+
+class Example(TypedDict):
+    name: str
+    counts: dict[str, int]
+    inner: Inner | None
+    rows: list[Inner]
+
+
+GOOD: dict[str, Any] = {"name": "a", "counts": {"b": 1}, "inner": None, "rows": [{"share": 1}, {}]}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({"name": 1}, [".name: 1 is not of <class 'str'>"]),
+        ({"counts": {"b": 0.5}}, [".counts.b: 0.5 is not of <class 'int'>"]),
+        ({"counts": {"b": True}}, [".counts.b: True is not of <class 'int'>"]),
+        ({"rows": [{"share": "x"}]}, [".rows.0.share: 'x' is not of <class 'float'>"]),
+        ({"more": 1}, [" has more, which Example does not know"]),
+    ],
+)
+def test_what_differs_is_found(change: dict[str, Any], told: list[str]) -> None:
+    assert list(mismatches(GOOD | change, Example)) == told
+    assert list(mismatches({}, Example)) == [f" lacks {name}" for name in GOOD]
+    assert list(mismatches(GOOD | {"inner": {"share": ""}}, Example))
+
+
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.parent.name)
+def test_released_specs_are_their_records_and_stay(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    spec, table = load_spec(path.parent), json.loads(text)
+    rows = DetectionRow if isinstance(spec, DetectorSpec) else MetricRow
+    assert not list(mismatches(table["files"], dict[str, FileEntry]))
+    assert not list(mismatches(table["training"], Training))
+    assert not list(mismatches(table["architecture"], Architecture))
+    assert not list(mismatches(table["metrics"], list[rows]))  # type: ignore[valid-type]
+    if isinstance(spec, WeightsSpec):
+        assert not list(mismatches(table["input"], NetworkInput))
+    written = json.loads(json.dumps(spec.to_dict()))
+    for output in written["outputs"] if "superseded" in path.parts and "outputs" in written else ():
+        if not output.get("colors"):  # younger than these files
+            output.pop("colors", None)
+    assert json.dumps(written, indent=1, ensure_ascii=False) + "\n" == text
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipes_are_their_records_and_stay(path: Path) -> None:
+    """A run is told from another by its recipe's tables: they hold what the file says, and nothing else."""
+    from ferkit.train.classifier import recipe_tables
+    from ferkit.train.classifier.recipe import Recipe, load_recipe
+
+    table, recipe = tomllib.loads(path.read_text(encoding="utf-8")), load_recipe(path.stem)
+    kept = recipe.to_dict()
+    for key, hint in recipe_tables.TABLES.items():
+        assert not list(mismatches(kept[key], hint))
+    assert not list(mismatches(kept["optimizer"], recipe_tables.OptimizerTable))
+    for key, value in table.items():
+        if isinstance(value, dict) and "base" not in table:
+            assert kept[key] == value
+    assert list(kept) == (
+        [
+            "name",
+            "seed",
+            "model",
+            "data",
+            "heads",
+            "stages",
+            "crop",
+            "augment",
+            "mix",
+            "teacher",
+            "photos",
+            "optimizer",
+            "training",
+            "release",
+            "balance",
+            "early_stopping",
+            "plateau",
+            "snapshots",
+        ]
+    )
+    assert Recipe.from_dict(json.loads(json.dumps(kept))).to_dict() == kept
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    rng = np.random.default_rng(0)
+    return Faces(rng.integers(0, 256, (30, 48, 48), np.uint8), np.arange(30) % 7)
+
+
+def test_an_evaluation_is_its_record(faces: Faces) -> None:
+    report = evaluate("fer2013-n-v5", faces)
+    assert list(report) == REPORT.split()
+    assert not list(mismatches(json.loads(json.dumps(report)), Report))
+
+
+def test_rows_of_a_spec_are_their_records(faces: Faces) -> None:
+    rows = metric_rows(ROOT / "weights" / "fer2013-n-v5", faces, views=(1, 2))
+    assert not list(mismatches(json.loads(json.dumps(rows)), list[MetricRow]))
+    assert [list(row) for row in rows[:2]] == [[*ROW.split(), "per_label", "recall"], ROW.split()]
+
+
+def test_a_comparison_is_its_record() -> None:
+    found = compare(np.array([True, False, True]), np.array([True, True, False]))
+    assert not list(mismatches(found, Comparison))
+    assert list(found) == ["n", "before", "after", "difference", "ci95", "gained", "lost", "p_value"]
+
+
+def test_a_preparation_is_its_record(tmp_path: Path) -> None:
+    report = prepare(write_fer_csv(tmp_path / "f.csv", 14, 7), tmp_path / "out")
+    assert not list(mismatches(report, Preparation))
+    text = (tmp_path / "out" / "report.json").read_text(encoding="utf-8")
+    assert json.dumps(report, indent=1, ensure_ascii=False) + "\n" == text
+    assert list(report) == ["splits", "copies", "skipped"]
+    assert list(report["copies"]) == ["near", "within", "across", "groups"]
+    first = json.loads((tmp_path / "out" / "train.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert list(first) == ["source", "path", "label", "box", "landmarks", "score"]
