@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ferkit import InputError
-from ferkit.crops import CropGeometry, crop_face
+from ferkit.crops import CropGeometry, crop_face, picture_to_crop
 from tests.helpers.boxes import box, points
 
 TEMPLATE = ((0.31, 0.37), (0.67, 0.39), (0.46, 0.59), (0.34, 0.77), (0.62, 0.78))
@@ -85,3 +85,63 @@ def test_aligned_crop_puts_the_landmarks_on_the_template() -> None:
 def test_bad_geometry(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
         CropGeometry(**options)  # type: ignore[arg-type]
+
+
+# A picture of which every pixel says where it lies: 10 of y in the first channel, 10 of x in the second.
+MAP = np.stack([*np.meshgrid(np.arange(20) * 10, np.arange(20) * 10, indexing="ij"), np.zeros((20, 20), int)], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "box", "rows", "columns"),
+    [
+        (CropGeometry(scale=1.0), (4, 6, 8, 14), (6, 14), (2, 10)),  # as high as the box, on its middle
+        (CropGeometry(scale=0.5), (4, 6, 8, 14), (8, 12), (4, 8)),
+        (CropGeometry(scale=1.0, centre=(0.25, -0.5)), (4, 6, 8, 14), (2, 10), (4, 12)),  # moved by 2 to the right, by 4 up
+        (CropGeometry(), (4, 5, 9, 15), (5, 15), (2, 12)),  # 0.95 of 10 is rounded to a whole pixel, and so is the corner
+        (CropGeometry("box"), (4.4, 6.6, 9.4, 14.6), (7, 15), (4, 9)),
+        (CropGeometry("box"), (4, 6, 4, 6), (6, 7), (4, 5)),  # a point is a pixel
+        (CropGeometry(scale=1.0), (8, 14, 4, 6), (6, 14), (2, 10)),  # corners the other way round
+        (CropGeometry("aligned", 1.0, template=TEMPLATE), (4, 6, 8, 14), (6, 14), (2, 10)),  # no landmarks: as a square
+    ],
+)
+def test_which_pixels_are_cut(geometry: CropGeometry, box: tuple[float, ...], rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    crop = crop_face(MAP, box, geometry)
+    assert np.array_equal(crop, MAP[slice(*rows), slice(*columns)])
+    if box[0] <= box[2]:  # and the matrix says the same
+        matrix = picture_to_crop(box, geometry)
+        corners = matrix @ np.array([[columns[0], rows[0], 1], [columns[1], rows[1], 1]]).T
+        assert corners.T.tolist() == pytest.approx(np.array([[0, 0], [1, 1]]))
+
+
+def test_landmarks_of_the_template_itself_cut_the_pixels_themselves() -> None:
+    geometry, inner = CropGeometry("aligned", 1.0, template=TEMPLATE), np.array([3.0, 5.0])
+    landmarks = np.array(TEMPLATE) * 10 + inner
+    assert np.array_equal(crop_face(MAP, (0, 0, 5, 5), geometry, landmarks), MAP[5:15, 3:13])
+    matrix = picture_to_crop((0, 0, 5, 5), geometry, landmarks)
+    assert matrix == pytest.approx(np.array([[0.1, 0, -0.3], [0, 0.1, -0.5]]))
+    wide = CropGeometry("aligned", 2.0, template=TEMPLATE)  # twice as much around the same face, at the same scale
+    assert np.array_equal(crop_face(MAP, (0, 0, 5, 5), wide, landmarks)[5:15, 5:15], MAP[5:15, 3:13])
+
+
+@pytest.mark.parametrize(("span", "side"), [(1e-3, 1), (1e5, 4096)])
+def test_aligned_crops_have_a_least_and_a_largest_side(span: float, side: int) -> None:
+    crop = crop_face(MAP[..., 0], (0, 0, 5, 5), CropGeometry("aligned", 1.0, template=TEMPLATE), np.array(TEMPLATE) * span)
+    assert crop.shape == (side, side)
+
+
+@pytest.mark.parametrize("landmarks", [np.zeros((4, 2)), np.zeros((5, 3)), np.full((5, 2), np.nan)])
+def test_landmarks_that_are_not_five_finite_points(landmarks: np.ndarray) -> None:
+    with pytest.raises(InputError, match="five finite points"):
+        crop_face(MAP, (0, 0, 5, 5), CropGeometry("aligned", 1.0, template=TEMPLATE), landmarks)
+
+
+def test_the_largest_scale_and_a_template_of_another_length() -> None:
+    assert CropGeometry(scale=9.99).scale == 9.99
+    with pytest.raises(InputError, match="between 0 and 10"):
+        CropGeometry(scale=10)
+    with pytest.raises(InputError, match="got 4"):
+        CropGeometry("aligned", template=TEMPLATE[:4])
+    table = CropGeometry("aligned", 1.5, (0.5, 0.25), TEMPLATE).to_dict()
+    assert table == {"mode": "aligned", "scale": 1.5, "centre": [0.5, 0.25], "template": [list(point) for point in TEMPLATE]}
+    assert CropGeometry.from_dict(table) == CropGeometry("aligned", 1.5, (0.5, 0.25), TEMPLATE)
+    assert CropGeometry().to_dict() == {"mode": "square", "scale": 0.95, "centre": [0.0, 0.0]}

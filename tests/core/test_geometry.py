@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ferkit import InputError
-from ferkit.geometry import clip_boxes, iou, nms, similarity, window
+from ferkit.geometry import area, clip_boxes, intersection, iou, nms, similarity, window
 from tests.helpers.boxes import coordinate, ordered, points
 
 
@@ -77,3 +77,42 @@ def test_a_window_far_larger_than_its_picture_is_sampled_coarsely() -> None:
     found = window(pixels, -9000, 0, 9000, 9000)
     assert max(found.shape) <= 2 * 4096
     assert np.array_equal(np.unique(found), np.unique(pixels[:, 0]))
+
+
+def test_areas_by_hand() -> None:
+    assert area([[1, 2, 4, 8], [4, 8, 1, 2], [4, 2, 1, 8]]).tolist() == [18, 0, 0]  # inverted ones have none
+    assert area([]).shape == (0,)
+    assert intersection([[0, 0, 4, 4]], [[1, 2, 9, 3], [4, 0, 8, 4], [9, 9, 10, 10]]).tolist() == [[3, 0, 0]]
+    assert iou([], [[0, 0, 1, 1]]).shape == (0, 1)
+    assert iou([[0, 0, 0, 0]], [[0, 0, 0, 0]]).tolist() == [[0]]
+
+
+def test_nms_by_hand() -> None:
+    boxes = [[0, 0, 10, 10], [0, 0, 10, 5], [0, 0, 10, 4], [20, 20, 30, 30]]  # overlaps with the first: 0.5 and 0.4
+    assert nms(boxes, [0.9, 0.8, 0.7, 0.95]).tolist() == [3, 0, 2]  # at the threshold a box stays
+    assert nms(boxes, [0.9, 0.8, 0.7, 0.95], 0.5).tolist() == [3, 0, 1]  # the third overlaps the second by 0.8
+    assert nms(boxes[:2], [0.5, 0.5]).tolist() == [0]  # of equals the first
+
+
+def test_clipping_by_hand() -> None:
+    assert clip_boxes([[-5, -6, 70, 50], [10, 20, 30, 39]], 60, 40).tolist() == [[0, 0, 60, 40], [10, 20, 30, 39]]
+
+
+def test_windows_by_hand() -> None:
+    image = np.arange(30, dtype=np.uint8).reshape(5, 6)
+    assert window(image, 0, 0, 6, 5).tolist() == image.tolist()
+    assert not np.shares_memory(window(image, 1, 1, 2, 2), image)
+    assert window(image, 4, 3, 3, 3).tolist() == [[22, 23, 23], [28, 29, 29], [28, 29, 29]]
+    assert window(image, -1, -1, 2, 2).tolist() == [[0, 0], [0, 0]]
+    assert window(image, -1, 2, 3, 1).tolist() == [[12, 12, 13]]
+    assert window(image, 0, 0, 4096, 1).shape == (1, 4096)
+    assert window(image, 0, 0, 8192, 2).shape == (1, 4096)  # twice as large: every second pixel
+    assert window(image, -8190, 0, 8196, 1)[0, -3:].tolist() == [0, 2, 4]
+
+
+def test_similarity_needs_two_points_alone() -> None:
+    assert similarity([[0, 0], [1, 0]], [[1, 1], [1, 3]]) == pytest.approx(np.array([[0, -2, 1], [2, 0, 1]]))
+    with pytest.raises(InputError, match=r"\(2, 2\) and \(3, 2\)"):
+        similarity(np.eye(2), np.zeros((3, 2)))
+    with pytest.raises(InputError, match="coincide"):
+        similarity([[5, 5], [5, 5]], np.eye(2))

@@ -150,8 +150,6 @@ class FerkitFace:
 
     def _at(self, network: AnswersMaps, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
         """Detect at one scale; rows of score, box xyxy, five points, in the image's own pixels."""
-        import cv2
-
         height, width = image.shape[:2]
         w, h = max(1, round(width * scale)), max(1, round(height * scale))
         maps = [m[0] for m in network.maps(planes(filled(resized_to(image, w, h))[None]), OUTPUTS)]
