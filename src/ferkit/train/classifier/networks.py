@@ -127,7 +127,7 @@ def conv3(classes: Heads = 7, size: int = 48, dropout: float = 0.5, channels: in
 
 
 def shallow(classes: Heads = 7, size: int = 48, channels: int = 1) -> keras.Model:
-    """System B's first net: two strided convolutions, one hidden layer, nothing against overfitting."""
+    """The first net of the snapshot study (system B in docs/zoo.md): two strided convolutions, one hidden layer, nothing against overfitting."""
     inputs = x = keras.Input((size, size, channels), name="face")
     for width in (16, 36):
         x = layers.Conv2D(width, 5, strides=2, padding="same", activation="relu")(x)
@@ -136,7 +136,7 @@ def shallow(classes: Heads = 7, size: int = 48, channels: int = 1) -> keras.Mode
 
 
 def wide(classes: Heads = 7, size: int = 48, dropout: float = 0.3, channels: int = 1) -> keras.Model:
-    """System B's wider net: three 5x5 convolutions with pooling, one hidden layer."""
+    """The wider net of the snapshot study (system B in docs/zoo.md): three 5x5 convolutions with pooling, one hidden layer."""
     inputs = x = keras.Input((size, size, channels), name="face")
     for width in (32, 64, 64):
         x = layers.Conv2D(width, 5, padding="same", activation="relu")(x)
@@ -147,7 +147,7 @@ def wide(classes: Heads = 7, size: int = 48, dropout: float = 0.3, channels: int
 
 
 def resnet34(classes: Heads = 7, channels: int = 1) -> keras.Model:
-    """System B's large net: ResNet-34 (He et al., "Deep Residual Learning", CVPR 2016) on grey faces.
+    """The large net of the snapshot study (system B in docs/zoo.md), ResNet-34 (He et al., "Deep Residual Learning", CVPR 2016) on grey faces.
 
     The stem and the projection shortcuts are the paper's (option B).
     """
@@ -166,7 +166,7 @@ def resnet34(classes: Heads = 7, channels: int = 1) -> keras.Model:
 
 
 def conv4(classes: Heads = 7, size: int = 48, dropout: float = 0.25, channels: int = 1) -> keras.Model:
-    """System C: four convolutions and two hidden layers, all with batch normalisation; 4,478,727 parameters at 48x48."""
+    """The batch-normalised net (system C in docs/zoo.md): four convolutions and two hidden layers, all with batch normalisation; 4,478,727 parameters at 48x48."""
 
     def settled(x: keras.KerasTensor) -> keras.KerasTensor:
         return layers.Activation("relu")(layers.BatchNormalization()(x))
@@ -191,7 +191,7 @@ def _vgg_block(x: keras.KerasTensor, channels: int, convolutions: int, batch_nor
 
 
 def vgg8(classes: Heads = 7, size: int = 48, dropout: float = 0.5, batch_norm: bool = False, channels: int = 1) -> keras.Model:
-    """System D: four pairs of 3x3 convolutions, three hidden layers, dropout everywhere.
+    """The eight-layer VGG (system D in docs/zoo.md): four pairs of 3x3 convolutions, three hidden layers, dropout everywhere.
 
     ``batch_norm`` puts batch normalisation before every rectifier. Without it Adam's first steps, which move all 4,608 positive
     inputs of the first hidden layer the same way, leave 95 of 100 of its units dead.
@@ -210,7 +210,7 @@ def vgg8(classes: Heads = 7, size: int = 48, dropout: float = 0.5, batch_norm: b
 def vgg16(
     classes: Heads = 7, size: int = 48, dropout: float = 0.5, l2: float = 1e-3, noise: float = 0.01, channels: int = 1
 ) -> keras.Model:
-    """System E: normalised and noisy input, VGG16's convolutions, two regularised hidden layers.
+    """VGG16 from scratch (system E in docs/zoo.md): normalised and noisy input, VGG16's convolutions, two regularised hidden layers.
 
     ``l2`` is on kernels and biases of the hidden layers; ``noise`` is the standard deviation at the input, in training only.
     """

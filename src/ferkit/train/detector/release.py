@@ -106,7 +106,7 @@ def _card(spec: DetectorSpec) -> list[str]:
     ]
     if spec.metrics:
         lines += [
-            "On pictures whose faces people marked, none of them used for training; the threshold was chosen on them too.",
+            "The detector was measured on pictures whose faces people marked. None of them was used for training, but the threshold was chosen on them.",
             "",
             "| shorter side of the face | pictures | faces | AP at IoU 0.5 | recall at 1 false positive a picture | at 0.1 |",
             "|---|---|---|---|---|---|",
@@ -118,13 +118,13 @@ def _card(spec: DetectorSpec) -> list[str]:
             "",
         ]
     else:
-        lines += ["Not measured: the data had no development part.", ""]
+        lines += ["Nothing was measured, as the data had no development part.", ""]
     return [
         *lines,
         "## Trained",
         "",
         f"- Data: {training['photos']:,} photos with {training['faces']:,} faces and {training['negatives']:,} without. Most boxes and all "
-        "landmarks come from a teacher (YuNet, MIT), a part of the boxes from people.",
+        "landmarks come from a teacher (YuNet, MIT), and a part of the boxes from people.",
         f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {sum(s['epochs'] for s in training['recipe']['stages'])} epochs of "
         f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
         *_origins(training),
@@ -135,9 +135,11 @@ def _card(spec: DetectorSpec) -> list[str]:
 
 def _origins(training: Mapping[str, Any]) -> list[str]:
     """Say what a training began with, and where its landmarks come from."""
-    start = [f"- Began with the network of `{training['started_from']}`."] if "started_from" in training else []
+    start = [f"- It began with the network of `{training['started_from']}`."] if "started_from" in training else []
     if "faces_with_landmarks" in training:
         views = "" if training["landmarks_of"] == "the labels" else ", turned upright, six views averaged"
         epochs, faces = training["recipe"]["points"]["epochs"], f"{training['faces_with_landmarks']:,}"
-        return [*start, f"- Landmarks: {epochs} epochs on {faces} faces, as told by {training['landmarks_of']}{views}."]
-    return [*start, f"- Landmarks: by the second network of `{training['started_from']}`, as it is."] if start else []
+        return [*start, f"- Its landmarks were learnt in {epochs} epochs on {faces} faces, from {training['landmarks_of']}{views}."]
+    return (
+        [*start, f"- Its landmarks come from the second network of `{training['started_from']}`, which was not changed."] if start else []
+    )

@@ -15,7 +15,8 @@ __all__ = ["PHOTOS_SPLIT", "write_card"]
 
 PHOTOS_SPLIT = "photos"  # the ``split`` of a spec's figures on portrait photos, benchmarks/photos.py
 _APPARENT = (
-    "What it reads is *apparent* expression, as annotators of {pictures} saw it; not feeling, and no ground for decisions about people."
+    "It reads the *apparent* expression of a face, as the annotators of {pictures} saw it. It does not read what a person feels, and it is "
+    "no basis for decisions about people."
 )
 
 
@@ -32,7 +33,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"# {spec.name}",
         "",
         f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
-        f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.input['window']}x{spec.input['window']}.",
+        f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.window}x{spec.window}.",
         "",
         _apparent(spec),
         "",
@@ -47,7 +48,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         if len(o.columns) > 1:
             exponents = " and ".join(f"{w:g}" for w in o.weights)
             lines += [
-                f"`{o.name}` multiplies the distributions of the heads over the FER2013 labels; of their raw outputs the exponents are {exponents}.",
+                f"`{o.name}` multiplies what the network's heads answer for FER2013's labels; the exponents of the heads are {exponents}.",
                 "",
             ]
     lines += ["## Measured", ""]
@@ -56,17 +57,17 @@ def _lines(spec: WeightsSpec) -> list[str]:
     elif spec.metrics:
         lines += _measured(spec)
     else:
-        lines += ["Not measured: the run had no validation data.", ""]
+        lines += ["Nothing was measured, as the run had no validation data.", ""]
     lines += [
         "## Trained",
         "",
-        f"- Data: {training['data']}, {training['faces']:,} faces. FER+ votes are annotation beyond FER2013's own labels."
+        f"- Data: {training['data']}, {training['faces']:,} faces. The FER+ votes were given later and by other people than FER2013's own labels."
         if "FER+" in training["data"]
         else f"- Data: {training['data']}, {training['faces']:,} faces.",
         _recipe(spec),
         f"- Crop of a detected face: {_crop(spec)}",
         *(
-            ["- Stored as float16, half the size; computed in float32."]
+            ["- The files store float16, which halves their size; the network computes in float32."]
             if training["recipe"].get("release", {}).get("precision") == "float16"
             else []
         ),
@@ -78,11 +79,11 @@ def _lines(spec: WeightsSpec) -> list[str]:
 
 # What is known of the rights in what weights learnt from; docs/licences.md says it at length.
 RIGHTS = {
-    "fer2013": "FER2013's pictures were gathered by a search engine, and their rights were never cleared.",
-    "photos": "The portraits are press photos without a licence that is known.",
-    "own": "The pictures that they learnt from keep the conditions that they came with.",
-    "members": "What the members learnt from has conditions of its own: see their cards.",
-    "inherited": "What they began from and what taught them has conditions of its own: see those cards.",
+    "fer2013": "FER2013's pictures were collected by a search engine, and their rights were never cleared.",
+    "photos": "The portraits are press photos, and no licence of theirs is known.",
+    "own": "The pictures that they learnt from keep the conditions under which they came.",
+    "members": "The data of the members has conditions of its own, which their cards name.",
+    "inherited": "The weights that they began from and the weights that taught them have conditions of their own, which their cards name.",
 }
 
 
@@ -92,12 +93,13 @@ def data_and_licences(sources: Sequence[str]) -> list[str]:
         "",
         "## Data and licences",
         "",
-        "The licence above is that of the weights. What they learnt from is not part of it and does not come with them:",
+        "The licence above is that of the weights. It does not cover the data that they learnt from, which does not come with them:",
         "",
         *(f"- {RIGHTS[source]}" for source in sources),
         "",
-        "Research, teaching and private use are common practice; for a product decide yourself, or train your own weights on pictures that you hold the rights of. "
-        "`docs/licences.md` in ferkit's documentation says more, and `docs/law.md` where reading expressions is forbidden: in the European Union at work and in schools.",
+        "Research, teaching and private use are common practice. For a product you have to decide yourself, or train weights of your own on pictures whose rights "
+        "you hold. `docs/licences.md` in ferkit's documentation says more. `docs/law.md` says where reading expressions is forbidden, for example at work and in "
+        "schools in the European Union.",
     ]
 
 
@@ -115,16 +117,16 @@ def _apparent(spec: WeightsSpec) -> str:
     return _APPARENT.format(pictures="small web pictures" if web else "the pictures that it learnt from")
 
 
-def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number a label set)") -> list[str]:
+def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures (one number for each label set)") -> list[str]:
     photos = [m for m in spec.metrics if m["split"] == PHOTOS_SPLIT]
     faces = [m for m in spec.metrics if m["split"] != PHOTOS_SPLIT]
     return [
         *(_on_photos(spec, photos) if photos else []),
-        f"On {_selected_on(spec)}, which also served to fit {fitted}{' and to choose among recipes' if spec.name in (*TABLE, *SUPERSEDED) else ''}; "
-        f"{'PrivateTest' if _is_fer2013(spec) else 'a test part'} was not used.",
+        f"These rows were measured on {_selected_on(spec)}, which also served to fit {fitted}{' and to choose among recipes' if spec.name in (*TABLE, *SUPERSEDED) else ''}. "
+        f"{'PrivateTest' if _is_fer2013(spec) else 'A test part'} was not used.",
         "",
         *_table(faces),
-        f"Every row is one command{' (`fer2013new.csv` holds the FER+ votes)' if any('FER+' in m['truth'] for m in faces) else ''}:",
+        f"One command measures each row{'; `fer2013new.csv` holds the FER+ votes' if any('FER+' in m['truth'] for m in faces) else ''}:",
         "",
         "```console",
         *(_command(spec, m) for m in faces),
@@ -144,12 +146,12 @@ def _selected_on(spec: WeightsSpec | EnsembleSpec) -> str:
 
 def _on_photos(spec: WeightsSpec | EnsembleSpec, rows: list[Any]) -> list[str]:
     return [
-        f"On portrait photos, as people hold them, labels `{rows[0]['labels']}`: the largest face that is found counts, and a photo without one is "
-        "an error. The photos' own labels are noisy, so two readers who saw neither label nor answer labelled them again. The heads' exponents were "
-        "chosen with these photos.",
+        f"These rows were measured on portrait photos, with the labels `{rows[0]['labels']}`. The largest face that is found is the one that counts, and a photo in which none is "
+        "found is an error. The photos' own labels are noisy, so two readers labelled them again, without seeing the label or the answer. The exponents of "
+        "the heads were chosen with these photos.",
         "",
         *_table(rows),
-        "One command for all of them:",
+        "One command measures them all:",
         "",
         "```console",
         f"python benchmarks/photos.py --photos PHOTOS --weights {spec.name}",
@@ -160,11 +162,11 @@ def _on_photos(spec: WeightsSpec | EnsembleSpec, rows: list[Any]) -> list[str]:
 
 def _table(rows: list[Any]) -> list[str]:
     return [
-        "| labels | truth | views | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
+        "| labels | truth | test-time augmentation | n | accuracy | 95 % interval | mean recall | macro-F1 | ECE |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_metric_row(m) for m in rows),
         "",
-        "Recall per label, single view:",
+        "Recall of each label, without test-time augmentation:",
         "",
         *(f"- `{m['labels']}` ({m['truth']}): {_recall(m)}" for m in rows if "recall" in m),
         "",
@@ -176,14 +178,14 @@ def _ensemble(spec: EnsembleSpec) -> list[str]:
     lines = [
         f"# {spec.name}",
         "",
-        f"An ensemble of ferkit's: {len(names)} weights that answer as one, {net['parameters']:,} parameters and {net['macs'] / 1e6:.1f} M "
-        "multiply-adds together. It also says how much its members disagree.",
+        f"An ensemble: {len(names)} weights that answer as one, with {net['parameters']:,} parameters and {net['macs'] / 1e6:.1f} M multiply-adds "
+        "together. It also says how much its members disagree.",
         "",
         _APPARENT.format(pictures="its members' pictures"),
         "",
         "## Members",
         "",
-        f"The mean of their {'probabilities' if spec.combine == 'probability' else 'calibrated logits'}, each member counted so much:",
+        f"The answer is the mean of their {'probabilities' if spec.combine == 'probability' else 'calibrated logits'}, weighted as follows:",
         "",
         f"| labels | {' | '.join(names)} | temperature |",
         f"|---|{'---|' * len(names)}---|",
@@ -193,7 +195,7 @@ def _ensemble(spec: EnsembleSpec) -> list[str]:
         "",
     ]
     if not spec.metrics:
-        return [*lines, "Not measured: it was made without data.", "", f"Licence: {spec.licence}.", *data_and_licences(["members"])]
+        return [*lines, "Not measured, as it was made without data.", "", f"Licence: {spec.licence}.", *data_and_licences(["members"])]
     return [
         *lines,
         *_measured(spec, "the members' weights and the temperatures"),
@@ -255,7 +257,9 @@ def _crop(spec: WeightsSpec) -> str:
     crop = spec.crop
     if crop.mode == "square":
         return f"a square of {crop.scale} times the box's height, its centre moved by {list(crop.centre)} heights."
-    return f"mode {crop.mode!r}, scale {crop.scale}."
+    if crop.mode == "aligned":
+        return f"turned and scaled so that its landmarks lie where those of the training faces lie (scale {crop.scale:g}); without landmarks a square on the box."
+    return f"the box itself, stretched to a square (scale {crop.scale:g})."
 
 
 def _metric_row(m: Any) -> str:
