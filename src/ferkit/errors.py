@@ -59,7 +59,7 @@ class MissingExtraError(FerkitError, ImportError):
     def __init__(self, package: str, extra: str | None, purpose: str) -> None:
         self.package, self.extra, self.purpose = package, extra, purpose
         what = f"ferkit[{extra}]" if extra else package
-        super().__init__(f'{purpose} needs the package {package!r}, which is not installed. Type: pip install "{what}"')
+        super().__init__(f'{purpose} needs the package {package!r}, which is not installed. Run: pip install "{what}"')
 
     def __reduce__(self) -> tuple[Any, ...]:  # by default an error is made anew from its message alone
         return type(self), (self.package, self.extra, self.purpose), vars(self)

@@ -270,7 +270,7 @@ def test_verify_finds_a_flipped_byte_a_missing_and_an_extra_file(undisturbed: Pa
     assert "is missing" in wrong()
     (output / "extra.parquet").write_bytes(b"")
     assert wrong().startswith("1")
-    assert "extra.parquet is no file of this job" in wrong()
+    assert "extra.parquet is not a file of this job" in wrong()
 
 
 def test_status_tells_how_far_it_is(pictures: Path, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_what_does_not_fit_together(pair: Ensemble, tmp_path: Path) -> None:
     answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, DEFAULT_WEIGHTS, "--out", str(tmp_path / "twice")])
     assert (answer.exit_code, (tmp_path / "twice").exists()) == (2, False)
     assert "one network twice" in answer.stderr
-    with pytest.raises(WeightsError, match=f"is no ensemble: it holds '{DEFAULT_WEIGHTS}'"):
+    with pytest.raises(WeightsError, match=f"is not an ensemble: it holds '{DEFAULT_WEIGHTS}'"):
         Ensemble.from_pretrained(DEFAULT_WEIGHTS)
     with pytest.raises(WeightsError, match=r"has no spec\.json"):
         Ensemble.from_pretrained(tmp_path)

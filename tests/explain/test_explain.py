@@ -112,7 +112,7 @@ def test_maps_turn_with_the_face(astronaut: np.ndarray, turn: int) -> None:
     turned = Pipeline(classifier="fer2013-n-v5", rotations=(0, 90, 180, 270))
     picture = np.ascontiguousarray(np.rot90(astronaut[:, :400], -turn // 90))
     (a,) = (found for found in explain(plain, np.ascontiguousarray(astronaut[:, :400])) if found.ranked()[0] == "happy")
-    (b,) = (found for found in explain(turned, picture) if found.ranked()[0] == "happy")  # beside what is no face
+    (b,) = (found for found in explain(turned, picture) if found.ranked()[0] == "happy")  # beside what is not a face
     heat = np.rot90(a.on_photo(400, 512, "happy"), -turn // 90)
     other = b.on_photo(picture.shape[1], picture.shape[0], "happy")
     assert other.shape == heat.shape

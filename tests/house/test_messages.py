@@ -131,3 +131,18 @@ def test_nobody_parses_a_message() -> None:
                 if ast.unparse(node.comparators[0]) in (f"str({handler.name})", f"repr({handler.name})", f"{handler.name}.args[0]"):
                     found.append(f"{path.name}:{node.lineno}")
     assert not found, found
+
+
+AWKWARD = re.compile(r"(?<!there )(?<!There )\b(is|are) no (?!longer\b|larger\b|more\b)|\bType: ")
+
+
+def test_messages_are_plain_english() -> None:
+    """ "is not a video", not "is no video"; "Run: pip ...", not "Type: pip ..."."""
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {match.group()}"
+        for path, node in errors()
+        if (match := AWKWARD.search(template(node.args[0])))
+    ]
+    assert not found, "\n".join(found)
+    assert AWKWARD.search("x.mp4 is no video")
+    assert not AWKWARD.search("There is no video; x.png is not a video. Run: pip install ferkit")

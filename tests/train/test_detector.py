@@ -483,7 +483,7 @@ def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     assert again["training"]["started_from"] == "mine"
     assert {key: again["architecture"][key] for key in ("points_parameters", "points_macs")}.items() <= spec["architecture"].items()
     assert "second network of `mine`" in (further / "card.md").read_text()
-    with pytest.raises(InputError, match="'nothing' is no folder"):
+    with pytest.raises(InputError, match="'nothing' is not a folder"):
         train_detector(data, tmp_path / "none", recipe=TINY, start="nothing")
 
 

@@ -96,7 +96,7 @@ def test_sampling_by_time(tmp_path: Path) -> None:
 def test_arguments(tmp_path: Path, options: dict[str, float], text: str) -> None:
     with pytest.raises(InputError, match=text):
         ferkit.frames(tmp_path / "any.mp4", **options)
-    with pytest.raises(InputError, match="is no video"):
+    with pytest.raises(InputError, match="is not a video"):
         ferkit.frames(3.5)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="Camera -1"):
         ferkit.frames(-1)

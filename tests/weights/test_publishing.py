@@ -239,7 +239,7 @@ def test_what_is_damaged_or_forbidden_is_not_sent(hub: WriteHub, cli, tmp_path: 
 def test_push_refuses_other_names(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="without a revision"):
         push(tmp_path, "hf://org/repo@main")
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         push(tmp_path / "none", "hf://org/repo")
     with pytest.raises(InputError, match="no version in their name"):
         push(bundle(tmp_path / "mine", "mine"), "hf://org/repo")

@@ -44,7 +44,7 @@ def test_every_release_is_whole(name: str) -> None:
     if name in SUPERSEDED and not (folder / "model.keras").exists():  # what prediction needs; the rest is in the history
         assert read_verified(folder, spec)
         assert {p.name for p in folder.iterdir()} == {"model.onnx", "spec.json", "card.md"}
-        with pytest.raises(WeightsError, match=r"model.keras cannot be read .* Type: git show .*:weights/" + name):
+        with pytest.raises(WeightsError, match=r"model.keras cannot be read .* Run: git show .*:weights/" + name):
             verify(name)
     else:
         assert verify(name) == {f"{name}/{file}": entry for file, entry in spec.files.items()}
@@ -178,7 +178,7 @@ def test_network_that_opencv_cannot_read(copy: Path) -> None:
     (copy / "model.onnx").write_bytes(b"no network")
     spec["files"]["model.onnx"] = {"sha256": sha256_of(b"no network"), "size": 10}
     (copy / "spec.json").write_text(json.dumps(spec))
-    with pytest.raises(WeightsError, match="is no network that OpenCV"):
+    with pytest.raises(WeightsError, match="is not a network that OpenCV"):
         ExpressionClassifier(copy)
 
 

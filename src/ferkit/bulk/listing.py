@@ -37,7 +37,7 @@ def kind_of(name: str) -> str | None:
         return "parquet"
     if lower.endswith(_TARS):
         return "tar"
-    suffix = os.path.splitext(lower)[1]  # noqa: PTH122 - of a key, which is no path of this machine
+    suffix = os.path.splitext(lower)[1]  # noqa: PTH122 - of a key, which is not a path of this machine
     return "images" if suffix in IMAGE_SUFFIXES else "video" if suffix in _VIDEOS else None
 
 

@@ -21,7 +21,7 @@ class BatchReport:
         failed: Shards that could not be done although none of their pictures is at fault, and why.
         seconds: That this run took.
         files: Names of the finished files.
-        left_out: Files that are no pictures, by suffix; only of the run that made the plan.
+        left_out: Files that are not pictures, by suffix; only of the run that made the plan.
     """
 
     output: str

@@ -81,7 +81,7 @@ def verify(output: str) -> list[str]:
     wanted = {one["file"]: one for one in json.loads(manifest)["files"]}
     there = {found.name for found in place.list()} - {MANIFEST}
     wrong = [f"{name} is missing; delete {MANIFEST} and run the job again, which makes it anew." for name in sorted(set(wanted) - there)]
-    wrong += [f"{name} is no file of this job; programs that read the folder would read it too." for name in sorted(there - set(wanted))]
+    wrong += [f"{name} is not a file of this job; programs that read the folder would read it too." for name in sorted(there - set(wanted))]
     for name in sorted(there & set(wanted)):
         found = hashlib.sha256(place.read(name) or b"").hexdigest()
         if found != wanted[name]["sha256"]:

@@ -71,7 +71,7 @@ def cuts(key: str, size: int, most: int) -> list[int]:
 def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[tuple[str, bytes]]:
     """Yield the pictures of a tar, or of its bytes from ``start`` to ``stop`` (-1: its end): ``key#member`` and the bytes.
 
-    Members whose names are no pictures' are left out: labels and captions lie beside pictures.
+    Members whose names are not pictures' are left out: labels and captions lie beside pictures.
 
     Raises:
         tarfile.TarError, OSError, EOFError: It is damaged or cut; what came before was yielded.

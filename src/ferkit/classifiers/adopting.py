@@ -128,7 +128,7 @@ def adopt(
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / written, found.data)
     write_bytes(folder / "card.md", "\n".join(_card(spec)).encode())
-    write_json(folder / SPEC_FILE, spec.to_dict())  # last: a folder without one is no weights
+    write_json(folder / SPEC_FILE, spec.to_dict())  # last: a folder without one is not weights
     ExpressionClassifier(folder).predict_proba(np.zeros((1, 8, 8), np.uint8))
     return folder
 

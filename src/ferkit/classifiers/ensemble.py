@@ -153,7 +153,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         return out
 
     def _write_members(self, out: Path) -> tuple[list[dict[str, str]], dict[str, FileEntry]]:
-        """Copy the members that are no releases; return the spec's entries of all, and of the copied files."""
+        """Copy the members that are not releases; return the spec's entries of all, and of the copied files."""
         entries: list[dict[str, str]] = []
         files: dict[str, FileEntry] = {}
         for number, member in enumerate(self.members):

@@ -291,7 +291,7 @@ def open_members(
     try:
         return [ExpressionClassifier(member_folder(folder, entry), labels=labels, **options) for entry in spec.members], output
     except (KeyError, TypeError) as error:
-        raise WeightsError(f"{folder / SPEC_FILE} is no whole ensemble: it lacks {error}.") from error
+        raise WeightsError(f"{folder / SPEC_FILE} is not a whole ensemble: it lacks {error}.") from error
 
 
 def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) -> tuple[NDArray[np.float64], LabelSet]:

@@ -34,7 +34,7 @@ class ModelFileClassifier(ByArguments):
         tta: None, or ``"flip"``.
 
     Raises:
-        InputError: Another kind of file, an input that is no grey or RGB square, a wrong number of outputs, unknown tta.
+        InputError: Another kind of file, an input that is not a grey or RGB square, a wrong number of outputs, unknown tta.
         WeightsError: The file cannot be read.
         MissingExtraError: Its engine is not installed.
     """

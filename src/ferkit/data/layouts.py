@@ -72,7 +72,7 @@ def list_folder(root: Path, relabel: Mapping[str, str] | None = None) -> Listing
     if not parts:
         raise DataError(f"{top} has no folders in it; expected one folder per label, for example {top / 'happy'}.")
     present = {label.name for _, _, label in parts}
-    if relabel:  # folders beside the splits that are left out are no labels
+    if relabel:  # folders beside the splits that are left out are not labels
         relabel = {old: new for old, new in relabel.items() if new or old in present or not (top / old).is_dir()}
     _refuse_labels_below_persons(top, [label for _, _, label in parts])
     return _listed(root, parts, relabel, tuple(notes))

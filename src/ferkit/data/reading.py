@@ -207,7 +207,7 @@ def read_folder(
     listing = list_data(path, relabel).part(split)
     unknown = [] if labels is None else [name for name in listing.labels if name not in labels.classes]
     if labels is not None and unknown:
-        raise DataError(f"{path} has folders that are no labels of {labels.name}: {', '.join(unknown)}; expected {', '.join(labels)}.")
+        raise DataError(f"{path} has folders that are not labels of {labels.name}: {', '.join(unknown)}; expected {', '.join(labels)}.")
     if not listing.samples:
         raise DataError(f"{path} has no readable image in its label folders; {len(listing.skipped)} file(s) could not be read.")
     found = detector_for(listing) if detector is None else open_detector(detector)

@@ -19,7 +19,7 @@ __all__ = ["are_photos", "detector_for"]
 
 _SAMPLE = 24  # pictures that are looked at
 _CROP_SIDE = 64  # px: whatever is no larger is a ready crop
-_SQUARE = 1.25  # ratio of the sides above which a picture is no crop
+_SQUARE = 1.25  # ratio of the sides above which a picture is not a crop
 _SHARE = 0.55  # of a picture's shorter side, below which its largest face does not fill it; crops of data sets: 0.7 and more
 
 

@@ -36,7 +36,7 @@ class YuNet:
         except OSError as error:
             raise WeightsError(f"{path} cannot be read ({error.strerror}); expected YuNet's ONNX file.") from error
         except cv2.error as error:
-            raise WeightsError(f"{path} is no YuNet network that OpenCV {cv2.__version__} can read: {error}") from error
+            raise WeightsError(f"{path} is not a YuNet network that OpenCV {cv2.__version__} can read: {error}") from error
         self._lock = threading.Lock()  # the input size is state of the network
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:

@@ -54,7 +54,7 @@ def load_network(data: bytes, where: str) -> Any:
         try:
             return keras.models.load_model(path, compile=False, safe_mode=True)
         except (ValueError, OSError, TypeError, KeyError, AttributeError, NotImplementedError) as error:
-            raise WeightsError(f"{where} is no network that Keras {keras.__version__} can read: {error}") from error
+            raise WeightsError(f"{where} is not a network that Keras {keras.__version__} can read: {error}") from error
 
 
 def _config(data: bytes, where: str, suffix: str) -> Any:
@@ -70,7 +70,7 @@ def _config(data: bytes, where: str, suffix: str) -> Any:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return json.loads(archive.read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise WeightsError(f"{where} is no network that Keras can read: {error}. Expected a whole saved model ({suffix}).") from error
+        raise WeightsError(f"{where} is not a network that Keras can read: {error}. Expected a whole saved model ({suffix}).") from error
 
 
 def _refuse_code(config: Any, where: str, keras: Any) -> None:

@@ -28,7 +28,7 @@ class LiteRTEngine:
         try:
             self._interpreter = Interpreter(model_content=model)
         except (ValueError, RuntimeError) as error:
-            raise WeightsError(f"{where} is no network that LiteRT can read: {error}") from error
+            raise WeightsError(f"{where} is not a network that LiteRT can read: {error}") from error
         given, answers = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.inputs, self.outputs = [_tensor(detail) for detail in given], [_tensor(detail) for detail in answers]
         self._given, self._answer = given[0], answers[0 if output is None else output_position(self.outputs, output, where)]

@@ -136,7 +136,7 @@ def _inside(tensor: bytes, path: Path) -> bytes:
     place = (folder / name).resolve()
     if not name or not place.is_relative_to(folder) or not place.is_file():
         raise WeightsError(
-            f"{path} keeps weights in {name!r}, which is no file in its own folder. Files of others may read nothing else: "
+            f"{path} keeps weights in {name!r}, which is not a file in its own folder. Files of others may read nothing else: "
             "put the file beside the model, or do not use this model."
         )
     data = place.read_bytes()

@@ -47,7 +47,7 @@ def read_network(onnx: bytes, where: str) -> cv2.dnn.Net:
     try:
         return cv2.dnn.readNetFromONNX(np.frombuffer(onnx, np.uint8))
     except cv2.error as error:
-        raise WeightsError(f"{where} is no network that OpenCV {cv2.__version__} can read: {error}") from error
+        raise WeightsError(f"{where} is not a network that OpenCV {cv2.__version__} can read: {error}") from error
 
 
 class OpenCVEngine:

@@ -61,7 +61,7 @@ def read_annotated(folder: str | Path) -> list[AnnotatedPhoto]:
         table = json.loads((folder / "gt.json").read_text(encoding="utf-8"))
         return [_annotated(name, load_image(folder / "images" / name), row) for name, row in table.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{folder / 'gt.json'} is no table of annotated pictures ({error!r}).") from error
+        raise DataError(f"{folder / 'gt.json'} is not a table of annotated pictures ({error!r}).") from error
 
 
 def _annotated(name: str, pixels: NDArray[np.uint8], row: dict[str, Any]) -> AnnotatedPhoto:

@@ -54,7 +54,7 @@ def _boxes(file: BinaryIO, _: bytes, size: int) -> int:
         length = int.from_bytes(box[:4], "big")
         if length == 1 and len(box) == 16:
             length = int.from_bytes(box[8:], "big")
-        if length < 8:  # 0: to the end of the file; anything else is no box
+        if length < 8:  # 0: to the end of the file; anything else is not a box
             return size
         at += length
     return at

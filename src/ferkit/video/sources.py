@@ -40,7 +40,7 @@ def describe(source: Source) -> str:
 def check_source(source: Source) -> None:
     """Raise for what can be seen to be no video without opening it."""
     if isinstance(source, bool) or not isinstance(source, (str, os.PathLike, int)):
-        raise InputError(f"{type(source).__name__} is no video; expected a path, an address such as rtsp://..., or a camera's number.")
+        raise InputError(f"{type(source).__name__} is not a video; expected a path, an address such as rtsp://..., or a camera's number.")
     if isinstance(source, int):
         if source < 0:
             raise InputError(f"Camera {source}; expected a number from 0.")

@@ -25,5 +25,5 @@ def check(path: Path, data: bytes, sha256: str, size: int, cure: str) -> None:
     found = sha256_of(data)
     if found != sha256:
         raise WeightsError(
-            f"{path} is damaged: {len(data)} bytes with SHA-256 {found}, expected {size} bytes with SHA-256 {sha256}. Type: {cure}"
+            f"{path} is damaged: {len(data)} bytes with SHA-256 {found}, expected {size} bytes with SHA-256 {sha256}. Run: {cure}"
         )

@@ -24,7 +24,7 @@ def is_offline() -> bool:
 def fetch_bundle(address: str, force: bool) -> Path:
     repo, at, revision = address.removeprefix("hf://").partition("@")
     if not at or not revision or repo.count("/") != 1:
-        raise WeightsError(f"{address!r} is no pinned address; expected hf://org/repo@revision, the revision a commit or a tag.")
+        raise WeightsError(f"{address!r} is not a pinned address; expected hf://org/repo@revision, the revision a commit or a tag.")
     spec_path = fetch_file(repo, revision, SPEC_FILE, force)
     folder = spec_path.parent
     spec = load_classifier_spec(folder)

@@ -50,7 +50,7 @@ def push(bundle: str | Path, address: str, *, private: bool = False, name: str |
         The pinned address of what was pushed, ``hf://org/repo@COMMIT``.
 
     Raises:
-        InputError: The address or the name is not of this form, or ``bundle`` is no folder.
+        InputError: The address or the name is not of this form, or ``bundle`` is not a folder.
         WeightsError: A file is missing or damaged, the version exists, the repository holds something else, the network is forbidden, or
             the hub refuses.
 
@@ -60,7 +60,7 @@ def push(bundle: str | Path, address: str, *, private: bool = False, name: str |
     repo = _repository(address)
     folder = Path(bundle)
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; expected a folder of weights, such as one that ferkit.train.finetune wrote.")
+        raise InputError(f"{folder} is not a folder; expected a folder of weights, such as one that ferkit.train.finetune wrote.")
     verify(folder)
     spec = load_spec(folder)
     title = spec.name if name is None else name
@@ -97,7 +97,7 @@ def _repository(address: str) -> str:
     parts = repo.split("/")
     good = len(parts) == 2 and all(_PART.fullmatch(part) and "--" not in part and ".." not in part for part in parts)
     if scheme != "hf://" or not good or repo.endswith(".git"):
-        raise InputError(f"{address!r} is no repository to push to; expected hf://org/repo, without a revision.")
+        raise InputError(f"{address!r} is not a repository to push to; expected hf://org/repo, without a revision.")
     return repo
 
 

@@ -134,7 +134,7 @@ class MetricRow(TypedDict):
     publictest: NotRequired[Paired]
 
 
-# One key is no name in Python.
+# One key is not a name in Python.
 DetectionRow = TypedDict(
     "DetectionRow",
     {

@@ -100,7 +100,7 @@ class WeightsSpec:
     def __post_init__(self) -> None:
         if self.schema not in (SPEC_SCHEMA, ADOPTED_SCHEMA):
             raise InputError(
-                f"Spec of {self.name!r} has schema {self.schema}; this ferkit reads {SPEC_SCHEMA} and {ADOPTED_SCHEMA}. Type: pip install -U ferkit"
+                f"Spec of {self.name!r} has schema {self.schema}; this ferkit reads {SPEC_SCHEMA} and {ADOPTED_SCHEMA}. Run: pip install -U ferkit"
             )
         if self.network_file not in self.files:
             raise InputError(f"Spec of {self.name!r} lists no {self.network_file}; it has {', '.join(self.files) or 'no files'}.")
@@ -236,7 +236,7 @@ class EnsembleSpec:
         """Read ``folder/spec.json``. Raises WeightsError if it is not there or not an ensemble's spec."""
         spec = load_spec(folder)
         if not isinstance(spec, EnsembleSpec):
-            raise WeightsError(f"{folder} is no ensemble: it holds {spec.name!r}. For an ensemble of one classifier give a list.")
+            raise WeightsError(f"{folder} is not an ensemble: it holds {spec.name!r}. For an ensemble of one classifier give a list.")
         return spec
 
 

@@ -132,7 +132,7 @@ def read_verified(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec,
     try:
         data = (folder / filename).read_bytes()
     except OSError as error:
-        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it. Type: {cure}") from error
+        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it. Run: {cure}") from error
     wanted = spec.files[filename]
     check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), cure)
     return data

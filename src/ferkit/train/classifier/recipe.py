@@ -328,7 +328,7 @@ def _from_dict(table: Mapping[str, Any], source: str) -> Recipe:
         )
     for name, kind in (("heads", Head), ("stages", Stage)):
         if not isinstance(table[name], list | tuple) or not all(isinstance(entry, Mapping) for entry in table[name]):
-            raise InputError(f"{name} of {source} is no list of tables; expected [[{name}]] entries.")
+            raise InputError(f"{name} of {source} is not a list of tables; expected [[{name}]] entries.")
         for entry in table[name]:
             _known(f"[[{name}]] of {source}", entry, [f.name for f in fields(kind)])
     try:

@@ -43,7 +43,7 @@ _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_types(recipe: Any) -> None:
-    """Refuse entries that are no tables, no text, no number. Raises InputError."""
+    """Refuse entries that are not tables, text or numbers. Raises InputError."""
     for entry in fields(recipe):
         value = getattr(recipe, entry.name)
         if entry.name == "seed":
@@ -83,7 +83,7 @@ def check_values(recipe: Any) -> None:
 
 
 def _check_scale(recipe: Any) -> None:
-    """Refuse a mean and a standard deviation that are no numbers, or not one for each channel; colors where only grey is known."""
+    """Refuse a mean and a standard deviation that are not numbers, or not one for each channel; colors where only grey is known."""
     channels = recipe.data.get("channels", 1)
     if channels not in (1, 3) or isinstance(channels, bool):
         raise InputError(f"channels = {channels!r} in [data] of recipe {recipe.name!r}; expected 1, grey faces, or 3, in color.")

@@ -63,7 +63,7 @@ def _inside(place: Any, part: str, key: str, table: dict[str, Any]) -> Any:
             f"Setting {key!r}: there are {len(found)} {part}; expected a number, such as {part}.0.epochs.", arguments=["settings"]
         )
     if not isinstance(found, (dict, list)):
-        raise InputError(f"Setting {key!r}: {part} is no table.", arguments=["settings"])
+        raise InputError(f"Setting {key!r}: {part} is not a table.", arguments=["settings"])
     return found
 
 

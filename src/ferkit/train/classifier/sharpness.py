@@ -61,7 +61,5 @@ def sharpness_aware(network: keras.Model, radius: float) -> keras.Model:
     if not radius > 0:
         raise InputError(f"[optimizer] sam = {radius}; expected a positive radius, such as 0.05.")
     if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            f"[optimizer] sam needs TensorFlow; Keras runs on {keras.backend.backend()}. Type: export KERAS_BACKEND=tensorflow"
-        )
+        raise InputError(f"[optimizer] sam needs TensorFlow; Keras runs on {keras.backend.backend()}. Run: export KERAS_BACKEND=tensorflow")
     return _SharpnessAware(network, radius)

@@ -47,7 +47,7 @@ def check_together(recipe: Recipe, workers: int, max_failures: int) -> None:
         raise MissingExtraError("jax", "distributed", "Training with several processes")
     if keras.backend.backend() != "jax":
         raise InputError(
-            f"Several processes need Keras on JAX; it runs on {keras.backend.backend()}. Type: export KERAS_BACKEND=jax",
+            f"Several processes need Keras on JAX; it runs on {keras.backend.backend()}. Run: export KERAS_BACKEND=jax",
             arguments=["workers"],
         )
     check_divisible(recipe.batch_size, workers)

@@ -20,7 +20,7 @@ __all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"
 _PADDING = 114  # grey beyond a picture's edge
 _SMALLEST = 7.0  # px: a smaller face says too little about itself to be learnt from
 _LEAST_VISIBLE = 0.3  # of a face's box; what is cut off further neither counts nor is punished
-_NEGLIGIBLE = 0.1  # of a face's box, below which what shows is no face: an eye or a mouth that fills the view must not look like one
+_NEGLIGIBLE = 0.1  # of a face's box, below which what shows is not a face: an eye or a mouth that fills the view must not look like one
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
         Pictures with faces, and pictures without; all in memory.
 
     Raises:
-        DataError: A file is missing, is no picture, or a label lacks a field.
+        DataError: A file is missing, is not a picture, or a label lacks a field.
     """
     import cv2
 
@@ -115,7 +115,7 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
     def pixels(path: Path) -> NDArray[np.uint8]:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if picture is None:
-            raise DataError(f"{path} is missing or is no picture that OpenCV can read.")
+            raise DataError(f"{path} is missing or is not a picture that OpenCV can read.")
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
     path = folder / "train" / "labels.json"
@@ -123,7 +123,7 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
         records = json.loads(path.read_text(encoding="utf-8"))
         photos = [_labelled(pixels(folder / "train" / record["file"]), record["faces"]) for record in records]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is no list of labelled photos ({error!r}); docs/training.md shows one.") from error
+        raise DataError(f"{path} is not a list of labelled photos ({error!r}); docs/training.md shows one.") from error
     empty = [_labelled(pixels(p), []) for p in sorted((folder / "negatives").glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
     return photos, empty
 

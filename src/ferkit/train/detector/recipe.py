@@ -194,7 +194,7 @@ def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
         if recipe.points:
             PointAugmentation(**recipe.landmarks.augment)
     except TypeError as error:
-        raise InputError(f"{path} is no recipe for a detector: {error}.") from error
+        raise InputError(f"{path} is not a recipe for a detector: {error}.") from error
     return recipe
 
 

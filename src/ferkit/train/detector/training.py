@@ -118,5 +118,5 @@ def _folder(start: str | Path) -> Path:
         return resolve(str(start))
     known = [name for name, release in TABLE.items() if release.kind == "detector" and release.hub is None]
     if str(start) not in known:
-        raise InputError(f"Start {str(start)!r} is no folder; expected a ferkit detector's folder, or one of {', '.join(known)}.")
+        raise InputError(f"Start {str(start)!r} is not a folder; expected a ferkit detector's folder, or one of {', '.join(known)}.")
     return resolve_detector(str(start))

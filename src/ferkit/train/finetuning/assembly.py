@@ -101,7 +101,7 @@ def finetune(
         part), ``paired`` (against the best of them, with the 95 % interval), ``publictest``, ``seconds``, ``skipped``.
 
     Raises:
-        DataError: No label folders, fewer than two labels with two usable faces that are no copies of each other, or a person on both sides.
+        DataError: No label folders, fewer than two labels with two usable faces that are not copies of each other, or a person on both sides.
         InputError: ``out`` is in use, an argument out of range, or the base has no ``model.keras``.
         WeightsError: The base cannot be found, or is damaged.
     """

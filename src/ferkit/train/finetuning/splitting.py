@@ -137,7 +137,7 @@ def gather(
         progress: Show a bar.
 
     Raises:
-        DataError: As the reader; also fewer than two labels with two faces that are no copies of each other, nor one person's.
+        DataError: As the reader; also fewer than two labels with two faces that are not copies of each other, nor one person's.
     """
     finder = detector or detector_for(parts.learnt)
     read = [read_listing(part, classifier, finder, progress=progress).faces for part in (parts.learnt, parts.held) if part is not None]
