@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypedDict
@@ -115,6 +116,18 @@ def test_recipes_are_their_records_and_stay(path: Path) -> None:
         ]
     )
     assert Recipe.from_dict(json.loads(json.dumps(kept))).to_dict() == kept
+
+
+@pytest.mark.train
+def test_the_docs_name_every_entry_of_a_recipe() -> None:
+    from ferkit.train.classifier.recipe_tables import ENTRIES, OptimizerTable
+
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    blocks = [block for block in page.split("\n\n") if block.startswith("| `[")]
+    named = {table: set(re.findall(r"`(\w+)`", block)) for block in blocks for table in re.findall(r"`\[+(\w+)\]+`", block.split("\n")[0])}
+    for table, entries in (ENTRIES | {"optimizer": tuple(OptimizerTable.__annotations__)}).items():
+        if table not in ("crop", "mix"):  # the one is on the weights' page, the other in a row of the list of tables
+            assert set(entries) <= named[table], table
 
 
 @pytest.fixture(scope="module")
