@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ferkit.evaluation.calibration import fit_temperature
+from ferkit.data.faces import Faces
+from ferkit.evaluation.calibration import calibrated_outputs, fit_temperature, negative_log_likelihood
+from ferkit.labels import FER7, FERPLUS8, LabelSet
 
-pytestmark = pytest.mark.train
+Floats = np.ndarray
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
@@ -42,3 +44,121 @@ def test_one_temperature_serves_one_view_and_several() -> None:
     assert surplus(alone, 4) < -0.05  # the mean over views is less sure
     assert np.mean([surplus(all_, count) for count in (1, 2, 4)]) == pytest.approx(0, abs=1e-3)
     assert surplus(all_, 1) > 0 > surplus(all_, 4)
+
+
+def softmax(scores: Floats) -> Floats:
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(p / p.sum(axis=-1, keepdims=True))
+
+
+def test_the_likelihood_by_hand() -> None:
+    scores = np.log(np.array([[1.0, 3.0], [1.0, 1.0]]))
+    assert negative_log_likelihood(scores, np.array([1, 0])) == pytest.approx((np.log(4 / 3) + np.log(2)) / 2)
+    assert negative_log_likelihood(np.array([[0.0, -2000.0]]), np.array([1])) == 2000
+
+
+def consistent(scores: Floats, truth: Floats) -> float:
+    """The temperature at which the mean confidence is the accuracy, of n faces at most (n + 1) / (n + 2); looked for on a line."""
+    accuracy = min((scores.argmax(axis=1) == truth).mean(), (len(truth) + 1) / (len(truth) + 2))
+    low, high = 0.05, 20.0
+    for _ in range(80):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if softmax(scores / middle).max(axis=1).mean() > accuracy else (low, middle)
+    return float(np.sqrt(low * high))
+
+
+def wanted(scores: Floats, truth: Floats) -> float:
+    """What the docstring says: below 1 only if five-fold cross-validation costs no more than a thousandth of a nat for each face."""
+    temperature = consistent(scores, truth)
+    if temperature >= 1:
+        return temperature
+    fold = np.random.default_rng(0).permutation(len(truth)) % 5
+    cost = 0.0
+    for k in range(5):
+        own = fold == k
+        for t, sign in ((consistent(scores[~own], truth[~own]), 1), (1.0, -1)):
+            cost += sign * negative_log_likelihood(scores[own] / t, truth[own]) * own.sum()
+    return temperature if cost / len(truth) <= 1e-3 else 1.0
+
+
+def test_a_temperature_below_one_holds_on_other_faces() -> None:
+    """Among the draws are temperatures above 1, below 1, and those that did not hold."""
+    rng, kinds = np.random.default_rng(0), set()
+    for _ in range(24):
+        n, share = int(rng.integers(10, 60)), rng.uniform(0.1, 0.95)
+        scores = rng.normal(0, 0.8, (n, 4))
+        truth = np.where(rng.random(n) < share, scores.argmax(axis=1), rng.integers(0, 4, n))
+        expected = wanted(scores, truth)
+        assert fit_temperature(scores, truth) == pytest.approx(expected, rel=1e-6)
+        kinds.add((consistent(scores, truth) < 1, expected < 1))
+    assert kinds == {(False, False), (True, False), (True, True)}
+
+
+def test_one_face_is_no_ground_for_being_surer() -> None:
+    assert fit_temperature(np.array([[0.2, 0.0]]), np.array([0])) == 1.0
+
+
+HEADS = (FER7, FERPLUS8)
+
+
+def voted(n: int = 240) -> tuple[Faces, Floats]:
+    """Faces with labels and votes, of which some agree, and raw outputs of both heads in two views that know something of each."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 7, n)
+    winner = np.where(rng.random(n) < 0.6, np.array(FERPLUS8.columns(FER7))[labels], rng.integers(0, 8, n))
+    winner = np.where(rng.random(n) < 0.1, 9, winner)  # not a face
+    votes = np.zeros((n, 10), np.float32)
+    votes[np.arange(n), winner] = 10
+    logits = rng.normal(0, 1.0, (2, n, 15))
+    logits[:, np.arange(n), labels] += 2.5
+    known = winner < 8
+    logits[:, np.flatnonzero(known), 7 + winner[known]] += 4.0
+    return Faces(np.zeros((n, 48, 48), np.uint8), labels, votes=votes), 1.7 * logits.astype(np.float32)
+
+
+def test_outputs_without_faces() -> None:
+    plus = [7 + FERPLUS8.index(name) for name in FER7]
+    photos, fer, ferplus, mixed = calibrated_outputs(HEADS, None, None)
+    assert [o.name for o in (photos, fer, ferplus, mixed)] == ["photos", "fer2013", "ferplus", "mixed"]
+    assert fer.columns == (tuple(range(7)),)
+    assert ferplus.columns == (tuple(range(7, 15)),)
+    assert photos.columns == mixed.columns == (tuple(range(7)), tuple(plus))
+    assert photos.weights == mixed.weights == (1.0, 1.0)
+    assert {o.temperature for o in (photos, fer, ferplus, mixed)} == {1.0}
+    [own] = calibrated_outputs([LabelSet("moods", ("up", "down"))], None, None)
+    assert own.columns == ((0, 1),)
+
+
+def test_outputs_are_fitted_on_the_faces_that_are_theirs() -> None:
+    faces, logits = voted()
+    photos, fer, ferplus, mixed = calibrated_outputs(HEADS, logits, faces)
+    plus = [7 + FERPLUS8.index(name) for name in FER7]
+    assert faces.votes is not None
+    winner = faces.votes.argmax(axis=1)
+    first = logits[0].astype(np.float64)
+    assert fer.temperature == pytest.approx(fit_temperature(first[:, :7], faces.labels), abs=1e-4)
+    keep = winner < 8
+    assert ferplus.temperature == pytest.approx(fit_temperature(first[keep, 7:], winner[keep]), abs=1e-4)
+    assert photos.weights == pytest.approx((1 / fer.temperature, 1 / ferplus.temperature), abs=1e-4)
+    agreeing = np.array(FERPLUS8.columns(FER7))[faces.labels] == winner
+    product = photos.weights[0] * first[:, :7] + photos.weights[1] * first[:, plus]
+    assert photos.temperature == pytest.approx(fit_temperature(product[agreeing], faces.labels[agreeing]), abs=1e-4)
+    costs = {}
+    for ratio in (0.25, 0.5, 1.0, 2.0):
+        scores = first[:, :7] + ratio * first[:, plus]
+        costs[ratio] = negative_log_likelihood(scores / round(fit_temperature(scores, faces.labels), 4), faces.labels)
+    assert mixed.weights == (1.0, min(costs, key=lambda ratio: costs[ratio]))
+    assert len({1.0, fer.temperature, ferplus.temperature, photos.temperature}) == 4
+
+
+def test_several_views_count_and_no_votes_leave_their_head_alone() -> None:
+    faces, logits = voted()
+    without = Faces(faces.images, faces.labels)
+    photos, fer, ferplus, _ = calibrated_outputs(HEADS, logits, without, (1, 2))
+    assert ferplus.temperature == 1.0
+    assert fer.temperature == pytest.approx(fit_temperature(logits[..., :7].astype(np.float64), faces.labels, (1, 2)), abs=1e-4)
+    assert fer.temperature != calibrated_outputs(HEADS, logits, without)[1].temperature
+    assert photos.weights == pytest.approx((1 / fer.temperature, 1.0), abs=1e-4)
+    of_votes = Faces(faces.images, faces.votes.argmax(axis=1) % 8, FERPLUS8)  # a data set whose own labels are FER+'s
+    [alone] = calibrated_outputs([FERPLUS8], logits[..., 7:], of_votes)
+    assert alone.temperature == pytest.approx(fit_temperature(logits[0, :, 7:].astype(np.float64), of_votes.labels), abs=1e-4)

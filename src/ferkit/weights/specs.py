@@ -276,7 +276,9 @@ class DetectorSpec:
 
     @staticmethod
     def from_dict(table: Mapping[str, Any]) -> DetectorSpec:
-        return DetectorSpec(**_known(DetectorSpec, table))
+        values = _known(DetectorSpec, table)
+        values["metrics"] = tuple(table["metrics"])
+        return DetectorSpec(**values)
 
     @staticmethod
     def load(folder: Path) -> DetectorSpec:
