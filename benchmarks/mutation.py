@@ -48,7 +48,10 @@ CONTRACTS = {
         ["video/events.py", "video/shares.py"],
         "tests/video/test_events.py tests/video/test_shares.py",
     ),
-    "tracks": (["video/tracks.py"], 'tests/video/test_video.py -k "number or somebody or flicker or flow or size"'),
+    "tracks": (
+        ["video/tracks.py"],
+        'tests/video/test_tracks.py tests/video/test_video.py -k "test_tracks or number or somebody or flicker or flow or size"',
+    ),
 }
 SECONDS = 300  # after which a mutant counts as seen: it hangs
 OPTIONS = '-x -q -p no:cacheprovider -m "not train and not browser and not slow and not shared"'
