@@ -84,4 +84,4 @@ def test_errors_of_the_library_get_the_flags_of_the_command(tmp_path: Path) -> N
     out.write_text("")
     refused = CliRunner().invoke(main, ["finetune", "--data", str(tmp_path), "--out", str(out)])
     assert refused.exit_code == 2
-    assert "Choose another out. (On the command line: --out.)" in " ".join(refused.stderr.split())
+    assert "or an empty one. (On the command line: --out.)" in " ".join(refused.stderr.split())

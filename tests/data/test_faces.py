@@ -163,7 +163,7 @@ def test_folders_with_other_labels(tmp_path: Path) -> None:
         Image.new("L", (48, 48)).save(tmp_path / label / "x.png")
     faces = read_folder(tmp_path)
     assert faces.label_set.classes == ("alert", "bored")
-    with pytest.raises(DataError, match="no labels of"):
+    with pytest.raises(DataError, match="not labels of"):
         read_folder(tmp_path, labels=LabelSet("x", ("bored", "tired")))
 
 

@@ -502,7 +502,7 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("name = 1\nfoo = 2", "unknown keys foo"), ("name = ", "cannot be read"), ("name = 'a'", "no recipe")]
+    ("text", "message"), [("name = 1\nfoo = 2", "unknown keys foo"), ("name = ", "cannot be read"), ("name = 'a'", "not a recipe")]
 )
 def test_recipes_that_are_none(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "r.toml"

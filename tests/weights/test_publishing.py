@@ -209,7 +209,7 @@ def test_other_models_are_not_overwritten(hub: WriteHub, cli, tmp_path: Path) ->
     ["hf://org", "hf://org/re--po", "hf://-org/repo", "hf://org/repo.", "hf://org/repo.git", "org/repo", "hf://a/b/c", "hf://org/r po"],
 )
 def test_addresses_that_the_hub_would_refuse(address: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no repository to push to"):
+    with pytest.raises(InputError, match="not a repository to push to"):
         push(tmp_path, address)
 
 

@@ -146,7 +146,7 @@ def test_corrupt_network_names_both_hashes_and_the_cure(copy: Path) -> None:
     path.write_bytes(bad)
     with pytest.raises(WeightsError) as caught:
         ExpressionClassifier(copy)
-    for part in (sha256_of(good), sha256_of(bad), "Type:", str(path)):
+    for part in (sha256_of(good), sha256_of(bad), "Run:", str(path)):
         assert part in str(caught.value)
 
 
