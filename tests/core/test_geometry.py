@@ -105,6 +105,7 @@ def test_windows_by_hand() -> None:
     assert window(image, 4, 3, 3, 3).tolist() == [[22, 23, 23], [28, 29, 29], [28, 29, 29]]
     assert window(image, -1, -1, 2, 2).tolist() == [[0, 0], [0, 0]]
     assert window(image, -1, 2, 3, 1).tolist() == [[12, 12, 13]]
+    assert window(image, 0, 0, 7, 6).shape == (6, 7)  # from the very corner, one pixel too many
     assert window(image, 0, 0, 4096, 1).shape == (1, 4096)
     assert window(image, 0, 0, 8192, 2).shape == (1, 4096)  # twice as large: every second pixel
     assert window(image, -8190, 0, 8196, 1)[0, -3:].tolist() == [0, 2, 4]
