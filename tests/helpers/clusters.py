@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from ferkit.train.common.group import free_port
 
 from .jobs import parent, processes
 
@@ -43,7 +44,7 @@ class Cluster:
         self, nodes: int = 1, environment: dict[int, dict[str, str]] | None = None, prefix: dict[int, list[str]] | None = None
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fk", dir="/tmp" if Path("/tmp").is_dir() else None))  # sockets' names are short
-        self.port = _free_port()
+        self.port = free_port("127.0.0.11")
         self.address = f"127.0.0.11:{self.port}"
         self._environment, self._prefix = environment or {}, prefix or {}
         self._count = 0
@@ -135,9 +136,3 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
     except OSError:
         return ""
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.11", 0))
-        return int(one.getsockname()[1])

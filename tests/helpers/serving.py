@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ferkit.train.common.group import free_port
 from ferkit.weights.releases import DEFAULT_WEIGHTS
 from ferkit.weights.store import bundled_folder
 from tests.helpers.paths import SHARED
@@ -60,12 +61,6 @@ def noise(width: int = 64, height: int = 48, kind: str = "PNG", seed: int = 0) -
     return encoded(Image.fromarray(pixels), kind)
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def listens(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), 5).close()
@@ -91,7 +86,7 @@ class Service:
     """``ferkit serve`` with some options, until the ``with`` block ends."""
 
     def __init__(self, folder: Path, *options: str, **environment: str) -> None:
-        self.port = free_port()
+        self.port = free_port("127.0.0.1")
         self.url = f"http://127.0.0.1:{self.port}"
         self.log, self.said = folder / f"serve-{self.port}.log", folder / f"serve-{self.port}.out"
         self.command = [sys.executable, "-m", "ferkit", "serve", "--port", str(self.port), *options]

@@ -26,7 +26,8 @@ from fastapi.testclient import TestClient  # noqa: E402
 
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
-from tests.helpers.serving import WEIGHTS, Service, answers, encoded, free_port, listens, noise, rss, wait_for  # noqa: E402
+from ferkit.train.common.group import free_port  # noqa: E402
+from tests.helpers.serving import WEIGHTS, Service, answers, encoded, listens, noise, rss, wait_for  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
@@ -139,7 +140,7 @@ def test_a_service_that_is_told_to_stop_answers_what_it_has_and_refuses_the_rest
 
 def nginx_in_front(folder: Path, upstream: int) -> tuple[int, Path]:
     """Write the shipped configuration with this test's ports and without its limit on the rate, which a fast machine meets; return port and file."""
-    port = free_port()
+    port = free_port("127.0.0.1")
     text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
     mine = {
         "server ferkit:8000": f"server 127.0.0.1:{upstream}",
