@@ -20,7 +20,7 @@ __all__ = ["finetune"]
     "data",
     "relabel",
     "out",
-    data={"help": "Your pictures, photos or ready crops: a folder per label, any names, or a manifest."},
+    data={"required": False, "help": "Your pictures, photos or ready crops: a folder per label, any names, or a manifest."},
     out={"help": "Folder of the new weights."},
 )
 @reading_options(
@@ -33,6 +33,11 @@ __all__ = ["finetune"]
     "min_confidence",
     weights={"help": "Weights to start from: a name, hf://org/repo@revision, or a folder.  [default: the bundled ones]"},
     detector={"help": "Face detector for photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
+)
+@click.option(
+    "--prepared",
+    metavar="OUTPUT",
+    help="Take the faces that ferkit batch found in the same pictures, or the crops of ferkit prepare, and look for none; --data may then be left out.",
 )
 @click.option("--holdout", type=click.FloatRange(0.05, 0.5), default=0.2, show_default=True, help="Share of each label to hold out.")
 @click.option("--val", type=click.Path(path_type=Path), help="Hold this out instead: a folder or a manifest.")
@@ -51,12 +56,14 @@ __all__ = ["finetune"]
     "--report", type=click.Path(path_type=Path, file_okay=False), help="Write report.html here: figures, mistakes, every held-out file."
 )
 @shared(FORMAT)
-def finetune(data: Path, out: Path, reading: Reading, format_: str, **options: Any) -> None:
+def finetune(data: Path | None, out: Path, reading: Reading, format_: str, **options: Any) -> None:
     """Adapt weights to your own labels and pictures, and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     from ..train import finetune as run
     from ..train.finetuning.assembly import format_finetuning
 
+    if data is None and options["prepared"] is None:
+        raise click.UsageError("Missing option '--data', or '--prepared'.")
     report = run(data, out, reading.weights, detector=reading.asked_detector(), progress=True, **options)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_finetuning(report))
     for _, reason in report["skipped"]:

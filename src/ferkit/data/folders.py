@@ -116,7 +116,11 @@ def read_listing(
         except ImageError as error:
             skipped.append((str(sample.path), str(error)))
             continue
-        found = cut_face(pixels, sample.box, detector, classifier.crop)
+        if sample.size not in (None, (pixels.shape[1], pixels.shape[0])):
+            skipped.append((str(sample.path), f"{sample.path}: another picture than that in which faces were found; find them again."))
+            continue
+        finder = detector if sample.faces is None else _Known(sample.faces)
+        found = cut_face(pixels, sample.box, finder, classifier.crop)
         if found is None:
             skipped.append((str(sample.path), no_face(str(sample.path), detector)))
             continue
@@ -143,6 +147,16 @@ def read_listing(
         notes=listing.notes,
     )
     return Photos(faces, tuple(s.path for s in used))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The faces of a picture that were found before, as a detector."""
+
+    faces: tuple[Face, ...]
+
+    def detect_rgb(self, pixels: NDArray[np.uint8]) -> list[Face]:  # noqa: ARG002 - a detector's signature
+        return list(self.faces)
 
 
 def cut_face(pixels: NDArray[np.uint8], box: Box | None, detector: Detector, crop: CropGeometry) -> tuple[Face, NDArray[np.uint8]] | None:

@@ -31,7 +31,7 @@ from .reading import Source
 from .samples import Listing, MissingSplitError, Sample
 from .split_names import FOLDER_OF, SPLITS
 
-__all__ = ["format_preparation", "prepare"]
+__all__ = ["format_preparation", "is_prepared", "prepare"]
 
 _SETTINGS = "prepare.json"
 
@@ -155,6 +155,11 @@ def prepare(
     except MissingExtraError as error:
         print(f"No classes.png: {error}", file=sys.stderr)
     return report
+
+
+def is_prepared(folder: Path) -> bool:
+    """Return True for a folder that ``prepare`` wrote: its pictures are ready crops."""
+    return (folder / _SETTINGS).is_file()
 
 
 def format_preparation(report: Preparation) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, InputError
+from ..faces import Face
 from .label_names import canonical, label_order, renaming
 from .split_names import FOLDER_OF, SPLITS
 
@@ -35,6 +36,8 @@ class Sample:
         soft: A share for every label of the listing, 1 in all, or None: the label alone.
         place: Where below the data it lies, or in which line it stands, for messages and records.
         below: The path below the label's folder, ``""`` where there is none.
+        faces: The picture's faces, the largest first, where they were found before: then none is looked for. None: nobody has looked.
+        size: Width and height of the picture in which they were found.
     """
 
     path: Path
@@ -46,6 +49,8 @@ class Sample:
     soft: tuple[float, ...] | None = None
     place: str = ""
     below: str = ""
+    faces: tuple[Face, ...] | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def folder(self) -> str:

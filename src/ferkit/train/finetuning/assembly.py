@@ -19,7 +19,7 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces, read_csv
 from ...data.label_names import columns_of
 from ...data.learnt import digests_in, write_learnt
-from ...detectors.face_detector import open_detector
+from ...detectors.face_detector import FaceDetector, open_detector
 from ...errors import InputError
 from ...evaluation.calibration import fit_temperature
 from ...evaluation.measuring import Measurement
@@ -40,6 +40,7 @@ from .splitting import Parts, Table, check_parts, gather, list_parts
 
 if TYPE_CHECKING:
     from .backbone import Backbone
+    from .prepared import Prepared
     from .unfreezing import Tuned
 
 __all__ = ["finetune", "format_finetuning", "versioned"]
@@ -48,7 +49,7 @@ __all__ = ["finetune", "format_finetuning", "versioned"]
 
 
 def finetune(
-    data: str | Path,
+    data: str | Path | None,
     out: str | Path,
     base: str | os.PathLike[str] | None = None,
     *,
@@ -65,6 +66,7 @@ def finetune(
     folds: int | None = None,
     relabel: Mapping[str, str] | str | None = None,
     report: str | Path | None = None,
+    prepared: str | os.PathLike[str] | None = None,
 ) -> Finetuned:
     """Adapt weights to one's own labels and pictures.
 
@@ -93,6 +95,8 @@ def finetune(
         folds: Instead of holding out a part, answer every face by a head that learnt from the other folds, 2 to 20; the new weights then learn from all faces.
         relabel: New names for the data's labels, ``{"1": "surprise"}``; ``""`` leaves a label out.
         report: Folder for ``report.html``, a page with the figures and every held-out file. It shows pictures of the data.
+        prepared: Where the faces were found before, and are not looked for again: the OUTPUT of ``ferkit.batch`` on the same files, or
+            that of ``ferkit.data.prepare``. ``data`` may then be None: what that OUTPUT was made of.
 
     Returns:
         The report, also in ``out/finetune.json``: ``weights``, ``base``, ``labels``, ``data`` (what was read, ignored and mapped), ``training`` and ``held_out_faces``
@@ -102,19 +106,22 @@ def finetune(
 
     Raises:
         DataError: No label folders, fewer than two labels with two usable faces that are not copies of each other, or a person on both sides.
-        InputError: ``out`` is in use, an argument out of range, or the base has no ``model.keras``.
+        InputError: ``out`` is in use, an argument out of range, the base has no ``model.keras``, or ``prepared`` is no finished OUTPUT.
         WeightsError: The base cannot be found, or is damaged.
     """
     begun, log = time.monotonic(), log or to_stderr
-    out, data = expanded(out), expanded(data)
+    out = expanded(out)
     _check(out, holdout, seed, unfreeze, folds, val, report)
+    before = _prepared(prepared, data, detector)
+    data = expanded(data) if before is None else before.data(None if data is None else expanded(data))
     parts = list_parts(data, None if val is None else expanded(val), relabel, group)
+    parts = parts if before is None else before.parts(parts)
     for line in parts.lines:
         log(line)
     check_parts(parts)
     known = None if publictest is None else read_csv(publictest, "PublicTest")
     classifier = ExpressionClassifier(base)
-    found = None if detector is None else open_detector(detector)
+    found = _finder(before, detector, classifier)
     backbone = _backbone(base, classifier)
     table = gather(parts, classifier, found, None if folds else holdout, seed, progress)
     kept = f"each held out once in {folds} folds" if folds else f"{len(table.held_out)} held out"
@@ -147,6 +154,27 @@ def finetune(
     if report is not None:
         log(f"Wrote {write_report(_measurement(done, answers), expanded(report))}")
     return done
+
+
+def _prepared(prepared: str | os.PathLike[str] | None, data: Any, detector: Any) -> Prepared | None:
+    """Open what was prepared. Raises InputError."""
+    if prepared is None:
+        if data is None:
+            raise InputError("No data; expected a folder per label, a manifest, or prepared.", arguments=["data", "prepared"])
+        return None
+    if detector is not None:
+        raise InputError(
+            "detector beside prepared: faces are not looked for again. Leave out one of the two.", arguments=["detector", "prepared"]
+        )
+    from .prepared import Prepared
+
+    return Prepared(prepared)
+
+
+def _finder(before: Prepared | None, detector: Detector | str | None, classifier: ExpressionClassifier) -> Detector | None:
+    if before is not None:
+        return before.detector(classifier) or FaceDetector()
+    return None if detector is None else open_detector(detector)
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""The faces that a finished job found, for whoever reads its pictures again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DataError, InputError
+from ..faces import Face
+from .commit import MANIFEST, done
+from .job import Job
+from .options import need
+from .storage import Place, is_address
+
+__all__ = ["Found", "found_faces", "input_of", "opened_job", "path_of"]
+
+_BATCH = 65_536
+
+
+@dataclass
+class Found:
+    """What a job says of one picture.
+
+    Attributes:
+        size: Width and height, pixels.
+        faces: The largest first, with landmarks where the job kept them.
+        error: Why it could not be read, None where it could.
+    """
+
+    size: tuple[int, int]
+    faces: list[Face]
+    error: str | None = None
+
+
+def opened_job(output: str | os.PathLike[str]) -> tuple[Place, Job]:
+    """Return a finished job of pictures. Raises InputError, MissingExtraError."""
+    need("pyarrow", "Reading the OUTPUT of ferkit batch")
+    place = Place(os.fspath(output))
+    job = Job.read(place)
+    if job is None:
+        raise InputError(f"{output} holds no batch job; expected the OUTPUT of one.")
+    if place.read(MANIFEST) is None:
+        raise InputError(f"{output} is not finished; run the job again until it is.")
+    if job.video:
+        raise InputError(f"{output} has the rows of films; expected a job of pictures.")
+    if job.options["hash_keys"]:
+        raise InputError(f"{output} was made with hash_keys, so that nobody can tell whose its rows are; make it again without.")
+    return place, job
+
+
+def input_of(job: Job) -> str | None:
+    """Return the one folder or file of this machine that a job was about; None where there are others."""
+    if len(job.inputs) != 1 or job.inputs[0].startswith("--keys ") or is_address(job.inputs[0]):
+        return None
+    return os.path.join(job.base, job.inputs[0])
+
+
+def path_of(base: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
+    """Return a name that is relative to a folder as a path without dots, so that two spellings are one."""
+    return os.path.normpath(os.path.join(base, name))
+
+
+def found_faces(place: Place, job: Job, wanted: Collection[str]) -> dict[str, Found]:
+    """Return what the rows of a job say of some pictures.
+
+    Args:
+        place, job: As ``opened_job`` gives them.
+        wanted: Absolute paths, as ``path_of`` writes them.
+
+    Returns:
+        Path -> what was found; those that the job has no row of are not in it.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    out: dict[str, Found] = {}
+    for number in sorted(done(place, job)[1]):
+        for batch in _batches(place, job.groups[number]["file"], job.options["landmarks"]):
+            for row in batch:
+                path = path_of(job.base, row["image"])
+                if path in wanted:
+                    _add(out.setdefault(path, Found((row["width"] or 0, row["height"] or 0), [], row["error"])), row)
+    return out
+
+
+def _add(found: Found, row: Mapping[str, Any]) -> None:
+    if row["face"] is None:
+        return
+    points = None
+    if row.get("lm1x") is not None:
+        points = tuple((row[f"lm{number}x"], row[f"lm{number}y"]) for number in range(1, 6))
+    found.faces.append(Face((row["x1"], row["y1"], row["x2"], row["y2"]), row["score"], points))
+
+
+def _batches(place: Place, name: str, landmarks: bool) -> Iterator[list[dict[str, Any]]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ["image", "width", "height", "face", "x1", "y1", "x2", "y2", "score", "error"]
+    columns += [f"lm{number}{axis}" for number in range(1, 6) for axis in "xy"] if landmarks else []
+    try:
+        with place.open(name) as file:
+            for batch in pq.ParquetFile(file).iter_batches(_BATCH, columns=columns):
+                yield batch.to_pylist()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{place.path(name)} cannot be read ({error}); run ferkit batch with --verify.") from error
