@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,9 +37,10 @@ Start = Callable[..., Driver]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def environment() -> Iterator[None]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    more = {"FERKIT_TEST_STUCK": str(tmp_path_factory.mktemp("stuck") / "file")}  # which the nodes' processes inherit
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
+        for name, value in (ENVIRONMENT | more).items():
             patch.setenv(name, value)
         yield
 
@@ -99,10 +101,10 @@ def test_weights_of_the_drivers_disk_travel(cluster: Cluster, tmp_path: Path, dr
     assert code == 0, err
     assert digests(tmp_path / "there") == digests(tmp_path / "here")
     carried = engine._carried({"weights": str(weights), "detector_model": None})[str(weights)]
-    from ferkit.bulk.node import _unpacked
+    from ferkit.bulk.node import digest_of, unpacked
 
-    before = {path: path.stat().st_mtime_ns for path in Path(_unpacked({})).parent.glob("ferkit-*/model.onnx")}
-    folder = Path(_unpacked(carried))
+    before = {path: path.stat().st_mtime_ns for path in Path(tempfile.gettempdir()).glob("ferkit-*/model.onnx")}
+    folder = Path(unpacked(digest_of(carried), carried))
     assert before.get(folder / "model.onnx") == (folder / "model.onnx").stat().st_mtime_ns, "the nodes had not unpacked them"
     shutil.rmtree(folder)
 
@@ -187,6 +189,31 @@ def test_a_picture_that_kills_is_one_row(width: int, kind: str, cluster: Cluster
     rows = rows_of(tmp_path / "out")
     assert len({row["image"] for row in rows}) == 61
     assert [(row["image"], row["error_kind"]) for row in rows if row["error_kind"]] == [(str(poison), kind)]
+
+
+def test_a_slow_shard_is_handed_out_twice_and_counts_once(cluster: Cluster, pictures: Path, tmp_path: Path) -> None:
+    """It hangs on one node: the other one does it too, the first answer counts, and the task that hangs is ended."""
+    shutil.copytree(pictures / "d0", tmp_path / "in")
+    Image.new("RGB", (11, 9)).save(tmp_path / "in" / "0010x.jpg")
+    script = """
+import sys
+import ferkit
+from ferkit.bulk import driving, running
+driving._SLOW_S = 1.0
+told, notes = [], []
+running.Quiet.receipt = lambda _, receipt: told.append(receipt["shard"])
+running.Quiet.note = lambda _, text: notes.append(text)
+report = ferkit.batch(sys.argv[1], sys.argv[2], pipeline="tests.bulk.models:Stuck", shard_images=10, address=sys.argv[3])
+print(report.state, report.images, sorted(told), notes)
+"""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", script, tmp_path / "in", tmp_path / "out", cluster.address]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    last = done.stdout.splitlines()[-1:]
+    assert last == ["done 61 [0, 1, 2, 3, 4, 5, 6] ['shard 0 takes long; another worker does it too']"], done.stdout + done.stderr[-4000:]
+    here = ferkit.batch(tmp_path / "in", tmp_path / "here", pipeline="tests.bulk.models:Stuck", shard_images=10, workers=1)
+    assert here.state == "done"
+    whole(tmp_path / "out", digests(tmp_path / "here"))
 
 
 def test_a_cluster_of_rays_own_kind(environment: None, pictures: Path, tmp_path: Path) -> None:

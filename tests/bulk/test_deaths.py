@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 import ferkit
 from ferkit import InputError
@@ -164,6 +167,28 @@ def test_a_picture_that_a_killed_process_was_at_is_not_blamed(
         os.kill(driver.children()[0], signal.SIGKILL)
     assert driver.end()[0] == 0
     whole(tmp_path / "out", undisturbed)
+
+
+def test_a_slow_shard_is_handed_out_twice_and_counts_once(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker hangs, long before its time is up: an idle one does the shard too, the first answer counts, and the other one ends."""
+    folder = tmp_path / "in"
+    shutil.copytree(pictures / "d0", folder)
+    Image.new("RGB", (11, 9)).save(folder / "0010x.jpg")
+    monkeypatch.setenv("FERKIT_TEST_STUCK", str(tmp_path / "stuck"))
+    monkeypatch.setattr("ferkit.bulk.driving._SLOW_S", 0.5)
+    notes: list[str] = []
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("ferkit.bulk.running.Quiet.note", lambda _, text: notes.append(text))
+    monkeypatch.setattr("ferkit.bulk.running.Quiet.receipt", lambda _, receipt: told.append(receipt))
+    report = ferkit.batch(folder, tmp_path / "out", pipeline="tests.bulk.models:Stuck", shard_images=10, workers=2)
+    assert (report.state, report.images, report.errors, len(told)) == ("done", 61, {}, 7)
+    assert notes == ["shard 0 takes long; another worker does it too"]
+    assert {one["pid"] for one in told} == {one["pid"] for one in receipts(tmp_path / "out")}
+    assert len({one["pid"] for one in told}) == 1, "the one that hangs put a part"
+    undisturbed = ferkit.batch(folder, tmp_path / "calm", pipeline="tests.bulk.models:Stuck", shard_images=10, workers=1)
+    assert digests(tmp_path / "out") == digests(tmp_path / "calm")
+    assert undisturbed.images == 61
+    assert not parts(tmp_path / "out")
 
 
 def test_a_second_run_in_the_same_place_is_refused(pictures: Path, tmp_path: Path, drivers: Start) -> None:

@@ -68,6 +68,7 @@ def test_a_put_that_dies_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(StoreError, match=r"a/b cannot be written: .*No space left"):
         place.put("a/b", b"new and longer")
     assert place.read("a/b") == b"old"
+    assert place.list("_ferkit/tmp") == []
 
 
 def test_only_one_of_two_puts_a_new_object(tmp_path: Path) -> None:

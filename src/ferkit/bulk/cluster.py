@@ -6,6 +6,7 @@ its whole block. Ray is imported only where an address is given: without one it 
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ __all__ = ["Cluster", "Slot"]
 
 _PATIENCE_S = 120.0  # for the probes: a node may have to start Python and read ferkit from a network's disk
 _AGAIN_S = 5.0  # after which the cluster's CPUs are counted again: nodes come and go
+_LAST_S = 10.0  # that a task may take to end when it is told to
 _MAX_CALLS = 200  # after which Ray replaces a process: whatever leaks does not leak for ever
 _MOST_CARRIED = 20_000_000
 
@@ -67,8 +69,8 @@ class Cluster:
         identity = options.identity()
         self._spec = {"place": where, "options": identity, "memory": options.memory, "timeout": options.timeout, "facts": dict(facts)}
         try:
-            self._check_nodes(Place(where), [str(Path(item).resolve()) for item in inputs if not is_address(item) and "*" not in item])
-            from .node import do
+            self._check_nodes(Place(where), [os.path.realpath(item) for item in inputs if not is_address(item) and "*" not in item])
+            from .node import digest_of, do
 
             # No retries of Ray's own: the driver tries a shard again as often as it takes, and hears of every death.
             self._do = self._ray.remote(
@@ -78,7 +80,9 @@ class Cluster:
                 scheduling_strategy="SPREAD",
                 **({} if options.memory is None else {"memory": options.memory * 1e9}),
             )(do)
-            self._carried = self._ray.put(_carried(identity))
+            carried = _carried(identity)
+            held = self._ray.put(carried) if carried else None
+            self._carried = {name: (digest_of(files), [held]) for name, files in carried.items()}
         except BaseException:
             self._close()
             raise
@@ -135,6 +139,12 @@ class Cluster:
             return Answer(slot, task, told["told"])
         slot.at = told["at"]
         return Answer(slot, task, code=told["code"], hung=told["hung"])
+
+    def let_go(self, slot: Slot) -> None:
+        """End a task whose answer nobody needs any more, and its process with it."""
+        self._ray.cancel(slot.ref, force=True)
+        self._ray.wait([slot.ref], timeout=_LAST_S)  # one on a machine that is silent cannot be waited for
+        slot.task = slot.ref = None
 
     def _told(self, slot: Slot) -> dict[str, Any]:
         errors = self._ray.exceptions

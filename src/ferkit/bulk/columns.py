@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import InputError
+from ..text import encodable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +116,7 @@ class Rows:
         cells["shard"] = self._shard
         for name, column in self._cells.items():
             value = cells.get(name)
-            column.append(value.encode("utf-8", "replace").decode() if isinstance(value, str) else value)
+            column.append(encodable(value) if isinstance(value, str) else value)
         if len(self._cells["shard"]) >= _FLUSH:
             self._flush()
 

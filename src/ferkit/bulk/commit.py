@@ -15,7 +15,7 @@ from .columns import encoded
 from .job import Job
 from .storage import Place
 
-__all__ = ["MANIFEST", "clean", "compact", "done", "footer_of", "manifest", "missing", "part_name", "redo_name", "totals"]
+__all__ = ["MANIFEST", "clean", "compact", "done", "footer_of", "manifest", "missing", "part_name", "receipts", "redo", "totals", "waiting"]
 
 MANIFEST = "_manifest.json"
 _TOGETHER = 8  # requests: compaction must not take so long that it never lives to its end where machines die all the time
@@ -30,17 +30,25 @@ def part_name(job: Job, shard: int) -> str:
     return f"{_parts(job, job.group_of(shard))}/part-{shard:07d}.parquet"
 
 
-def redo_name(job: Job, group: dict[str, Any]) -> str:
-    """Return the name of the list of a finished group's shards that are to be done again."""
+def _redo_name(job: Job, group: dict[str, Any]) -> str:
     return f"_ferkit/redo/{job.groups.index(group):04d}.json"
 
 
 def _redo(place: Place, job: Job, group: dict[str, Any], listed: set[str] | None = None) -> set[int]:
-    name = redo_name(job, group)
+    name = _redo_name(job, group)
     if listed is not None and name.rpartition("/")[2] not in listed:
         return set()
     data = place.read(name)
     return set() if data is None else set(json.loads(data))
+
+
+def redo(place: Place, job: Job, number: int, shards: list[int]) -> None:
+    """Note that shards of a group are to be done again: rows of theirs that are in the group's file stay until the new ones are there."""
+    group = job.groups[number]
+    for shard in shards:
+        place.delete(part_name(job, shard))
+    if group["file"] in {found.name for found in place.list()}:
+        place.put(_redo_name(job, group), json.dumps(sorted(_redo(place, job, group).union(shards))).encode())
 
 
 def done(place: Place, job: Job) -> tuple[set[int], set[int]]:
@@ -87,33 +95,36 @@ def compact(place: Place, job: Job, number: int) -> None:
 
     A shard that was done again has a part; the others of its group have their rows in the file that is replaced.
     """
+    import pyarrow.parquet as pq
+
     group = job.groups[number]
     again = _redo(place, job, group)
     parts = {found.name for found in place.list(_parts(job, group))}
     shards = range(group["first"], group["last"] + 1)
-    receipts: dict[int, dict[str, Any]] = {}
-    if again:
-        receipts = {one["shard"]: one for one in footer_of(place, group["file"])["shards"]}
     lacking = [shard for shard in shards if f"part-{shard:07d}.parquet" not in parts and (not again or shard in again)]
     if lacking:
         if not again and group["file"] in {found.name for found in place.list()}:
             place.delete_folder(_parts(job, group))  # whoever made the file, and looked at it, was stopped while it did this
             return
         raise DataError(f"{place.path(_parts(job, group))} lacks the parts {lacking[:5]}; run the job again.")
-    stages: list[dict[str, Any]] = []
     read = _read_parts(place, job, [shard for shard in shards if f"part-{shard:07d}.parquet" in parts])
+    before = place.read(group["file"]) or b"" if again else b""
+    told_before = _footer(place, group["file"], io.BytesIO(before))["shards"] if again else []
+    receipts = {one["shard"]: one for one in told_before}
+    stages_name, stages = f"_ferkit/receipts/{number:04d}.json", []
     for shard in shards:
         if shard in read:
             told = _footer(place, part_name(job, shard), io.BytesIO(read[shard]))
             receipts[shard] = {name: told[name] for name in ("shard", "images", "faces", "errors")}
             stages.append({name: told[name] for name in ("shard", "seconds", "host", "pid")})
-    columns = _columns(place, group, read)
-    data = encoded(_rows(place, group, read, again), columns, job.footer(_summed([receipts[shard] for shard in shards])))
-    place.put(f"_ferkit/receipts/{number:04d}.json", json.dumps(stages).encode())
+    stages += [one for one in json.loads((place.read(stages_name) if again else None) or b"[]") if one["shard"] not in read]
+    columns = pq.read_schema(io.BytesIO(read[min(read)] if read else before)).remove_metadata()
+    data = encoded(_rows(shards, read, before), columns, job.footer(_summed([receipts[shard] for shard in shards])))
+    place.put(stages_name, json.dumps(stages).encode())
     place.put(group["file"], data)
     if hashlib.sha256(place.read(group["file"]) or b"").digest() != hashlib.sha256(data).digest():
         raise DataError(f"{place.path(group['file'])} is not what was written; its parts are kept. Check the disk, and run the job again.")
-    place.delete(redo_name(job, group))
+    place.delete(_redo_name(job, group))
     place.delete_folder(_parts(job, group))
 
 
@@ -127,24 +138,14 @@ def _read_parts(place: Place, job: Job, shards: list[int]) -> dict[int, bytes]:
     return {shard: data for shard, data in read.items() if data is not None}
 
 
-def _columns(place: Place, group: dict[str, Any], read: dict[int, bytes]) -> Any:
+def _rows(shards: range, read: dict[int, bytes], before: bytes) -> Iterator[Any]:
     import pyarrow.parquet as pq
 
-    if read:
-        return pq.read_schema(io.BytesIO(read[min(read)])).remove_metadata()
-    with place.open(group["file"]) as file:
-        return pq.read_schema(file).remove_metadata()
-
-
-def _rows(place: Place, group: dict[str, Any], read: dict[int, bytes], again: set[int]) -> Iterator[Any]:
-    import pyarrow.parquet as pq
-
-    for shard in range(group["first"], group["last"] + 1):
+    for shard in shards:
         if shard in read:
             yield pq.read_table(io.BytesIO(read[shard]))
-        elif again:
-            with place.open(group["file"]) as file:
-                yield pq.read_table(file, filters=[("shard", "=", shard)])
+        elif before:
+            yield pq.read_table(io.BytesIO(before), filters=[("shard", "=", shard)])
 
 
 def _summed(receipts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,17 +157,32 @@ def _summed(receipts: list[dict[str, Any]]) -> dict[str, Any]:
     return {**sums, "errors": dict(sorted(errors.items())), "shards": receipts}
 
 
+def waiting(place: Place, job: Job, groups: set[int]) -> list[dict[str, Any]]:
+    """Return the footers of the parts that are not in the file of their group yet; ``groups`` are those whose file is whole."""
+    folders = [_parts(job, group) for number, group in enumerate(job.groups) if number not in groups]
+    names = [f"{folder}/{found.name}" for folder in folders for found in place.list(folder) if found.name.startswith("part-")]
+    with ThreadPoolExecutor(_TOGETHER) as threads:
+        return list(threads.map(partial(footer_of, place), names))
+
+
+def receipts(place: Place, job: Job, groups: set[int]) -> list[dict[str, Any]]:
+    """Return what every shard that is done came to: ``shard``, ``images``, ``faces``, ``errors``."""
+    told = waiting(place, job, groups)
+    known = {one["shard"] for one in told}
+    files = {found.name for found in place.list()}
+    for group in job.groups:
+        if group["file"] in files:
+            again = _redo(place, job, group) | known
+            told += [one for one in footer_of(place, group["file"])["shards"] if one["shard"] not in again]
+    return told
+
+
 def totals(place: Place, job: Job, groups: set[int]) -> dict[str, Any]:
     """Return how many pictures, faces and errors the files and parts have."""
-    told = [footer_of(place, job.groups[number]["file"]) for number in sorted(groups)]
-    for number, group in enumerate(job.groups):
-        if number not in groups:
-            again = _redo(place, job, group)
-            if again:
-                told += [one for one in footer_of(place, group["file"])["shards"] if one["shard"] not in again]
-            names = [f"{_parts(job, group)}/{found.name}" for found in place.list(_parts(job, group))]
-            with ThreadPoolExecutor(_TOGETHER) as threads:
-                told += threads.map(partial(footer_of, place), names)
+    return _counts(receipts(place, job, groups))
+
+
+def _counts(told: list[dict[str, Any]]) -> dict[str, Any]:
     summed = _summed(told)
     return {name: summed[name] for name in ("images", "faces", "errors")}
 
@@ -175,14 +191,13 @@ def manifest(place: Place, job: Job) -> dict[str, Any]:
     """Write the list of the finished files, whose presence says that the job is done; and return it."""
     import pyarrow.parquet as pq
 
-    files = []
+    files, told = [], []
     for group in job.groups:
         data = place.read(group["file"]) or b""
-        with place.open(group["file"]) as file:
-            rows = pq.read_metadata(file).num_rows
+        told.append(_footer(place, group["file"], io.BytesIO(data)))
+        rows = pq.read_metadata(io.BytesIO(data)).num_rows
         files.append({"file": group["file"], "rows": rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    told = totals(place, job, set(range(len(job.groups))))
-    out = {"schema": 1, "fingerprint": job.fingerprint, **told, "rows": sum(one["rows"] for one in files), "files": files}
+    out = {"schema": 1, "fingerprint": job.fingerprint, **_counts(told), "rows": sum(one["rows"] for one in files), "files": files}
     place.put(MANIFEST, (json.dumps(out, indent=1) + "\n").encode())
     return out
 

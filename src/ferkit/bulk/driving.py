@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any, Protocol
 
 from ..errors import InputError
@@ -24,6 +26,8 @@ __all__ = ["Drive", "Hands", "Watch"]
 _TRIES = 5  # of a shard whose pictures, or whose place, cannot be reached
 _SURE = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)  # of what a process did itself
 _CAREFUL = 3  # deaths after which a shard is read without reading ahead
+_SLOW = 2.0  # times as long as shards take, after which a shard is handed out a second time when there is nothing else to do
+_SLOW_S = 10.0  # and no earlier than that: a copy costs what it costs
 _FEW = 1000  # pictures before which a share of errors says little, unless a share was asked for
 _SHARE = 0.05
 
@@ -59,6 +63,8 @@ class Hands(Protocol):
 
     def next(self, wait: float) -> Answer | None: ...
 
+    def let_go(self, process: Any) -> None: ...
+
 
 class Drive:
     """One run over a job's shards.
@@ -81,6 +87,8 @@ class Drive:
         self._tries: Counter[int] = Counter()
         self._stillborn = 0
         self._rank = 0
+        self._given: dict[int, float] = {}  # shard that is being done -> when it was handed out
+        self._took: list[float] = []  # seconds from handing out to the answer
 
     def shards(self, numbers: Iterable[int]) -> None:
         """Do shards, and make a group's file as soon as its last part is there."""
@@ -133,7 +141,26 @@ class Drive:
             self._pool.add()
         for process in self._pool.processes:
             if process.task is None and self._todo and self._todo[0][0] <= time.monotonic():
-                process.give(heapq.heappop(self._todo)[2])
+                task = heapq.heappop(self._todo)[2]
+                if "shard" in task:
+                    self._given[task["shard"]] = time.monotonic()
+                process.give(task)
+        if not self._todo:
+            self._hand_out_again()
+
+    def _hand_out_again(self) -> None:
+        """Give idle hands a copy of the slowest shard: its worker's disk, network or machine may be at fault. The first answer counts."""
+        at = Counter(process.task["shard"] for process in self._pool.processes if process.task is not None and "shard" in process.task)
+        patience = max(_SLOW_S, _SLOW * median(self._took)) if self._took else math.inf
+        slow = [shard for shard, hands in at.items() if hands == 1 and time.monotonic() - self._given[shard] > patience]
+        idle = [process for process in self._pool.processes if process.task is None]
+        for shard, process in zip(sorted(slow, key=self._given.__getitem__), idle, strict=False):
+            self._watch.note(f"shard {shard} takes long; another worker does it too")
+            process.give(self._task(shard))
+
+    def _others(self, shard: int) -> list[Hand]:
+        """Return who else is at a shard: a copy of it."""
+        return [process for process in self._pool.processes if process.task is not None and process.task.get("shard") == shard]
 
     def _working(self) -> int:
         return sum(process.task is not None and process.task.get("do") != "hello" for process in self._pool.processes)
@@ -158,6 +185,9 @@ class Drive:
             raise InputError(f"A worker differs from the job: {'; '.join(other)}. Install what the job was planned with on every machine.")
 
     def _done(self, receipt: dict[str, Any], shard: int) -> None:
+        self._took.append(time.monotonic() - self._given.pop(shard))
+        for process in self._others(shard):
+            self._pool.let_go(process)  # which must not put its part any more once the group's file is there
         self.images += receipt["images"]
         self.faces += receipt["faces"]
         self.errors.update(receipt["errors"])
@@ -181,6 +211,8 @@ class Drive:
         if told.get("usage"):
             raise failed(told)
         what = task.get("shard", -1 - task.get("group", 0))
+        if self._others(what):
+            return  # the other copy may come through
         self._tries[what] += 1
         if told["again"] and self._tries[what] < _TRIES:
             self._add(task, wait=min(30.0, 0.5 * 2 ** self._tries[what]))
@@ -201,6 +233,8 @@ class Drive:
             deaths = self._deaths.setdefault(shard, [])
             deaths.append((answer.process.at, answer.code or 0, answer.hung))
             self._judge(shard, deaths)
+            if self._others(shard):
+                return
             # A death that no picture explains is an outside kill or a lost machine: tried again for ever, ever more slowly.
             self._add(self._task(shard), wait=min(60.0, 0.1 * 2 ** len(deaths)) if len(deaths) > 1 else 0.0)
 

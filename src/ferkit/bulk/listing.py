@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 import posixpath
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
@@ -99,25 +101,43 @@ def _folder(folder: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
     except OSError:
         yield Listed("images", folder, -1, -1)  # which reading will say of why
         return
+    if any(entry.name == "_ferkit" for entry in inside):
+        left_out["(a job's OUTPUT)"] += 1  # its Parquet files are rows, and not pictures
+        return
     if not inside and kind_of(folder) == "images":
         yield Listed("images", folder, -1, -1)
     for entry in inside:
         if entry.is_dir(follow_symlinks=False):
             yield from _folder(entry.path, kind, left_out)
             continue
-        if entry.is_dir():  # a link to a folder, which may lead back here
+        size, changed, mode = _about(entry)
+        if stat.S_ISDIR(mode):  # a link to a folder, which may lead back here
+            left_out["(a link to a folder)"] += 1
+            continue
+        if mode and not stat.S_ISREG(mode):  # a pipe, on which reading would wait for ever
+            left_out["(no file)"] += 1
             continue
         what = kind_of(entry.name)
         if what is None and kind in ("auto", "images") and begins_like_an_image(Path(entry.path)):
             what = "images"
         if what is None:
             left_out[_suffix(entry.name)] += 1
-            continue
-        try:
-            about = entry.stat()
-            yield Listed(what, entry.path, about.st_size, about.st_mtime_ns)
-        except OSError:
-            yield Listed(what, entry.path, -1, -1)
+        else:
+            yield Listed(what, entry.path, size, changed)
+
+
+def _about(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+    """Return a file's size, when it was changed, and its mode; -1, -1 and 0 of a link that leads nowhere, or round in a circle."""
+    try:
+        about = entry.stat()
+    except OSError:
+        return -1, -1, 0
+    return about.st_size, about.st_mtime_ns, about.st_mode
+
+
+def _address(scheme: str, path: str) -> str:
+    """Return a path of a file system as an address; those of http have it in them."""
+    return path if path.startswith(f"{scheme}://") else f"{scheme}://{path}"
 
 
 def _addressed(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
@@ -131,7 +151,7 @@ def _addressed(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]
     try:
         about = patiently(lambda: file_system.get_file_info(root))
         if about.type == fs.FileType.File:
-            yield Listed((kind_of(root) or "images") if kind == "auto" else kind, f"{scheme}://{root}", about.size, about.mtime_ns or 0)
+            yield Listed((kind_of(root) or "images") if kind == "auto" else kind, _address(scheme, root), about.size, about.mtime_ns or 0)
             return
         selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
         infos = patiently(lambda: file_system.get_file_info(selector))
@@ -146,7 +166,7 @@ def _addressed(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]
         if what is None:
             left_out[_suffix(info.path)] += 1
         else:
-            yield Listed(what, f"{scheme}://{info.path}", info.size, info.mtime_ns or 0)
+            yield Listed(what, _address(scheme, info.path), info.size, info.mtime_ns or 0)
 
 
 def _pinned(item: str) -> str:
@@ -169,21 +189,26 @@ def listed_keys(path: str, kind: str) -> Iterator[Listed]:
     Nothing is looked up, so that a list of millions costs no request: sizes are read from a column ``size`` where there is one.
 
     Raises:
-        InputError: The list cannot be read, or has no such column.
+        InputError: The list cannot be read, has no such column, or is empty.
     """
     try:
+        found = False
         for key, size in _parquet_keys(path) if path.lower().endswith(".parquet") else _text_keys(path):
+            found = True
             yield Listed((kind_of(key) or "images") if kind == "auto" else kind, key, size, 0)
     except OSError as error:
         raise InputError(
             f"keys={path} cannot be read: {error}. Expected a text file with one name a line, or Parquet.", arguments=["keys"]
         ) from error
+    if not found:
+        raise InputError(f"keys={path} names nothing; expected one name a line, or a row each.", arguments=["keys"])
 
 
 def _text_keys(path: str) -> Iterable[tuple[str, int]]:
     with open_input(path, "") as file:
-        for line in file:
-            if name := line.decode("utf-8", "surrogateescape").strip("\r\n"):
+        for number, line in enumerate(file):
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 0 else line  # which some editors begin a file with
+            if name := text.decode("utf-8", "surrogateescape").strip("\r\n"):
                 yield name, -1
 
 

@@ -152,12 +152,20 @@ class Pool:
             process, line = self._said.get(timeout=wait)
         except queue.Empty:
             return None
+        if process not in self.processes:
+            return None  # it was let go
         task = process.task
         if line:
             process.task, process.heard = None, time.monotonic()
             return Answer(process, task, json.loads(line))
         self.processes.remove(process)
         return Answer(process, task, code=process.end(), hung=process.hung)
+
+    def let_go(self, process: Process) -> None:
+        """End a process whose answer nobody needs any more, now and not some time."""
+        process.pipe.kill()
+        process.end()
+        self.processes.remove(process)
 
     def _end_silent(self) -> None:
         for process in self.processes:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import InputError
 from .storage import Place, StoreError
 
-__all__ = ["Lock", "alive"]
+__all__ = ["Lock", "alive", "locks", "sweep"]
 
 _BEAT_S = 15.0
 _STALE_S = 90.0
@@ -41,6 +41,18 @@ def _runs(pid: int) -> bool:
     return True
 
 
+def locks(place: Place) -> list[str]:
+    """Return the names of a place's locks."""
+    return [f"_ferkit/{found.name}" for found in place.list("_ferkit") if found.name.startswith("lock")]
+
+
+def sweep(place: Place) -> None:
+    """Let go of the locks of whoever died with one."""
+    for name in locks(place):
+        if alive(place, name) is None:
+            place.delete(name)
+
+
 class Lock:
     """Holds a place for as long as it is open. A holder that died is not waited for: on this host at once, elsewhere after 90 s.
 
@@ -59,7 +71,7 @@ class Lock:
         if not self._steal:
             self._refuse_others()
         elif self._part is None:
-            for name in self._locks():
+            for name in locks(self._place):
                 self._place.delete(name)
         self._place.delete(self.name)
         if not self._place.put_new(self.name, self._told()):
@@ -73,11 +85,8 @@ class Lock:
         self._heart.join()  # else its last beat might come after the lock is gone
         self._place.delete(self.name)
 
-    def _locks(self) -> list[str]:
-        return [f"_ferkit/{found.name}" for found in self._place.list("_ferkit") if found.name.startswith("lock")]
-
     def _refuse_others(self) -> None:
-        for name in self._locks():
+        for name in locks(self._place):
             together = self._part is not None and name not in (self.name, "_ferkit/lock")
             held = None if together else alive(self._place, name)
             if held is not None:

@@ -75,19 +75,20 @@ def facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the rows of a job depend on, beside its inputs: versions, the hashes of weights and detector, options."""
     out: dict[str, Any] = {f"option {name}": value for name, value in identity.items()}
     out["ferkit"] = __version__
-    out |= {name: _version(name, "opencv-python-headless", "opencv-python", "opencv-contrib-python") for name in ("opencv",)}
+    out["opencv"] = _version("opencv-python-headless", "opencv-python", "opencv-contrib-python")
     if identity["pipeline"] is not None:
         out["pipeline sha256"] = hashlib.sha256(_source(identity["pipeline"]).read_bytes()).hexdigest()
         return out
     if identity["runtime"] != "opencv":
-        out["onnxruntime"] = _version("onnxruntime", "onnxruntime", "onnxruntime-gpu")
+        out["onnxruntime"] = _version("onnxruntime", "onnxruntime-gpu")
     weights = identity["weights"] or DEFAULT_WEIGHTS
     out |= {"option weights": weights, "weights sha256": _hash(verify(_here(weights) or weights))}
     detector = identity["detector"] or DEFAULT_DETECTOR
     model = _here(identity["detector_model"])
     if model is not None:
-        files = [Path(model)] if Path(model).is_file() else sorted(path for path in Path(model).rglob("*") if path.is_file())
-        out["detector sha256"] = _hash({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+        root = Path(model).parent if Path(model).is_file() else Path(model)
+        files = [Path(model)] if Path(model).is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        out["detector sha256"] = _hash({str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     elif detector == "ferkit":
         out["detector sha256"] = _hash(verify(BUNDLED_DETECTOR))
     return out
@@ -97,7 +98,7 @@ def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=dict).encode()).hexdigest()
 
 
-def _version(_: str, *packages: str) -> str | None:
+def _version(*packages: str) -> str | None:
     for package in packages:
         try:
             return version(package)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError, InputError
 from .listing import Listed
+from .names import Names
 from .options import Options
 from .storage import Place, open_input
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GROUP", "Plan", "Unit", "encoded_plan", "plan", "units", "write"]
+__all__ = ["GROUP", "Plan", "Unit", "plan", "units", "write", "write_group"]
 
 GROUP = 500  # shards whose parts become one file: about a million rows
-_CHUNK = 65_536
+_ROW_GROUP = 20_000
 
 
 class Unit(NamedTuple):
@@ -38,26 +38,58 @@ class Unit(NamedTuple):
 
 @dataclass
 class Plan:
-    """One generation's shards. Their tables are made a group at a time, since all of them are as large as the list itself."""
+    """One generation's shards: pictures first, as edges in the list of their names, and then those that are told piece by piece.
 
-    cut: list[Any]
+    Attributes:
+        names: Everything that was listed.
+        edges: Where shards of pictures begin and end among ``names.of("images")``.
+        pieces: The other shards.
+        first: The first shard's number.
+    """
+
+    names: Names
+    edges: list[int]
+    pieces: list[list[Unit]]
     first: int
-    pictures: int
-    bytes: int
-    kinds: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> dict[str, int]:
+        """Kind -> how many were listed."""
+        return self.names.kinds
 
     @property
     def shards(self) -> int:
         """How many there are."""
-        return len(self.cut)
+        return len(self.edges) - 1 + len(self.pieces)
 
-    def tables(self) -> Iterator[Any]:
-        """Yield a table for each group of shards."""
-        import pyarrow as pa
+    @property
+    def pictures(self) -> int:
+        """How many entries there are: pictures, row groups, pieces of tars, films."""
+        return self.edges[-1] + sum(map(len, self.pieces))
 
-        for start in range(0, len(self.cut), GROUP):
-            shards = enumerate(self.cut[start : start + GROUP], self.first + start)
-            yield pa.concat_tables([_numbered(shard, number) for number, shard in shards]).combine_chunks()
+    @property
+    def bytes(self) -> int:
+        """Of everything that was listed, as far as it is known."""
+        return sum(int(self.names.sizes(self.names.of(kind)).sum()) for kind in self.kinds)
+
+    def groups(self) -> Iterator[Iterator[pa.Table]]:
+        """Yield the tables of each group of shards, a few thousand rows each: all of them are as large as the list itself."""
+        places = self.names.of("images") if "images" in self.kinds else None
+        for start in range(0, self.shards, GROUP):
+            yield self._tables(places, start, min(start + GROUP, self.shards))
+
+    def _tables(self, places: Any, start: int, stop: int) -> Iterator[pa.Table]:
+        images = len(self.edges) - 1
+        edges = np.array(self.edges[start : min(stop, images) + 1])
+        if len(edges) > 1:
+            for row in range(edges[0], edges[-1], _ROW_GROUP):
+                rows = np.arange(row, min(row + _ROW_GROUP, edges[-1]))
+                shards = self.first + start + np.searchsorted(edges, rows, side="right") - 1
+                nothing = np.full(len(rows), -1)
+                yield _table(shards, ["images"] * len(rows), *self.names.columns(places[rows]), nothing, nothing)
+        for number in range(max(start, images), stop):
+            kinds, keys, *rest = zip(*self.pieces[number - images], strict=True)
+            yield _table([self.first + number] * len(kinds), kinds, [_encoded(key) for key in keys], *rest)
 
 
 def plan(found: Iterable[Listed], options: Options, first: int = 0) -> Plan:
@@ -71,74 +103,37 @@ def plan(found: Iterable[Listed], options: Options, first: int = 0) -> Plan:
     Raises:
         InputError: Pictures and films together, which have different columns.
     """
-    kinds, table = _sorted(found)
+    names = Names(found)
+    kinds = names.kinds
     if "video" in kinds and len(kinds) > 1:
         counts = ", ".join(f"{number} of kind {kind}" for kind, number in sorted(kinds.items()))
         raise InputError(
             f"{counts}: videos have a table of their own. Choose kind='images' or kind='video', each with an output of its own.",
             arguments=["kind"],
         )
-    shards: list[Any] = []
-    for kind in ("images", "parquet", "tar", "video"):
-        if kind in kinds:
-            part = table if len(kinds) == 1 else table.filter(_equals(table["kind"], kind))
-            shards += _image_shards(part, options) if kind == "images" else list(_CUTS[kind](_as_units(part), options))
-    entries = sum(map(len, shards))
-    size = int(np.maximum(table["size"].to_numpy(), 0).sum())
-    return Plan(shards, first, entries, size, kinds)
+    edges = _edges(names.sizes(names.of("images")), options) if "images" in kinds else [0]
+    pieces = [shard for kind, cut in _CUTS.items() if kind in kinds for shard in cut(_as_units(names, kind), options)]
+    return Plan(names, edges, pieces, first)
 
 
-def _equals(column: Any, value: str) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.equal(column, value)
+def _encoded(key: str) -> bytes:
+    return key.encode("utf-8", "surrogateescape")
 
 
-def _sorted(found: Iterable[Listed]) -> tuple[dict[str, int], pa.Table]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    columns = pa.schema(
-        [("kind", pa.dictionary(pa.int8(), pa.string())), ("key", pa.binary()), ("size", pa.int64()), ("changed", pa.int64())]
-    )
-    chunks, stream = [], iter(found)
-    while chunk := list(islice(stream, _CHUNK)):
-        kinds, keys, sizes, changed = zip(*chunk, strict=True)
-        names = [key.encode("utf-8", "surrogateescape") for key in keys]
-        arrays = [
-            pa.array(kinds).dictionary_encode().cast(columns[0].type),
-            pa.array(names, pa.binary()),
-            pa.array(sizes),
-            pa.array(changed),
-        ]
-        chunks.append(pa.record_batch(arrays, schema=columns))
-    table = pa.Table.from_batches(chunks, columns).unify_dictionaries()
-    chunks.clear()
-    table = table.take(pc.sort_indices(table, sort_keys=[("key", "ascending")]))
-    if table.num_rows > 1:
-        fresh = pc.not_equal(table["key"].slice(1), table["key"].slice(0, table.num_rows - 1)).combine_chunks()
-        if not pc.all(fresh).as_py():
-            table = table.filter(pa.concat_arrays([pa.array([True]), fresh]))
-    counted = Counter({row["values"]: row["counts"] for row in pc.value_counts(table["kind"].cast(pa.string())).to_pylist()})
-    return dict(counted), table
+def _as_units(names: Names, kind: str) -> list[Unit]:
+    rows = zip(*(column.tolist() for column in names.columns(names.of(kind))), strict=True)
+    return [Unit(kind, key.decode("utf-8", "surrogateescape"), size, changed, -1, -1) for key, size, changed in rows]
 
 
-def _as_units(table: Any) -> list[Unit]:
-    rows = zip(*(table[name].to_pylist() for name in ("kind", "key", "size", "changed")), strict=True)
-    return [Unit(kind, key.decode("utf-8", "surrogateescape"), size, changed, -1, -1) for kind, key, size, changed in rows]
-
-
-def _image_shards(table: Any, options: Options) -> list[Any]:
-    """Cut pictures into runs of at most so many, and so many bytes."""
-    sizes = np.maximum(table["size"].to_numpy(), 0)
-    ends = np.concatenate([[0], np.cumsum(sizes)])
-    out, start, total = [], 0, len(sizes)
-    while start < total:
-        by_bytes = int(np.searchsorted(ends, ends[start] + options.shard_mb * 1e6, side="right")) - 1
-        stop = min(start + options.shard_images, max(by_bytes, start + 1), total)
-        out.append(table.slice(start, stop - start))
-        start = stop
-    return out
+def _edges(sizes: NDArray[np.int64], options: Options) -> list[int]:
+    """Cut pictures into runs of at most so many, and so many bytes; return where runs begin, and the end."""
+    ends = np.cumsum(sizes, out=sizes)
+    edges, before = [0], 0
+    while edges[-1] < len(ends):
+        by_bytes = int(np.searchsorted(ends, before + options.shard_mb * 1e6, side="right"))
+        edges.append(min(edges[-1] + options.shard_images, max(by_bytes, edges[-1] + 1), len(ends)))
+        before = int(ends[edges[-1] - 1])
+    return edges
 
 
 def _parquet_shards(files: list[Unit], options: Options) -> Iterator[list[Unit]]:
@@ -153,6 +148,8 @@ def _parquet_shards(files: list[Unit], options: Options) -> Iterator[list[Unit]]
         except Exception:  # an empty or damaged file: said when it is read, as a row
             yield [unit]
             continue
+        if not groups:
+            yield [unit]  # no rows, but a table
         waiting: list[Unit] = []
         images = size = 0
         for number, (rows, weight) in enumerate(groups):
@@ -183,41 +180,46 @@ def _video_shards(files: list[Unit], options: Options) -> Iterator[list[Unit]]: 
 _CUTS = {"parquet": _parquet_shards, "tar": _tar_shards, "video": _video_shards}
 
 
-def _numbered(shard: Any, number: int) -> Any:
+def _table(*columns: Any) -> pa.Table:
     import pyarrow as pa
 
-    if isinstance(shard, list):
-        kinds, keys, sizes, changed, starts, stops = zip(*shard, strict=True)
-        keys = tuple(key.encode("utf-8", "surrogateescape") for key in keys)
-    else:
-        kinds, keys, sizes, changed = (shard[name].combine_chunks() for name in ("kind", "key", "size", "changed"))
-        kinds = kinds.cast(pa.string())
-        starts = stops = (-1,) * len(shard)
-    integers = [pa.array(column, pa.int64()) for column in (sizes, changed, starts, stops)]
-    arrays = [pa.array([number] * len(kinds), pa.int32()), pa.array(kinds, pa.string()), pa.array(keys, pa.binary()), *integers]
+    integer = pa.int64()
+    kinds = [pa.int32(), pa.string(), pa.binary(), integer, integer, integer, integer]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
     return pa.table(arrays, names=["shard", "kind", "key", "size", "changed", "start", "stop"])
 
 
 def write(place: Place, made: Plan) -> list[dict[str, Any]]:
-    """Write a plan, a file a group, under names that tell its content; return the groups as the job keeps them."""
+    """Write a plan, a file a group; return the groups as the job keeps them."""
     groups: list[dict[str, Any]] = []
-    for number, table in enumerate(made.tables()):
-        data = encoded_plan(table)
-        name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:16]}-{number:05d}.parquet"
-        place.put(name, data)
+    for number, tables in enumerate(made.groups()):
         first = made.first + number * GROUP
-        groups.append({"plan": name, "first": first, "last": min(first + GROUP, made.first + made.shards) - 1})
+        last = min(first + GROUP, made.first + made.shards) - 1
+        groups.append({"plan": write_group(place, tables, number), "first": first, "last": last})
     return groups
 
 
-def encoded_plan(table: pa.Table) -> bytes:
-    """Return a group's table as a Parquet file."""
+def write_group(place: Place, tables: Iterable[pa.Table], number: int) -> str:
+    """Write a group's tables as a Parquet file, under a name that tells its content; return the name."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", row_group_size=20_000, use_dictionary=["kind"])
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    sink, writer = pa.BufferOutputStream(), None
+    waiting: list[Any] = []
+    for table in tables:
+        writer = writer or pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=["kind"])
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _ROW_GROUP:
+            writer.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
+            waiting = []
+    assert writer is not None
+    if waiting:
+        writer.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
+    writer.close()
+    data = sink.getvalue().to_pybytes()
+    name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:16]}-{number:05d}.parquet"
+    place.put(name, data)
+    return name
 
 
 def units(place: Place, name: str, shard: int) -> list[Unit]:

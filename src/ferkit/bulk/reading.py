@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from .columns import ErrorKind
 from .plan import Unit
-from .storage import StoreError, is_address, open_input, read
+from .storage import AddressError, StoreError, is_address, open_input, read
 from .tars import members
 
 __all__ = ["Item", "cell", "holds_images", "image_column", "items"]
 
 _AHEAD_BYTES = 64_000_000
 _TOO_LARGE = 512_000_000  # bytes of one encoded picture: five for each pixel of the largest that is decoded
+_ROWS, _AT_ONCE = 32, 1 << 20  # of Parquet input: pictures, and bytes of a column, that are read together
 _IN_A_ROW = 10  # pictures that cannot be reached, after which it is the store that cannot
 
 
@@ -93,6 +94,8 @@ def _file(unit: Unit, base: str) -> Item:
         data, changed = read(key, base)
     except OSError as error:
         return Item(key, None, *_said(key, base, error))
+    except AddressError as error:  # in the midst of a list of good ones
+        return Item(key, None, "not_found", f"{key}: {error}")
     other = (unit.size >= 0 and len(data) != unit.size) or (unit.changed > 0 and changed > 0 and changed != unit.changed)
     if other:
         return Item(key, None, "changed", f"{key}: changed since it was planned. Run it again with update=True.")
@@ -114,25 +117,30 @@ def _rows(unit: Unit, base: str, column: str | None, key_column: str | None) -> 
 
     try:
         with open_input(unit.key, base) as source:
-            file: Any = pq.ParquetFile(source)
+            # In small batches, and not read ahead: a row group of some writers is as large as the file.
+            file: Any = pq.ParquetFile(source, pre_buffer=False, buffer_size=_AT_ONCE)
             image = image_column(unit.key, file.schema_arrow, column)
-            first = sum(file.metadata.row_group(n).num_rows for n in range(max(unit.start, 0)))
-            names = [image, *([key_column] if key_column else [])]
-            table = file.read_row_group(unit.start, columns=names) if unit.start >= 0 else file.read(columns=names)
+            named = key_column and image_column(unit.key, file.schema_arrow, key_column, "key_column")
+            names = list(dict.fromkeys([image, *([named] if named else [])]))
+            groups = range(file.num_row_groups) if unit.start < 0 else range(unit.start, unit.stop)
+            number = sum(file.metadata.row_group(n).num_rows for n in range(groups.start))
+            for batch in file.iter_batches(batch_size=_ROWS, row_groups=list(groups), columns=names, use_threads=False):
+                for row in batch.to_pylist():
+                    key = row[named] if named else None
+                    yield cell(f"{unit.key}#{number}" if key is None else str(key), row[image])
+                    number += 1
     except FileNotFoundError:
         yield Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected a Parquet file.")
-        return
+    except AddressError as error:
+        yield Item(unit.key, None, "not_found", f"{unit.key}: {error}")
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
-        yield Item(unit.key, None, kind, f"{unit.key}: not a Parquet file that can be read ({str(error).splitlines()[0]}).")
-        return
-    for number in range(table.num_rows):
-        key = f"{unit.key}#{first + number}" if key_column is None else str(table[key_column][number].as_py())
-        yield cell(key, table[image][number].as_py())
+        said = f"{unit.key}: not a Parquet file that can be read ({str(error).splitlines()[0]}); what came before is in the rows."
+        yield Item(unit.key, None, kind, said)
 
 
 def image_column(source: str, columns: Any, wanted: str | None, option: str = "column") -> str:
-    """Return the name of the column with the pictures. Raises InputError, which names the columns that there are."""
+    """Return the name of the column that is wanted, else of that with the pictures. Raises InputError, which names the columns that there are."""
     if wanted is not None:
         if wanted not in columns.names:
             raise InputError(
@@ -151,6 +159,8 @@ def holds_images(kind: Any) -> bool:
     """Return True for a column of encoded pictures: bytes, lists of uint8, or Hugging Face's struct of ``bytes`` and ``path``."""
     import pyarrow as pa
 
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
@@ -168,11 +178,14 @@ def cell(key: str, value: Any) -> Item:
 
 
 def _members(unit: Unit, base: str) -> Iterator[Item]:
-
     try:
-        yield from (Item(key, data) for key, data in members(unit.key, base, max(unit.start, 0), unit.stop, unit.size))
+        for key, data in members(unit.key, base, max(unit.start, 0), unit.stop, unit.size):
+            linked = f"{key} is a link; expected the picture itself in the tar (tar --dereference --hard-dereference)."
+            yield Item(key, data) if data is not None else Item(key, None, "not_image", linked)
     except FileNotFoundError:
         yield Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected a tar.")
+    except AddressError as error:
+        yield Item(unit.key, None, "not_found", f"{unit.key}: {error}")
     except (tarfile.TarError, EOFError, zlib.error) as error:
         kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
         yield Item(unit.key, None, kind, f"{unit.key}: a damaged or cut tar ({error}); what came before it is in the rows.")

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..image_files import expanded
 from .commit import MANIFEST, clean, done, manifest, missing, totals
 from .driving import Drive, Hands, Watch
 from .granted import worker_count, worker_memory
 from .job import JOB, Job
 from .listing import Listed, listed, listed_keys
 from .local import Pool, failed, stillborn
-from .lock import Lock
+from .lock import Lock, sweep
 from .options import Kind, Options, need
 from .plan import Plan, plan, write
 from .reports import BatchReport
@@ -179,6 +180,7 @@ def run(request: Request, watch: Watch) -> BatchReport:
     if job is not None:
         _check_same(job, request, here)
         if place.read(MANIFEST) is not None and not (request.update or request.retry_errors):
+            sweep(place)
             return _report(place, job, None, time.perf_counter() - began, left_out)
     with Lock(place, request.options.part, request.steal):
         with _workers(place, request, here) as pool:
@@ -189,19 +191,18 @@ def run(request: Request, watch: Watch) -> BatchReport:
             if request.retry_errors:
                 _retried(place, job)
             drive = _drive(place, job, request.options, pool, watch)
-        report = _report(place, job, drive, time.perf_counter() - began, left_out)
-        if report.state == "done" and request.options.part is None:
-            clean(place, job)
-        return report
+        return _report(place, job, drive, time.perf_counter() - began, left_out)
 
 
 def _check_apart(request: Request) -> None:
     for item in request.inputs:
         if is_address(item) or is_address(request.output):
-            apart = not f"{request.output.rstrip('/')}/".startswith(f"{item.rstrip('/')}/")
+            one, other = f"{item.rstrip('/')}/", f"{request.output.rstrip('/')}/"
+            apart = not (one.startswith(other) or other.startswith(one))
         else:
-            one, other = Path(item).resolve(), Path(request.output).resolve()
-            apart = not (one.is_dir() and other.is_relative_to(one)) and not one.is_relative_to(other)
+            base, deep, _ = str(expanded(item)).partition("**")  # a pattern that searches through all that is below there
+            inside, place = (Path(os.path.realpath(name)) for name in (os.path.dirname(base) if deep else base, request.output))  # noqa: PTH120
+            apart = not (inside.is_dir() and place.is_relative_to(inside)) and not inside.is_relative_to(place)
         if not apart:
             raise InputError(f"OUTPUT {request.output} and the input {item} are in one another; give OUTPUT a place of its own.")
     if Path(request.output).is_file():
@@ -299,7 +300,9 @@ def _drive(place: Place, job: Job, options: Options, pool: Hands, watch: Watch) 
         drive.groups()
         shards, groups = done(place, job)
         if len(groups) == len(job.groups):
-            manifest(place, job)
+            if options.part is None:
+                clean(place, job)
+            manifest(place, job)  # last of all: whoever sees it need not look for anything else
     return drive
 
 

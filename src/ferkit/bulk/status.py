@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from typing import Any
 
 from ..errors import InputError
-from .commit import MANIFEST, done, footer_of, part_name, totals
+from .commit import MANIFEST, done, totals, waiting
 from .job import Job
-from .lock import alive
+from .lock import alive, locks
 from .storage import Place
 
 __all__ = ["status", "verify"]
 
 _SLOWEST = 5
+_TRIES = 5
 
 
 def _opened(output: str) -> tuple[Place, Job]:
@@ -37,16 +39,23 @@ def status(output: str) -> dict[str, Any]:
         DataError: A file is damaged.
     """
     place, job = _opened(output)
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):  # a part that was listed, and is in its group's file by now
+            return _status(place, job)
+    return _status(place, job)
+
+
+def _status(place: Place, job: Job) -> dict[str, Any]:
     shards, groups = done(place, job)
     told = totals(place, job, groups)
     receipts = [
         one for found in place.list("_ferkit/receipts") for one in json.loads(place.read(f"_ferkit/receipts/{found.name}") or b"[]")
     ]
-    waiting = [shard for shard in shards if job.groups.index(job.group_of(shard)) not in groups]
-    receipts += [footer_of(place, part_name(job, shard)) for shard in waiting]
+    again = waiting(place, job, groups)
+    known = {one["shard"] for one in again}
+    receipts = [one for one in receipts if one["shard"] not in known] + again
     spent = sum(one["seconds"] for one in receipts)
-    locks = [f"_ferkit/{found.name}" for found in place.list("_ferkit") if found.name.startswith("lock")]
-    held = [holder for holder in (alive(place, name) for name in locks) if holder is not None]
+    held = [holder for holder in (alive(place, name) for name in locks(place)) if holder is not None]
     finished = place.read(MANIFEST) is not None
     left = job.shards - len(shards)
     return {

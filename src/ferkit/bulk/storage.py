@@ -13,14 +13,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from ..errors import FerkitError, InputError
+from ..errors import FerkitError, InputError, MissingExtraError
 from .options import need
 
-__all__ = ["Found", "Place", "StoreError", "is_address", "open_input", "patiently", "read", "remote"]
+__all__ = ["AddressError", "Found", "Place", "StoreError", "is_address", "open_input", "patiently", "read", "remote"]
 
 _T = TypeVar("_T")
 _TRIES = 5
 _NATIVE = ("s3", "gs", "gcs")  # which pyarrow speaks itself, at a quarter of the cost of going through Python
+
+
+class AddressError(InputError):
+    """An address of a kind that there is not."""
 
 
 class StoreError(FerkitError, OSError):
@@ -62,15 +66,19 @@ def _file_system(scheme: str, authority: str) -> Any:
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     if scheme == "s3" and endpoint:  # which pyarrow itself does not look at: MinIO, Ceph, R2 and their like
         return fs.S3FileSystem(endpoint_override=endpoint, region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"))
-    if scheme in _NATIVE:
-        return fs.FileSystem.from_uri(f"{scheme}://{authority}")[0]
-    need("fsspec", f"Reading {scheme}://")
-    import fsspec
-
     try:
+        if scheme in _NATIVE:
+            return fs.FileSystem.from_uri(f"{scheme}://{authority}")[0]
+        need("fsspec", f"Reading {scheme}://")
+        import fsspec
+
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
-    except (ValueError, ImportError) as error:
-        raise InputError(f"{scheme}://: {error}. Expected a path, or an address of s3, gs, hf or what fsspec knows.") from error
+    except MissingExtraError:
+        raise
+    except ValueError as error:
+        raise AddressError(f"{scheme}://: {error}. Expected a path, or an address of s3, gs, hf or what fsspec knows.") from error
+    except ImportError as error:
+        raise FerkitError(f"{scheme}://: {error} Install that, and run it again.") from error
 
 
 def remote(address: str) -> tuple[Any, str]:
@@ -174,10 +182,14 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         (self.local / name).parent.mkdir(parents=True, exist_ok=True)
         temporary = folder / uuid.uuid4().hex
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # a full disk is not to become fuller with every try
+            raise
         return temporary
 
     def _send(self, name: str, data: bytes) -> None:

@@ -68,8 +68,9 @@ def cuts(key: str, size: int, most: int) -> list[int]:
     return [place for place in places if place < size]
 
 
-def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[tuple[str, bytes]]:
-    """Yield the pictures of a tar, or of its bytes from ``start`` to ``stop`` (-1: its end): ``key#member`` and the bytes.
+def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the pictures of a tar, or of its bytes from ``start`` to ``stop`` (-1: its end): ``key#member`` and the bytes,
+    None of a link: what it leads to has gone by in a stream, or is not there at all.
 
     Members whose names are not pictures' are left out: labels and captions lie beside pictures.
 
@@ -81,7 +82,9 @@ def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[t
         source: IO[bytes] = file if whole else io.BufferedReader(_Window(file, start, size if stop < 0 else stop))
         with tarfile.open(fileobj=source, mode="r|*", tarinfo=_Marked if stop < 0 else _Piece) as tar:
             for member in tar:
-                if member.isfile() and kind_of(member.name) == "images":
+                if (member.issym() or member.islnk()) and kind_of(member.name) == "images":
+                    yield f"{key}#{member.name}", None
+                elif member.isfile() and kind_of(member.name) == "images":
                     body = tar.extractfile(member)
                     data = b"" if body is None else body.read()
                     if len(data) < member.size:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError
-from .commit import MANIFEST, done, footer_of, part_name, redo_name
+from .commit import MANIFEST, done, receipts, redo
 from .driving import Watch
 from .job import Job
 from .listing import Listed
 from .options import Options
-from .plan import Plan, encoded_plan, plan
+from .plan import Plan, plan, write_group
 from .storage import Place
 
 __all__ = ["again", "retried", "updated"]
@@ -23,28 +22,21 @@ _PASSING = ("io", "timeout", "not_found")  # errors that may be gone the next ti
 
 def again(place: Place, job: Job, shards: Iterable[int]) -> None:
     """Note that shards are to be done again; the rows that they have stay until the new ones are there."""
-    finished = done(place, job)[1]
     by_group: dict[int, list[int]] = {}
     for shard in shards:
         by_group.setdefault(job.groups.index(job.group_of(shard)), []).append(shard)
     if by_group:
         place.delete(MANIFEST)
     for number, numbers in by_group.items():
-        if number in finished:
-            place.put(redo_name(job, job.groups[number]), json.dumps(sorted(numbers)).encode())
-        else:
-            for shard in numbers:
-                place.delete(part_name(job, shard))
-    for shard in (one for numbers in by_group.values() for one in numbers):
-        place.delete(f"_ferkit/failed/{shard:07d}.json")
+        redo(place, job, number, numbers)
+        for shard in numbers:
+            place.delete(f"_ferkit/failed/{shard:07d}.json")
 
 
 def retried(place: Place, job: Job) -> None:
     """Note that the shards with errors that may be gone by now are to be done again."""
-    shards, groups = done(place, job)
-    receipts = [one for number in groups for one in footer_of(place, job.groups[number]["file"])["shards"]]
-    receipts += [footer_of(place, part_name(job, shard)) for shard in shards if job.groups.index(job.group_of(shard)) not in groups]
-    again(place, job, sorted(one["shard"] for one in receipts if any(kind in one["errors"] for kind in _PASSING)))
+    told = receipts(place, job, done(place, job)[1])
+    again(place, job, sorted(one["shard"] for one in told if any(kind in one["errors"] for kind in _PASSING)))
 
 
 def updated(place: Place, job: Job, found: Iterable[Listed], options: Options, watch: Watch) -> tuple[Job, Plan | None] | None:
@@ -92,8 +84,6 @@ def _known(place: Place, job: Job) -> dict[str, tuple[int, int, int]]:
 
 def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[int]) -> Job:
     """Write what changed into the plan: the same cut, so that only its shards are done again."""
-    import hashlib
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -109,9 +99,7 @@ def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[
             one = changed.get(row["key"].decode("utf-8", "surrogateescape"))
             if one is not None:
                 row.update(size=one.size, changed=one.changed)
-        data = encoded_plan(pa.Table.from_pylist(rows, table.schema))
-        name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:16]}-{job.groups.index(group):05d}.parquet"
-        place.put(name, data)
-        groups.append({**group, "plan": name})
+        again_planned = pa.Table.from_pylist(rows, table.schema)
+        groups.append({**group, "plan": write_group(place, [again_planned], job.groups.index(group))})
     again(place, job, shards)
     return replace(job, groups=groups)

@@ -112,8 +112,8 @@ def finetune(
     begun, log = time.monotonic(), log or to_stderr
     out = expanded(out)
     _check(out, holdout, seed, unfreeze, folds, val, report)
-    before = _prepared(prepared, data, detector)
-    data = expanded(data) if before is None else before.data(None if data is None else expanded(data))
+    before = _prepared(prepared, detector)
+    data = _source(data, before)
     parts = list_parts(data, None if val is None else expanded(val), relabel, group)
     parts = parts if before is None else before.parts(parts)
     for line in parts.lines:
@@ -156,11 +156,18 @@ def finetune(
     return done
 
 
-def _prepared(prepared: str | os.PathLike[str] | None, data: Any, detector: Any) -> Prepared | None:
+def _source(data: str | Path | None, before: Prepared | None) -> Path:
+    """Return what to learn from. Raises InputError."""
+    if before is not None:
+        return before.data(None if data is None else expanded(data))
+    if data is None:
+        raise InputError("No data; expected a folder per label, a manifest, or prepared.", arguments=["data", "prepared"])
+    return expanded(data)
+
+
+def _prepared(prepared: str | os.PathLike[str] | None, detector: Any) -> Prepared | None:
     """Open what was prepared. Raises InputError."""
     if prepared is None:
-        if data is None:
-            raise InputError("No data; expected a folder per label, a manifest, or prepared.", arguments=["data", "prepared"])
         return None
     if detector is not None:
         raise InputError(
