@@ -14,7 +14,7 @@ from .job import Job
 from .options import need
 from .storage import Place, is_address
 
-__all__ = ["Found", "found_faces", "input_of", "opened_job", "path_of"]
+__all__ = ["Found", "FoundFaces", "path_of"]
 
 _BATCH = 65_536
 
@@ -34,55 +34,69 @@ class Found:
     error: str | None = None
 
 
-def opened_job(output: str | os.PathLike[str]) -> tuple[Place, Job]:
-    """Return a finished job of pictures. Raises InputError, MissingExtraError."""
-    need("pyarrow", "Reading the OUTPUT of ferkit batch")
-    place = Place(os.fspath(output))
-    job = Job.read(place)
-    if job is None:
-        raise InputError(f"{output} holds no batch job; expected the OUTPUT of one.")
-    if place.read(MANIFEST) is None:
-        raise InputError(f"{output} is not finished; run the job again until it is.")
-    if job.video:
-        raise InputError(f"{output} has the rows of films; expected a job of pictures.")
-    if job.options["hash_keys"]:
-        raise InputError(f"{output} was made with hash_keys, so that nobody can tell whose its rows are; make it again without.")
-    return place, job
+class FoundFaces:
+    """The faces of a finished job of pictures.
 
+    Args:
+        output: The job's OUTPUT.
 
-def input_of(job: Job) -> str | None:
-    """Return the one folder or file of this machine that a job was about; None where there are others."""
-    if len(job.inputs) != 1 or job.inputs[0].startswith("--keys ") or is_address(job.inputs[0]):
-        return None
-    return os.path.join(job.base, job.inputs[0])
+    Attributes:
+        inputs, base: What the job was about, and the folder that relative names are in.
+        whole: Whether pictures were taken for faces, so that none was looked for.
+        landmarks: Whether the rows have them.
+
+    Raises:
+        InputError: No such job, or one whose rows cannot tell.
+        MissingExtraError: pyarrow is not installed.
+    """
+
+    def __init__(self, output: str | os.PathLike[str]) -> None:
+        need("pyarrow", "Reading the OUTPUT of ferkit batch")
+        self._place = Place(os.fspath(output))
+        job = Job.read(self._place)
+        if job is None:
+            raise InputError(f"{output} holds no batch job; expected the OUTPUT of one.")
+        if self._place.read(MANIFEST) is None:
+            raise InputError(f"{output} is not finished; run the job again until it is.")
+        if job.video:
+            raise InputError(f"{output} has the rows of films; expected a job of pictures.")
+        if job.options["hash_keys"]:
+            raise InputError(f"{output} was made with hash_keys, so that nobody can tell whose its rows are; make it again without.")
+        self._job, self.base, self.inputs = job, job.base, job.inputs
+        self.whole, self.landmarks = job.options["detector"] == "none", bool(job.options["landmarks"])
+
+    @property
+    def input(self) -> str | None:
+        """The one folder or file of this machine that the job was about; None where there are others."""
+        if len(self.inputs) != 1 or self.inputs[0].startswith("--keys ") or is_address(self.inputs[0]):
+            return None
+        return os.path.join(self.base, self.inputs[0])
+
+    def of(self, wanted: Collection[str]) -> dict[str, Found]:
+        """Return what the rows say of some pictures.
+
+        Args:
+            wanted: Absolute paths, as ``path_of`` writes them.
+
+        Returns:
+            Path -> what was found; those that the job has no row of are not in it.
+
+        Raises:
+            DataError: A file is missing or damaged.
+        """
+        out: dict[str, Found] = {}
+        for number in sorted(done(self._place, self._job)[1]):
+            for batch in _batches(self._place, self._job.groups[number]["file"], self.landmarks):
+                for row in batch:
+                    path = path_of(self.base, row["image"])
+                    if path in wanted:
+                        _add(out.setdefault(path, Found((row["width"] or 0, row["height"] or 0), [], row["error"])), row)
+        return out
 
 
 def path_of(base: str | os.PathLike[str], name: str | os.PathLike[str]) -> str:
     """Return a name that is relative to a folder as a path without dots, so that two spellings are one."""
     return os.path.normpath(os.path.join(base, name))
-
-
-def found_faces(place: Place, job: Job, wanted: Collection[str]) -> dict[str, Found]:
-    """Return what the rows of a job say of some pictures.
-
-    Args:
-        place, job: As ``opened_job`` gives them.
-        wanted: Absolute paths, as ``path_of`` writes them.
-
-    Returns:
-        Path -> what was found; those that the job has no row of are not in it.
-
-    Raises:
-        DataError: A file is missing or damaged.
-    """
-    out: dict[str, Found] = {}
-    for number in sorted(done(place, job)[1]):
-        for batch in _batches(place, job.groups[number]["file"], job.options["landmarks"]):
-            for row in batch:
-                path = path_of(job.base, row["image"])
-                if path in wanted:
-                    _add(out.setdefault(path, Found((row["width"] or 0, row["height"] or 0), [], row["error"])), row)
-    return out
 
 
 def _add(found: Found, row: Mapping[str, Any]) -> None:

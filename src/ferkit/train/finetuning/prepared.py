@@ -6,9 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ...bulk.found import Found, found_faces, input_of, opened_job, path_of
-from ...bulk.job import Job
-from ...bulk.storage import Place
+from ...bulk.found import Found, FoundFaces, path_of
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.preparing import is_prepared
 from ...data.samples import Listing
@@ -33,8 +31,7 @@ class Prepared:
 
     def __init__(self, output: str | os.PathLike[str]) -> None:
         self.output = os.fspath(output)
-        self._crops = is_prepared(expanded(output))
-        self._job: tuple[Place, Job] | None = None if self._crops else opened_job(os.fspath(expanded(output)))
+        self._job = None if is_prepared(expanded(output)) else FoundFaces(expanded(output))
 
     def data(self, given: Path | None) -> Path:
         """Return the data that are learnt from: those given, else those that the OUTPUT was made of. Raises InputError."""
@@ -48,20 +45,19 @@ class Prepared:
             return own
         if given is not None:
             return given
-        about = input_of(self._job[1])
-        if about is None:
+        if self._job.input is None:
             raise InputError(
-                f"prepared={self.output} has the rows of {' '.join(self._job[1].inputs)}, which says no labels; give data, "
+                f"prepared={self.output} has the rows of {' '.join(self._job.inputs)}, which says no labels; give data, "
                 "a folder per label or a manifest of the same pictures.",
                 arguments=["prepared", "data"],
             )
-        return Path(about)
+        return Path(self._job.input)
 
     def detector(self, classifier: ExpressionClassifier) -> Detector | None:
         """Return the detector for crops; None where faces are known from rows. Raises InputError for rows without landmarks that are needed."""
-        if self._job is None or self._job[1].options["detector"] == "none":
+        if self._job is None or self._job.whole:
             return FaceDetector("none")
-        if classifier.crop.mode == "aligned" and not self._job[1].options["landmarks"]:
+        if classifier.crop.mode == "aligned" and not self._job.landmarks:
             raise InputError(
                 f"prepared={self.output} was made with landmarks=False, and {classifier.name} cuts faces by their landmarks; make it again with them.",
                 arguments=["prepared"],
@@ -70,15 +66,15 @@ class Prepared:
 
     def parts(self, parts: Parts) -> Parts:
         """Return parts whose samples know their faces. Raises DataError if no row is of these pictures."""
-        if self._job is None or self._job[1].options["detector"] == "none":
+        if self._job is None or self._job.whole:
             return parts
         listings = [part for part in (parts.learnt, parts.held) if part is not None]
         wanted = {path_of(Path.cwd(), sample.path) for part in listings for sample in part.samples}
-        found = found_faces(*self._job, wanted)
+        found = self._job.of(wanted)
         if not found:
             raise DataError(
                 f"{self.output} has no row of a picture of {parts.learnt.source}; expected a job on the same files, "
-                f"begun in {self._job[1].base} with {' '.join(self._job[1].inputs)}."
+                f"begun in {self._job.base} with {' '.join(self._job.inputs)}."
             )
         known = [self._known(part, found) for part in listings]
         line = f"Faces are those of {self.output}: {len(found):,} of {len(wanted):,} pictures."
