@@ -1,7 +1,9 @@
 """ferkit: faces in, calibrated facial expressions out.
 
 >>> from ferkit import Pipeline
->>> result = Pipeline()("photo.jpg")  # doctest: +SKIP
+>>> result = Pipeline()("photo.jpg")
+>>> result[0].expression.label
+'happy'
 
 Importing this package costs almost nothing: every name below is loaded when it is first used.
 """

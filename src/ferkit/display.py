@@ -8,7 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import FerkitError
-from .faces import Face
+from .faces import Expression, Face
 
 __all__ = ["html", "png"]
 
@@ -63,12 +63,21 @@ def html(result: Shown) -> str:
     return "".join([*parts, "</div>"])
 
 
+def _said(expression: Expression) -> tuple[str, str]:
+    """Return what an expression says, and how sure it is of that, where it is one thing."""
+    if expression.values is not None:
+        return ", ".join(f"{name} {value:.2f}" for name, value in expression.values.items()), ""
+    if expression.labels is not None:
+        return ", ".join(expression.labels) or ("none" if expression.reason is None else "unsure"), ""
+    return expression.label or "unsure", f"{expression.confidence:.0%}"
+
+
 def _rows(result: Shown) -> list[str]:
     rows = []
     for number, face in enumerate(result.faces):
         label, confidence = "", ""
         if face.expression is not None:
-            label, confidence = face.expression.label or "unsure", f"{face.expression.confidence:.0%}"
+            label, confidence = _said(face.expression)
         box = ", ".join(f"{v:.0f}" for v in face.box)
         rows.append(
             "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in (number, label, confidence, box, f"{face.score:.2f}")) + "</tr>"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .labels import LabelSet
+from .labels import LABELS, VALUES, LabelSet
 
 __all__ = ["Expression", "Face", "as_expression", "checked_confidence"]
 
@@ -24,14 +24,25 @@ def checked_confidence(least: float | None) -> float | None:
 
 
 def as_expression(row: NDArray[np.float32], labels: LabelSet, min_confidence: float | None) -> Expression:
-    """Return probabilities ``(k,)`` as an Expression, without a label but with a reason below ``min_confidence``; None never abstains."""
+    """Return one row of answers ``(k,)`` as an Expression.
+
+    Of classes without a label but with a reason below ``min_confidence``; None never abstains. Of several labels those from one half on.
+    """
+    table = {name: float(p) for name, p in zip(labels, row, strict=True)}
+    if labels.kind == LABELS:
+        return Expression(None, 0.0, table, labels=tuple(name for name, p in table.items() if p >= _TRUE))
+    if labels.kind == VALUES:
+        return Expression(None, 0.0, {}, values=table)
     best = int(row.argmax())
     confidence = float(row[best])
     label: str | None = labels[best]
     reason = None
     if min_confidence is not None and confidence < min_confidence:
         label, reason = None, f"confidence {confidence:.3f} is below {min_confidence:g}; most likely {labels[best]}"
-    return Expression(label, confidence, {name: float(p) for name, p in zip(labels, row, strict=True)}, reason)
+    return Expression(label, confidence, table, reason)
+
+
+_TRUE = 0.5  # the probability from which one of several labels is said to be true
 
 
 class _Probabilities(Mapping[str, float]):
@@ -63,14 +74,16 @@ class _Probabilities(Mapping[str, float]):
 
 @dataclass(frozen=True)
 class Expression:
-    """A classified expression.
+    """A classified expression: one of several classes; or, from weights of another kind, several labels at once, or values.
 
     Attributes:
-        label: The most probable class, or None if the classifier abstained.
-        confidence: Calibrated probability of the most probable class, 0-1.
-        probabilities: Class name -> probability; they sum to 1.
+        label: The most probable class, or None if the classifier abstained, and from weights of another kind.
+        confidence: Calibrated probability of the most probable class, 0-1; 0 from weights of another kind.
+        probabilities: Class name -> probability; they sum to 1. Of several labels each has its own; of values there are none.
         reason: Why the classifier abstained; None if it did not.
         disagreement: Of an ensemble's members, nats, 0 where all say the same; None from a single classifier.
+        labels: Of several labels at once those that are true, of a probability of one half or more; else None.
+        values: Name -> value, such as valence; None from weights of another kind.
     """
 
     label: str | None
@@ -78,22 +91,43 @@ class Expression:
     probabilities: Mapping[str, float]
     reason: str | None = None
     disagreement: float | None = None
+    labels: tuple[str, ...] | None = None
+    values: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        if self.values is not None:
+            object.__setattr__(self, "values", _Probabilities(self.values))
         total = sum(self.probabilities.values())
-        if not abs(total - 1) < 1e-3:
+        if not abs(total - 1) < 1e-3 and self.labels is None and self.values is None:
             raise InputError(f"Probabilities sum to {total}; expected 1.")
         if self.label is not None and self.label not in self.probabilities:
             raise InputError(f"Label {self.label!r} is none of {', '.join(self.probabilities)}.")
         object.__setattr__(self, "probabilities", _Probabilities(self.probabilities))
 
     def __reduce__(self) -> tuple[Any, ...]:  # copies are checked and read-only too
-        return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason, self.disagreement)
+        values = None if self.values is None else dict(self.values)
+        return Expression, (self.label, self.confidence, dict(self.probabilities), self.reason, self.disagreement, self.labels, values)
+
+    @property
+    def numbers(self) -> Mapping[str, float]:
+        """The values, or else the probabilities, by name."""
+        return self.probabilities if self.values is None else self.values
+
+    def unsure(self, reason: str) -> Expression:
+        """Return the same without a label, for a reason."""
+        return replace(self, label=None, labels=None if self.labels is None else (), reason=reason)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, to six decimals; ``reason`` only where the classifier abstained, ``disagreement`` from ensembles."""
-        probabilities = {name: round(p, 6) for name, p in self.probabilities.items()}
-        out: dict[str, Any] = {"label": self.label, "confidence": round(self.confidence, 6), "probabilities": probabilities}
+        """Return plain JSON values, to six decimals; ``reason`` only where the classifier abstained, ``disagreement`` from ensembles.
+
+        Of several labels at once ``labels`` and ``probabilities``; of values ``values`` alone.
+        """
+        numbers = {name: round(p, 6) for name, p in self.numbers.items()}
+        out: dict[str, Any] = {"label": self.label, "confidence": round(self.confidence, 6), "probabilities": numbers}
+        if self.labels is not None:
+            out = {"labels": list(self.labels), "probabilities": numbers}
+        if self.values is not None:
+            out = {"values": numbers}
         out |= {} if self.reason is None else {"reason": self.reason}
         return out if self.disagreement is None else out | {"disagreement": round(self.disagreement, 6)}
 

@@ -1,4 +1,4 @@
-"""Label sets: the ordered classes that a classifier's outputs stand for."""
+"""Label sets: the ordered names that a classifier's outputs stand for, and what kind of answers they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,22 @@ from dataclasses import dataclass, field
 
 from .errors import InputError
 
-__all__ = ["FER6", "FER7", "FERPLUS8", "LABEL_SETS", "PHOTOS", "LabelSet", "label_set"]
+__all__ = [
+    "CLASSES",
+    "FER6",
+    "FER7",
+    "FERPLUS8",
+    "KINDS",
+    "LABELS",
+    "LABEL_SETS",
+    "PHOTOS",
+    "VALUES",
+    "LabelSet",
+    "label_set",
+    "need_classes",
+]
+
+CLASSES, LABELS, VALUES = KINDS = ("classes", "labels", "values")  # one of several; each there or not (multi-label); numbers (regression)
 
 _EMOJI = {
     "angry": "\U0001f620",
@@ -42,19 +57,29 @@ class LabelSet:
         emoji: One emoji per class. Derived from the class names when left empty.
         colours: One RGB triple (0-255) per class. Derived when left empty: the known names have theirs, others get colors
             that differ from these and from each other.
+        kind: ``"classes"``: a face is one of them, and their probabilities sum to 1. ``"labels"``: several may be true of a face, and each
+            has a probability of its own (multi-label). ``"values"``: each is a number, such as valence (regression).
 
     Raises:
-        InputError: Fewer than two classes, a repeated or empty name, or a decoration of the wrong length.
+        InputError: Fewer than two classes (one label or value is enough), a repeated or empty name, an unknown kind, or a decoration of the
+            wrong length.
+
+    Example:
+        >>> LabelSet("affect", ("valence", "arousal"), kind="values").classes
+        ('valence', 'arousal')
     """
 
     name: str
     classes: tuple[str, ...]
     emoji: tuple[str, ...] = field(default=(), repr=False)
     colours: tuple[tuple[int, int, int], ...] = field(default=(), repr=False)
+    kind: str = CLASSES
 
     def __post_init__(self) -> None:
         classes = tuple(str(c) for c in self.classes)
-        if len(classes) < 2:
+        if self.kind not in KINDS:
+            raise InputError(f"Label set {self.name!r} is of kind {self.kind!r}; expected one of {', '.join(KINDS)}.")
+        if len(classes) < (2 if self.kind == CLASSES else 1):
             raise InputError(f"Label set {self.name!r} has {len(classes)} classes; at least two are needed.")
         if len(set(classes)) != len(classes) or not all(classes):
             raise InputError(f"Label set {self.name!r} needs distinct, non-empty class names; got {classes}.")
@@ -65,6 +90,10 @@ class LabelSet:
         object.__setattr__(self, "classes", classes)
         object.__setattr__(self, "emoji", emoji)
         object.__setattr__(self, "colours", colours)
+
+    def __repr__(self) -> str:
+        kind = "" if self.kind == CLASSES else f", kind={self.kind!r}"
+        return f"LabelSet(name={self.name!r}, classes={self.classes!r}{kind})"
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -120,3 +149,22 @@ def label_set(labels: str | LabelSet | Sequence[str]) -> LabelSet:
             raise InputError(f"Unknown label set {labels!r}; expected one of {', '.join(LABEL_SETS)}, or a sequence of class names.")
         return LABEL_SETS[labels]
     return LabelSet("custom", tuple(labels))
+
+
+def need_classes(labels: LabelSet, whose: str, what: str) -> None:
+    """Refuse several labels at once, and values, where one class of several is needed.
+
+    Args:
+        labels: That some weights answer.
+        whose: The weights' name.
+        what: Needs classes, as the beginning of a sentence: ``"An ensemble"``.
+
+    Raises:
+        InputError: They are of another kind.
+    """
+    if labels.kind != CLASSES:
+        several = "several labels at once" if labels.kind == LABELS else "values"
+        raise InputError(
+            f"{what} needs weights that choose one of several classes; {whose} answers {several} ({', '.join(labels)}). "
+            "Such weights are for Pipeline, predict and evaluate, on pictures."
+        )

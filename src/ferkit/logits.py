@@ -1,4 +1,4 @@
-"""Softmax and its logarithm: the one place where raw outputs become probabilities in NumPy.
+"""Softmax, its logarithm, and the sigmoid: the one place where raw outputs become probabilities in NumPy.
 
 Networks that train or run inside Keras use ``keras.ops.softmax`` and ``keras.ops.log_softmax``.
 """
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_softmax", "softmax", "softmax_and_log"]
+__all__ = ["log_softmax", "sigmoid", "softmax", "softmax_and_log"]
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 Axis = int | tuple[int, ...]
@@ -41,3 +41,8 @@ def softmax_and_log(scores: NDArray[_Float], axis: Axis = -1) -> tuple[NDArray[_
     shares: NDArray[_Float] = np.exp(shifted)
     total = shares.sum(axis=axis, keepdims=True)
     return np.asarray(shares / total), np.asarray(shifted - np.log(total))
+
+
+def sigmoid(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return 1 / (1 + exp(-x)), which no number overflows."""
+    return 0.5 + 0.5 * np.tanh(0.5 * values.astype(np.float64))

@@ -17,6 +17,7 @@ from .errors import FerkitError, InputError
 from .faces import Expression, Face
 from .gate import native
 from .images import ImageLike, load
+from .labels import need_classes
 from .pickling import ByArguments
 from .protocols import Classifier, Describes, Detector, cut, expressions_of, rotations_of
 from .results import Result
@@ -275,6 +276,7 @@ class Pipeline(ByArguments):
         from .video.decode import frames
         from .video.follow import follow
 
+        need_classes(self.classifier.labels, self.classifier.name, "Video")
         decoded = frames(source, fps=fps, every=every, start=start, end=end)
         return follow(self, source, decoded, smooth=smooth, detect_every=detect_every, live=live)
 

@@ -85,7 +85,7 @@ class Result:
 
     @property
     def labels(self) -> NDArray[np.object_]:
-        """The faces' labels, str or None (unsure, or not classified), object ``(n,)``."""
+        """The faces' labels, str or None (unsure, not classified, or answered by several labels or values), object ``(n,)``."""
         labels = np.empty(len(self.faces), object)
         labels[:] = [face.expression.label if face.expression else None for face in self.faces]
         return labels
@@ -135,7 +135,7 @@ class Result:
         return pandas.DataFrame(rows, columns=csv_header(labels, count))
 
     def _class_names(self) -> list[str]:
-        return next((list(face.expression.probabilities) for face in self.faces if face.expression), [])
+        return next((list(face.expression.numbers) for face in self.faces if face.expression), [])
 
     def _feature_count(self) -> int:
         return next((len(face.features) for face in self.faces if face.features is not None), 0)
@@ -198,7 +198,9 @@ def csv_rows(result: Result, labels: Sequence[str], features: int = 0) -> list[l
     rows = []
     for number, face in enumerate(face.to_dict() for face in result.faces):
         cells = [""] * (2 + len(labels))
-        if "probabilities" in face:
-            cells = [face["label"] or "", face["confidence"], *(face["probabilities"][label] for label in labels)]
+        numbers = face.get("values", face.get("probabilities"))
+        if numbers is not None:
+            said = face.get("label") or ";".join(face.get("labels", ()))
+            cells = [said, face.get("confidence", ""), *(numbers[label] for label in labels)]
         rows.append([*head, number, *face["box"], face["score"], *cells, *face.get("features", [""] * features)])
     return rows

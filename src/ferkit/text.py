@@ -26,10 +26,10 @@ codecs.register_error(ESCAPES, _escaped)
 
 
 def encodable(text: str, encoding: str = "utf-8") -> str:
-    """Return a text with what an encoding cannot hold as JSON escapes.
+    r"""Return a text with what an encoding cannot hold as JSON escapes.
 
     >>> encodable("a\udcff.jpg")
-    'a\\\\udcff.jpg'
+    'a\\udcff.jpg'
     """
     return text.encode(encoding, ESCAPES).decode(encoding)
 

@@ -43,7 +43,7 @@ def judged(face: Face, expression: Expression, rotations: Sequence[int]) -> Face
     """Return a face with its expression: without a label where it is turned in a way that ``rotations`` does not have."""
     if face.turn and face.turn not in rotations:
         how = "upside down" if face.turn == 180 else f"turned by {face.turn} degrees"
-        expression = replace(expression, label=None, reason=_TURNED.format(how=how, turn=face.turn))
+        expression = expression.unsure(_TURNED.format(how=how, turn=face.turn))
     return face.with_expression(expression)
 
 

@@ -312,6 +312,7 @@ def test_names_can_be_hashed(pictures: Path, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["in", "in/out"], "in one another"),
+        (["in", "note.txt/out"], "is a file; expected a folder"),
         (["out"], "INPUT or OUTPUT is missing"),
         (["empty", "out"], "no pictures"),
         (["in", "out", "--part", "4/3"], "expected I/N"),

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import ferkit
-from ferkit import Ensemble, ExpressionClassifier, InputError, Pipeline, WeightsError, adopt
+from ferkit import Ensemble, ExpressionClassifier, InputError, LabelSet, Pipeline, WeightsError, adopt
 from tests.helpers.commands import ferkit as command
 from tests.helpers.foreign import onnx_network
 
@@ -275,3 +275,49 @@ def test_a_new_folder_and_nothing_else(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="cannot be read as an ONNX network"):
         adopt(tmp_path / "bad.onnx", tmp_path / "other", labels=LABELS)
     assert ferkit.adopt is adopt
+
+
+def sigmoids(path: Path) -> Path:
+    """A network whose three answers are true or not each by itself, from one whose scores are known."""
+    import onnx
+    from onnx import helper
+
+    model = onnx.load(onnx_network(path, softmax=False, scale=0.01))
+    model.graph.node.append(helper.make_node("Sigmoid", ["scores"], ["each"]))
+    model.graph.output[0].name = "each"
+    onnx.save(model, path)
+    return path
+
+
+def test_a_network_of_sigmoids_is_no_softmax(tmp_path: Path) -> None:
+    """Taken as logits, its answers would all be about a third: it is refused, unless what it is is said."""
+
+    path, names = sigmoids(tmp_path / "each.onnx"), ("a", "b", "c")
+    with pytest.raises(InputError, match=r"do not sum to 1.*kind='labels'"):
+        adopt(path, tmp_path / "out", labels=names, pixels="0-255")
+    assert (
+        ExpressionClassifier(adopt(path, tmp_path / "as-logits", labels=names, pixels="0-255", activation="logits")).labels.kind
+        == "classes"
+    )
+    done = command("adopt", path, "--labels", "a,b,c", "--kind", "labels", "--pixels", "0-255", "--out", tmp_path / "several")
+    assert done.exit_code == 0, done.output
+    classifier = ExpressionClassifier(tmp_path / "several")
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    given = np.moveaxis(pictures, -1, 1).astype(np.float32)
+    session = ort.InferenceSession(str(path))
+    expected = np.concatenate([session.run(None, {"picture": one[None]})[0] for one in given])
+    np.testing.assert_allclose(classifier.predict_proba(pictures), expected, atol=1e-5)
+    assert classifier.predict(pictures)[0].labels == tuple(name for name, p in zip(names, expected[0], strict=True) if p >= 0.5)
+
+
+def test_a_network_that_answers_values(tmp_path: Path) -> None:
+    labels = LabelSet("affect", ("valence", "arousal", "dominance"), kind="values")
+    path = onnx_network(tmp_path / "values.onnx", softmax=False, scale=0.01)
+    with pytest.raises(InputError, match="answers values; expected none"):
+        adopt(path, tmp_path / "out", labels=labels, pixels="0-255", activation="logits")
+    classifier = ExpressionClassifier(adopt(path, tmp_path / "out", labels=labels, pixels="0-255"))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    told = classifier.predict(pictures)[0].values
+    assert told is not None
+    assert list(told) == list(labels)
+    np.testing.assert_allclose(list(told.values()), classifier.logits(pictures)[0, 0], atol=1e-6)

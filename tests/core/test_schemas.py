@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,17 +13,12 @@ from PIL import Image
 
 from ferkit import list_weights
 from ferkit.cli.main import main
+from tests.helpers.schemas import validator
 
 jsonschema = pytest.importorskip("jsonschema", reason='needs the extra test: pip install "ferkit[test]"')
 ROOT = Path(__file__).resolve().parents[2]
 ENSEMBLE = next(release.name for release in list_weights() if "ensemble" in release.name)
 PHOTO = ROOT / "docs" / "images" / "photo.jpg"
-
-
-def validator(name: str) -> Any:
-    schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
 
 
 def answer(*arguments: str) -> str:

@@ -30,6 +30,10 @@ FER = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
         (("train_set", "val_set"), ("train", "validation")),
         (("Training", "PublicTest", "PrivateTest"), ("train", "validation", "test")),
         (("TrainData", "dev", "test-images"), ("train", "validation", "test")),
+        (("FER2013Train", "FER2013Valid", "FER2013Test"), ("train", "validation", "test")),
+        (("train_class", "val_class"), ("train", "validation")),
+        (("01_train", "02_final_test"), ("train", "test")),
+        (("train", "test_public", "test_private"), ("train", "validation", "test")),
         (("images/train", "images/validation"), ("train", "validation")),  # Kaggle's "face expression recognition dataset"
         (("archive/FER/Train", "archive/FER/Test"), ("train", "test")),
     ],
@@ -159,6 +163,14 @@ def test_ck_plus_csv_and_names_in_csv(tmp_path: Path) -> None:
     assert "no column Usage" in faces.notes[0]
     (tmp_path / "large.csv").write_text("emotion,pixels\n3," + " ".join(["9"] * 4096) + "\n")
     assert read_csv(tmp_path / "large.csv").images.shape == (1, 48, 48)
+    for name, row in (("list", f'3,"[{", ".join(["9"] * 2304)}]"'), ("floats", "3.0," + " ".join(["9.0"] * 2304))):
+        (tmp_path / f"{name}.csv").write_text(f"emotion,pixels\n{row}\n")
+        assert read_csv(tmp_path / f"{name}.csv").images[0].tolist() == [[9] * 48] * 48
+    (tmp_path / "semicolons.csv").write_text("emotion;pixels\n3;" + " ".join(["9"] * 2304) + "\n")
+    assert len(read_csv(tmp_path / "semicolons.csv")) == 1
+    (tmp_path / "shares.csv").write_text("emotion,pixels\n3," + " ".join(["0.5"] * 2304) + "\n")
+    with pytest.raises(DataError, match="a number with a fraction; expected whole numbers"):
+        read_csv(tmp_path / "shares.csv")
 
 
 def test_what_could_mean_two_things_is_refused(tmp_path: Path) -> None:
@@ -178,6 +190,28 @@ def test_what_could_mean_two_things_is_refused(tmp_path: Path) -> None:
         list_data(people)
     with pytest.raises(InputError, match="New names for 5, which"):
         list_data(tree(tmp_path / "plain", "a/1.png", "b/2.png"), {"5": "x"})
+
+
+def test_labels_that_lie_in_files_are_not_made_up(tmp_path: Path) -> None:
+    """Detectors' data sets keep pictures in ``images``, which is no expression; and splits below labels would vanish."""
+    for files in (
+        ("train/images/1.png", "train/labels/1.txt", "valid/images/2.png"),
+        ("images/train/1.png", "labels/train/1.txt"),
+        ("train/happy/1.png", "train/sad/2.png", "test/images/3.png"),
+        ("JPEGImages/1.png", "Annotations/1.xml"),
+    ):
+        root = tree(tmp_path / str(len(list(tmp_path.iterdir()))), *(file for file in files if file.endswith(".png")))
+        for file in files:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            if not file.endswith(".png"):
+                (root / file).write_text("0 0.5 0.5 1 1\n")
+        with pytest.raises(DataError, match=r"as pictures without labels are.*path,label,split"):
+            list_data(root)
+    kept = tree(tmp_path / "kept", "images/1.png", "drawings/2.png")
+    assert list_data(kept, {"images": "images"}).labels == ("drawings", "images")
+    inside = tree(tmp_path / "inside", *(f"{label}/{split}/1.png" for label in ("happy", "sad") for split in ("train", "test")))
+    with pytest.raises(DataError, match="has the splits below the label"):
+        list_data(inside)
 
 
 def test_one_label_by_two_names_in_two_splits(tmp_path: Path) -> None:

@@ -127,6 +127,25 @@ def test_bad_rows(root: Path, rows: tuple[str, ...], told: str) -> None:
         list_data(table(root / "faces.csv", "path,label,split,person,weight,box", *rows))
 
 
+def test_tables_as_other_programs_write_them(root: Path) -> None:
+    """An index without a name is no split, person or weight; numbers of floats; backslashes."""
+    indexed = table(root / "a.csv", ",path,label", "0,img/0.png,happy", "1,img/1.png,sad")
+    listing = list_data(indexed)
+    assert [(s.split, s.person, s.weight) for s in listing.samples] == [(None, "", 1.0)] * 2
+    assert not listing.notes
+    floats = list_data(table(root / "b.csv", "path,label", "img/0.png,1.0", "img/1.png,2.0"), {"1": "happy", "2": "sad"})
+    assert floats.labels == ("happy", "sad")
+    assert len(list_data(table(root / "c.csv", "path,label", "img\\0.png,happy", "img/1.png,sad"))) == 2
+
+
+def test_entries_that_would_be_lost_are_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="line 2: more entries than the 2 columns"):
+        list_data(table(root / "a.csv", "path,label", "img/0.png,sad, a bit", "img/1.png,sad"))
+    with pytest.raises(DataError, match=r"column.s. label more than once"):
+        list_data(table(root / "b.csv", "path,label,label", "img/0.png,happy,sad"))
+    assert len(list_data(table(root / "c.csv", "path,label", "img/0.png,sad,,", "img/1.png,happy"))) == 2
+
+
 def test_bad_tables(root: Path) -> None:
     with pytest.raises(DataError, match="lacks a column path; expected path and label, or Kaggle's"):
         list_data(table(root / "a.csv", "name,label", "x,y"))

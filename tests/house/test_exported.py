@@ -39,7 +39,7 @@ def test_exactly_the_public_names() -> None:
 ROOMS = {
     "bulk": "BatchReport batch rows",
     "data": "Faces Listing Photos Portraits Sample list_data prepare read_csv read_faces read_ferplus read_folder read_photos read_portraits",
-    "evaluation": "Measurement compare evaluate measure score write_report",
+    "evaluation": "Measurement compare evaluate measure score score_outputs write_report",
     "explain": "Curves Explanation curves explain grad_cam occlusion overlay sheet",
     "train": "Callback LearningRates Progress Recipe Run Step build_model evaluate export find_learning_rate finetune fit fit_ensemble list_recipes load_recipe "
     "make_ensemble prepare push snapshot_weights train train_detector write_report",

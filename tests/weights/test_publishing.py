@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,108 +14,7 @@ import pytest
 from ferkit import InputError, WeightsError
 from ferkit.weights.publishing import push
 from ferkit.weights.store import resolve
-
-
-class WriteHub:
-    """One repository: commits as file lists, tags, and large files by their hash."""
-
-    def __init__(self) -> None:
-        self.exists = False
-        self.commits: list[tuple[str, dict[str, bytes]]] = [("0" * 40, {})]
-        self.tags: dict[str, str] = {}
-        self.blobs: dict[str, bytes] = {}
-        self.requests: list[str] = []
-        self.refuse = False
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-            def do_GET(self) -> None:
-                self._route()
-
-            def do_POST(self) -> None:
-                self._route()
-
-            def do_PUT(self) -> None:
-                self._route()
-
-            def do_HEAD(self) -> None:
-                self._route()
-
-            def _answer(self, value: object, status: int = 200) -> None:
-                data = json.dumps(value).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(data)
-
-            def _route(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                path = self.path.split("?")[0]
-                hub.requests.append(f"{self.command} {path}")
-                if hub.refuse:
-                    self._answer({"error": "no"}, 403)
-                elif path == "/api/repos/create":
-                    status = 409 if hub.exists else 200
-                    hub.exists = True
-                    self._answer({"url": f"{hub.endpoint}/org/repo", "id": "org/repo", "name": "org/repo"}, status)
-                elif path == "/api/validate-yaml":  # the client asks about every README.md
-                    self._answer({"errors": [], "warnings": []})
-                elif path == "/api/models/org/repo/refs":
-                    tags = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": c} for n, c in hub.tags.items()]
-                    branches = [{"name": "main", "ref": "refs/heads/main", "targetCommit": hub.commits[-1][0]}]
-                    self._answer({"branches": branches, "converts": [], "tags": tags})
-                elif path == "/api/models/org/repo/tree/main":
-                    listed = [
-                        {"type": "file", "path": name, "size": len(data), "oid": "0" * 40} for name, data in hub.commits[-1][1].items()
-                    ]
-                    self._answer(listed)
-                elif path == "/api/models/org/repo/preupload/main":
-                    files = json.loads(body)["files"]
-                    large = [
-                        {"path": f["path"], "uploadMode": "lfs" if f["size"] > 10_000 else "regular", "shouldIgnore": False} for f in files
-                    ]
-                    self._answer({"files": large})
-                elif path == "/org/repo.git/info/lfs/objects/batch":
-                    objects = json.loads(body)["objects"]
-                    self._answer(
-                        {
-                            "transfer": "basic",
-                            "objects": [{**o, "actions": {"upload": {"href": f"{hub.endpoint}/blob/{o['oid']}"}}} for o in objects],
-                        }
-                    )
-                elif path.startswith("/blob/"):
-                    hub.blobs[path.rsplit("/", 1)[1]] = body
-                    self._answer({})
-                elif path == "/api/models/org/repo/commit/main":
-                    files = dict(hub.commits[-1][1])
-                    for line in body.splitlines():
-                        entry = json.loads(line)
-                        if entry["key"] == "file":
-                            files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
-                        elif entry["key"] == "lfsFile":
-                            files[entry["value"]["path"]] = hub.blobs[entry["value"]["oid"]]
-                    oid = hashlib.sha1(body).hexdigest()
-                    hub.commits.append((oid, files))
-                    self._answer(
-                        {"success": True, "commitOid": oid, "commitUrl": f"{hub.endpoint}/org/repo/commit/{oid}", "hookOutput": ""}
-                    )
-                elif found := re.fullmatch(r"/api/models/org/repo/tag/(\w+)", path):
-                    hub.tags[json.loads(body)["tag"]] = found.group(1)
-                    self._answer({})
-                else:
-                    self._answer({"error": f"not found: {path}"}, 404)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.endpoint = f"http://127.0.0.1:{self.server.server_address[1]}"
+from tests.helpers.hubs import WriteHub, environment_for
 
 
 @pytest.fixture
@@ -135,9 +28,7 @@ def hub() -> Iterator[WriteHub]:
 @pytest.fixture
 def cli(hub: WriteHub, tmp_path: Path):  # type: ignore[no-untyped-def]
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        env = {k: v for k, v in os.environ.items() if k not in ("FERKIT_OFFLINE", "HF_HUB_OFFLINE")}
-        env |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_loopback", "HF_HUB_DISABLE_XET": "1"}
-        env |= {"HF_HUB_DISABLE_TELEMETRY": "1"} | environment
+        env = environment_for(hub, tmp_path / "hf") | environment
         return subprocess.run(
             [sys.executable, "-m", "ferkit", *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
         )

@@ -16,6 +16,7 @@ from .. import __version__
 from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import DEFAULT_DETECTOR, open_detector
 from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError
+from ..labels import need_classes
 from ..pipeline import Pipeline
 from ..weights.releases import BUNDLED_DETECTOR, DEFAULT_WEIGHTS
 from ..weights.store import verify
@@ -38,6 +39,7 @@ def _opened(options: str) -> Any:
     classifier = open_classifier(
         _here(given["weights"]), labels=given["labels"], runtime=given["runtime"], tta=given["tta"], min_confidence=given["min_confidence"]
     )
+    need_classes(classifier.labels, classifier.name, "A batch job")
     detector = open_detector(given["detector"], model=_here(given["detector_model"]), runtime=given["runtime"])
     return Pipeline(detector, classifier, features=given.get("features", False))
 

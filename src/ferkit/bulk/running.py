@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import writable
 from ..image_files import expanded
 from .commit import MANIFEST, clean, done, manifest, missing, totals
 from .driving import Drive, Hands, Watch
@@ -138,8 +139,10 @@ def batch(
         StoreError: The output cannot be written.
 
     Example:
-        >>> report = ferkit.batch("photos/", "faces/", workers=2)  # doctest: +SKIP
-        >>> report.dataset().to_table(columns=["image", "label", "confidence"]).to_pandas()  # doctest: +SKIP
+        >>> import ferkit
+        >>> report = ferkit.batch("photos/", "faces/", workers=1)
+        >>> report.dataset().to_table(columns=["image", "label"]).to_pylist()
+        [{'image': 'photos/a.jpg', 'label': 'happy'}]
     """
     given = dict(locals())
     names = (inputs,) if isinstance(inputs, (str, os.PathLike)) else tuple(inputs)
@@ -207,6 +210,8 @@ def _check_apart(request: Request) -> None:
             raise InputError(f"OUTPUT {request.output} and the input {item} are in one another; give OUTPUT a place of its own.")
     if Path(request.output).is_file():
         raise InputError(f"OUTPUT {request.output} is a file; expected a folder, which is made if it is not there.")
+    if not is_address(request.output):
+        writable(Path(request.output), 1 << 20)
 
 
 def _check_same(job: Job, request: Request, here: dict[str, Any]) -> None:

@@ -60,6 +60,7 @@ def rows(
         MissingExtraError: pyarrow is not installed.
 
     Example:
+        >>> import ferkit
         >>> import pyarrow as pa
         >>> rows(pa.table({"image": [b"no picture"]}), pipeline=ferkit.Pipeline("none"))["error_kind"].to_pylist()
         ['not_image']

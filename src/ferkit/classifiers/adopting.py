@@ -18,7 +18,7 @@ from ..engines.opencv import quiet_opencv
 from ..errors import InputError, MissingExtraError, WeightsError
 from ..files import new_folder, writable, write_bytes, write_json
 from ..image_files import expanded
-from ..labels import LabelSet
+from ..labels import CLASSES, LABELS, VALUES, LabelSet
 from ..weights.hashes import file_entry, sha256_of
 from ..weights.specs import ADOPTED_SCHEMA, SPEC_FILE, Output, WeightsSpec, load_classifier_spec
 from ..weights.store import resolve
@@ -67,14 +67,15 @@ def adopt(
     Args:
         model: A file ending in .onnx, .keras, .h5 or .tflite, with one picture as its input.
         out: A new folder; its name becomes the weights'.
-        labels: Class names in the order of the output's columns.
+        labels: Class names in the order of the output's columns; or a LabelSet, whose ``kind`` may be ``"labels"``, several at once, or
+            ``"values"``.
         input_size: Side of its square input in pixels, where the file leaves it open.
         mean, std: The input is ``(pixel - mean) / std``, one number or one for each channel; 0 and 1 by default.
         pixels: What pixels count before that: ``"0-1"``, or ``"0-255"``. None is 0-1, and 0-255 for a network that takes uint8.
         order: Of a color input's channels, as the network was trained.
         layout: ``"nchw"`` or ``"nhwc"``, where the file's own shape does not tell.
         output_tensor: The output's name, where there are several.
-        activation: ``"logits"`` or ``"probabilities"``; None is told from what it answers.
+        activation: ``"logits"`` or ``"probabilities"``, of several labels each by itself; None is told from what it answers.
         crop: How a detected face is cut out for it, or weights by name that cut it likewise; None is a square on the box.
         name: Of the weights, instead of the folder's.
         licence: Of the weights, an SPDX name.
@@ -88,7 +89,10 @@ def adopt(
         MissingExtraError: No installed engine runs it.
 
     Example:
-        >>> adopt("model.onnx", "theirs", labels=["angry", "happy", "sad"], pixels="0-255")  # doctest: +SKIP
+        >>> from ferkit import ExpressionClassifier, adopt
+        >>> folder = adopt("model.onnx", "theirs", labels=["angry", "happy", "sad"], pixels="0-255")
+        >>> ExpressionClassifier(folder).labels.classes
+        ('angry', 'happy', 'sad')
     """
     folder = writable(new_folder(Path(out), "the weights"))
     path = expanded(model)
@@ -102,7 +106,7 @@ def adopt(
             arguments=["labels"],
         )
     scale = _scale(mean, std, pixels, found)
-    found = _judged(found, scale, path, activation)
+    found = _judged(found, scale, path, activation, classes.kind)
     written = found.feeding.file
     spec = WeightsSpec(
         name=name or folder.resolve().name,
@@ -116,7 +120,7 @@ def adopt(
             "std": scale["std"],
         },
         crop=_geometry(crop),
-        outputs=(Output(classes.name, classes.classes, (tuple(range(found.columns)),)),),
+        outputs=(Output(classes.name, classes.classes, (tuple(range(found.columns)),), kind=classes.kind),),
         default_output=classes.name,
         training={"adopted": path.name, "sha256": sha256_of(path.read_bytes()), "data": "not stated"},
         selection="none",
@@ -272,16 +276,26 @@ def _listing(given: Any) -> Sequence[float]:
     return given if isinstance(given, Sequence) else (given,)
 
 
-def _judged(found: Network, scale: Scale, path: Path, activation: str | None) -> Network:
+def _judged(found: Network, scale: Scale, path: Path, activation: str | None, kind: str) -> Network:
     """Tell logits from probabilities by what the network answers to pictures on its own scale."""
     if activation not in (None, "logits", "probabilities"):
         raise InputError(f"activation={activation!r}; expected logits or probabilities.")
+    if kind == VALUES and activation is not None:
+        raise InputError(f"activation={activation!r} of a network that answers values; expected none.", arguments=["activation"])
     batch = np.moveaxis(normalised(np.moveaxis(_pictures(found), 1, -1), scale), -1, 1)
     rows = _checked(open_fed(found.data, found.feeding, where=str(path)).run(batch), path)
     shares = bool((rows >= -1e-6).all() and np.abs(rows.sum(axis=1) - 1).max() < 1e-2)
     if activation == "probabilities" and (rows < 0).any():
         raise InputError(f"{path} answers numbers below 0 ({rows.min():.3g}); these are logits, not probabilities.")
-    chosen: Any = activation or ("probabilities" if shares else "logits")
+    within = bool((rows >= 0).all() and (rows <= 1).all())
+    if kind == CLASSES and within and not shares and activation is None:
+        raise InputError(
+            f"{path} answers numbers from 0 to 1 that do not sum to 1, such as {', '.join(f'{v:.3f}' for v in rows[0])}: of several labels at once, each by "
+            "itself? Then say so, with a LabelSet of that kind (kind='labels'); if they are shares, activation='probabilities'; else 'logits'.",
+            arguments=["kind", "activation"],
+        )
+    chosen: Any = activation or ("probabilities" if (shares if kind == CLASSES else within and kind == LABELS) else "logits")
+    chosen = "sigmoid" if chosen == "probabilities" and kind == LABELS else chosen
     return replace(found, feeding=replace(found.feeding, activation=chosen))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..crops import CropGeometry, squares
 from ..errors import InputError
-from ..labels import LabelSet
+from ..labels import LabelSet, need_classes
 from ..logits import softmax
 from ..tensors import is_one_image
 
@@ -65,6 +65,8 @@ class Committee(Generic[_M]):
         if not temperature > 0:
             raise InputError(f"Ensemble temperature {temperature}; expected a positive number.")
         first = self.members[0]
+        for member in self.members:
+            need_classes(member.labels, member.name, "An ensemble")
         for member in self.members[1:]:
             if set(member.labels) != set(first.labels):
                 raise InputError(

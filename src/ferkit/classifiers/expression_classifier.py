@@ -20,8 +20,8 @@ from ..engines.table import open_engine
 from ..errors import WeightsError
 from ..faces import Expression, as_expression, checked_confidence
 from ..gate import native
-from ..labels import LabelSet
-from ..logits import softmax
+from ..labels import CLASSES, VALUES, LabelSet, need_classes
+from ..logits import sigmoid, softmax
 from ..pickling import ByArguments
 from ..protocols import Engine
 from ..weights.specs import SPEC_FILE, EnsembleOutput, EnsembleSpec, Output, WeightsSpec, load_classifier_spec
@@ -85,6 +85,8 @@ class ExpressionClassifier(ByArguments):
             self._labels = self._committee.labels
         else:
             self.mix, self._labels = _mixing(spec, labels)
+            if min_confidence is not None:
+                need_classes(self._labels, spec.name, "min_confidence")
             self._open = _opener(folder, spec, runtime, providers=providers, threads=threads)
             self._runtime = self._open(read_verified(folder, spec, spec.network_file))
             self._described: Engine | None = None  # opened when features are first asked for
@@ -160,14 +162,14 @@ class ExpressionClassifier(ByArguments):
         return [replace(answer, disagreement=float(d)) for answer, d in zip(answers, self._committee.disagreement(logits), strict=True)]
 
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
-        """Return calibrated class probabilities.
+        """Return calibrated class probabilities; of weights for several labels each label's own, of weights for values the values.
 
         Args:
             crops: uint8, 0-255, ``(n, H, W)`` grey or ``(n, H, W, 3)`` RGB of any size, or an iterable of such crops
                 of different sizes, as arrays, tensors or PIL images. Square crops keep the face's shape; others are stretched.
 
         Returns:
-            float32 ``(n, k)``; every row sums to 1. An empty batch gives ``(0, k)``.
+            float32 ``(n, k)``; every row sums to 1 where ``labels.kind`` is ``"classes"``. An empty batch gives ``(0, k)``.
 
         Raises:
             InputError: Another shape or dtype, or one crop instead of several.
@@ -234,7 +236,10 @@ class ExpressionClassifier(ByArguments):
         """Turn raw outputs ``(views, n, columns)`` into probabilities ``(n, k)``: the mean over the views."""
         if self._committee is not None:
             return self._committee.probabilities(logits)
-        return np.asarray(softmax(logits.astype(np.float64) @ self.mix).mean(axis=0), np.float32)
+        scores = logits.astype(np.float64) @ self.mix
+        if self._labels.kind != CLASSES:
+            return np.asarray((scores if self._labels.kind == VALUES else sigmoid(scores)).mean(axis=0), np.float32)
+        return np.asarray(softmax(scores).mean(axis=0), np.float32)
 
     def prepare(self, crops: Crops) -> NDArray[np.uint8]:
         """Return crops as the network's squares, uint8 ``(n, size, size)``, or ``(n, size, size, 3)`` in color. Arguments as in predict_proba."""
@@ -307,8 +312,8 @@ def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) ->
 
 def _part(whole: LabelSet, classes: Sequence[str]) -> LabelSet:
     """Return some classes of a label set, each in the color that it has there."""
-    part = LabelSet(CUSTOM, tuple(classes))
-    return LabelSet(CUSTOM, part.classes, colours=tuple(whole.colours[column] for column in whole.columns(part)))
+    part = LabelSet(CUSTOM, tuple(classes), kind=whole.kind)
+    return replace(part, colours=tuple(whole.colours[column] for column in whole.columns(part)))
 
 
 def _matrix(spec: WeightsSpec, output: Output, chosen: list[int]) -> NDArray[np.float64]:

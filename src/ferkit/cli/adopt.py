@@ -32,16 +32,26 @@ __all__ = ["adopt"]
 @click.option("--layout", type=click.Choice(["nchw", "nhwc"]), help="Layout of the input, where its shape does not tell.")
 @click.option("--output-tensor", metavar="NAME", help="Output that has the labels, where there are several.")
 @click.option("--activation", type=click.Choice(["logits", "probabilities"]), help="Kind of the output.  [default: told from its answers]")
+@click.option(
+    "--kind",
+    type=click.Choice(["classes", "labels", "values"]),
+    default="classes",
+    show_default=True,
+    help="What it answers: one of several classes, several labels at once, or values.",
+)
 @click.option("--crop", metavar="WEIGHTS", help="Cut detected faces as these weights do.  [default: a square on the box]")
 @click.option("--name", default=None, help="Name of the weights.  [default: the folder's]")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for their card: an SPDX name.")
-def adopt(model: Path, out: Path, labels: str, input_size: str | None, mean: str | None, std: str | None, **options: Any) -> None:
+def adopt(
+    model: Path, out: Path, labels: str, input_size: str | None, mean: str | None, std: str | None, kind: str, **options: Any
+) -> None:
     """Make weights of a network of any maker: MODEL is an .onnx, .tflite, .keras or .h5 file that takes one face."""
     from ..classifiers.adopting import adopt as run
-    from ..labels import LABEL_SETS
+    from ..labels import CLASSES, LABEL_SETS, LabelSet
     from ..weights.specs import WeightsSpec
 
-    names = LABEL_SETS[labels] if labels in LABEL_SETS else [name.strip() for name in labels.split(",")]
+    listed = tuple(name.strip() for name in labels.split(","))
+    names = LABEL_SETS[labels] if labels in LABEL_SETS else LabelSet("custom" if kind == CLASSES else kind, listed, kind=kind)
     folder = run(
         model,
         out,

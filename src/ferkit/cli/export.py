@@ -37,7 +37,7 @@ def _precisions() -> Iterable[str]:
 def export(
     weights: str | None, out: Path | None, format_: str, checked: bool, web: Path | None, onnxruntime_web: str | None, **options: Any
 ) -> None:
-    """Write WEIGHTS as single files for other runtimes: uint8 pictures of faces in, probabilities out."""
+    """Write WEIGHTS as single files for other runtimes: uint8 pictures of faces in, probabilities out; of a face detector pictures in, faces out."""
     if web is not None:
         _web(web, onnxruntime_web, weights)
         return
@@ -45,11 +45,11 @@ def export(
         raise click.UsageError("Missing WEIGHTS or --out; type: ferkit export WEIGHTS --out FOLDER, or ferkit export --web FOLDER")
     from ..train.release.single_files import FORMATS, check
     from ..train.release.single_files import export as run
-    from ..weights.specs import EnsembleSpec, load_classifier_spec
-    from ..weights.store import resolve
+    from ..weights.specs import DetectorSpec, EnsembleSpec, load_spec
+    from ..weights.store import resolve_any
 
     formats = tuple(FORMATS) if format_ == "all" else (format_,)
-    if format_ == "all" and (options["precision"] != "float32" or isinstance(load_classifier_spec(resolve(weights)), EnsembleSpec)):
+    if format_ == "all" and (options["precision"] != "float32" or isinstance(load_spec(resolve_any(weights)), EnsembleSpec | DetectorSpec)):
         formats = ("onnx",)  # what LiteRT files cannot hold
     files = run(weights, out, formats, **options)
     for file in files:

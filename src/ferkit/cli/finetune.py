@@ -59,6 +59,8 @@ __all__ = ["finetune"]
 def finetune(data: Path | None, out: Path, reading: Reading, format_: str, **options: Any) -> None:
     """Adapt weights to your own labels and pictures, and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
+    base = reading.weights or "the default weights"
+    click.echo(f"ferkit: fine-tuning {base} on {data} into {out}; loading what that needs takes some seconds.", err=True)
     from ..train import finetune as run
     from ..train.finetuning.assembly import format_finetuning
 

@@ -8,11 +8,14 @@ import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import OneOf, shared
+
+if TYPE_CHECKING:
+    from ..labels import LabelSet
 
 __all__ = ["run_folder", "train"]
 
@@ -31,6 +34,8 @@ def _loggers() -> Iterable[str]:
 @click.option("--log-to", type=OneOf(_loggers), multiple=True, help="Also log every epoch's figures there; may be repeated.")
 @click.option("--find-lr", is_flag=True, help="Only try growing learning rates for a few steps, and print which one to take.")
 @shared("data", "relabel", "ferplus")
+@click.option("--multi-label", metavar="COLUMNS", help="Learn these columns of a manifest, 0 or 1 each: several may be true of a face.")
+@click.option("--regression", metavar="COLUMNS", help="Learn these columns of a manifest as numbers, for example valence,arousal.")
 @click.option(
     "--photos", type=click.Path(path_type=Path), help="Portraits for a recipe with [photos]: a folder with labels.csv and images."
 )
@@ -48,13 +53,25 @@ def _loggers() -> Iterable[str]:
     "--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that train together; more need KERAS_BACKEND=jax."
 )
 @click.option("--max-failures", type=click.IntRange(0), default=3, show_default=True, help="Deaths of processes that the run may cost.")
-def train(recipe: str, data: Path, out: Path, log_to: tuple[str, ...], find_lr: bool, **options: Any) -> None:
+def train(
+    recipe: str,
+    data: Path,
+    out: Path,
+    log_to: tuple[str, ...],
+    find_lr: bool,
+    multi_label: str | None,
+    regression: str | None,
+    **options: Any,
+) -> None:
     """Train a recipe and write weights that every other command accepts."""
+    options["answers"] = _answers(multi_label, regression)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
+    what = "trying learning rates of" if find_lr else "training"
+    where = "" if find_lr else f" into {out}"
+    click.echo(f"ferkit: {what} {recipe} on {data}{where}; loading Keras takes some seconds.", err=True)
     if find_lr:
         _rates(recipe, data, options)
         return
-    click.echo(f"ferkit: training {recipe} on {data} into {out}; loading Keras takes some seconds.", err=True)
     from ..train import train as run
     from ..train.common.listeners import Progress
     from ..train.common.loggers import open_logger
@@ -68,10 +85,22 @@ def train(recipe: str, data: Path, out: Path, log_to: tuple[str, ...], find_lr: 
         sys.exit(130)
 
 
+def _answers(multi_label: str | None, regression: str | None) -> LabelSet | None:
+    """Return the several labels, or the values, that columns were named for."""
+    from ..labels import LABELS, VALUES, LabelSet
+
+    if multi_label is not None and regression is not None:
+        raise click.UsageError("--multi-label and --regression are two kinds of answers; expected one of them.")
+    for kind, columns in ((LABELS, multi_label), (VALUES, regression)):
+        if columns is not None:
+            return LabelSet(kind, tuple(name.strip() for name in columns.split(",")), kind=kind)
+    return None
+
+
 def _rates(recipe: str, data: Path, options: dict[str, Any]) -> None:
     from ..train import find_learning_rate, load_recipe
 
-    chosen = {name: options[name] for name in ("relabel", "detector")}
+    chosen = {name: options[name] for name in ("relabel", "detector", "answers")}
     found = find_learning_rate(load_recipe(recipe, options["settings"]), data, **chosen)
     click.echo(json.dumps({"learning_rate": found.suggested, "rates": found.rates, "losses": found.losses}, indent=1))
 

@@ -25,6 +25,8 @@ __all__ = ["train_detector"]
 def train_detector(data: Path, out: Path, teacher: Path | None, **options: Any) -> None:
     """Train a face detector; use it with --detector ferkit --detector-model OUT."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
+    recipe = options["recipe"] or "ferkit-face"
+    click.echo(f"ferkit: training {recipe} on {data} into {out}; loading Keras takes some seconds.", err=True)
     from ..detectors.face_detector import FaceDetector
     from ..train import train_detector as run
 

@@ -133,9 +133,6 @@ def weights_fetch(weights: str, force: bool) -> None:
 
 
 def _locate(weights: str | None, force: bool) -> Path:
-    from ..weights.releases import TABLE
-    from ..weights.store import resolve, resolve_detector
+    from ..weights.store import resolve_any
 
-    if weights in TABLE and TABLE[weights].kind == "detector":
-        return resolve_detector(weights, force=force)
-    return resolve(weights, force=force)
+    return resolve_any(weights, force=force)

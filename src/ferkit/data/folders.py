@@ -17,7 +17,7 @@ from ..faces import Face
 from ..geometry import iou
 from ..image_files import expanded
 from ..images import load_image
-from ..labels import LabelSet
+from ..labels import CLASSES, LabelSet
 from ..protocols import Classifier, Detector, cut, cut_out, is_whole, name_of, prepared
 from .faces import Faces
 from .label_names import as_mapping, label_set_of
@@ -51,23 +51,28 @@ class Photos:
         return Photos(self.faces.subset(rows), tuple(self.files[i] for i in rows))
 
 
-def list_data(path: str | Path, relabel: Mapping[str, str] | str | None = None, group: str | None = None) -> Listing:
+def list_data(
+    path: str | Path, relabel: Mapping[str, str] | str | None = None, group: str | None = None, wanted: LabelSet | None = None
+) -> Listing:
     """List the labelled pictures of a folder or of a manifest, before any of them is opened.
 
     Args:
         path: A folder as ``ferkit.data.layouts.list_folder`` reads it, or a table as ``ferkit.data.manifest.list_manifest`` does.
         relabel: New names for labels; ``""`` leaves a label out.
         group: Who is on a picture: ``"folder"``, a regular expression, or a column of the table.
+        wanted: Several labels at once, or values, which are columns of a table.
 
     Raises:
-        DataError, InputError, MissingExtraError: As these.
+        DataError, InputError, MissingExtraError: As these; DataError also for such labels of a folder.
     """
     path, relabel = expanded(path), as_mapping(relabel)
     if not is_table(path):
+        if wanted is not None and wanted.kind != CLASSES:
+            raise DataError(f"{path} is not a table; expected a manifest, csv or Parquet, with the columns path, {', '.join(wanted)}.")
         return with_persons(list_folder(path, relabel), group)
     if group is None or group in columns_in(path):
-        return list_manifest(path, relabel, group)
-    return with_persons(list_manifest(path, relabel), group)
+        return list_manifest(path, relabel, group, wanted)
+    return with_persons(list_manifest(path, relabel, wanted=wanted), group)
 
 
 def read_photos(
@@ -129,18 +134,21 @@ def read_listing(
     root = listing.source
     if not images:
         raise DataError(f"{root} has no usable face in its label folders; {_last(skipped)}")
+    several = LabelSet(listing.kind, listing.labels, kind=listing.kind) if listing.kind != CLASSES else None
+    if labels is None and several is not None:
+        labels = several
     if labels is None:
         there = sorted({sample.label for sample in used})
         if len(there) < 2 and label_set_of([*there, "neutral"]).name == "custom":
             raise DataError(f"{root} has one label with usable faces, {there[0]!r}; expected at least two. {_last(skipped)}".rstrip())
         labels = label_set_of(there)
-    truth = np.array([labels.index(sample.label) for sample in used], np.int64)
+    truth = np.array([0 if several else labels.index(sample.label) for sample in used], np.int64)
     faces = Faces(
         np.stack(images),
         truth,
         labels,
         skipped=tuple(skipped),
-        soft=_soft(listing, used, labels),
+        soft=np.array([sample.soft for sample in used], np.float32) if several else _soft(listing, used, labels),
         weights=None if all(s.weight == 1 for s in used) else np.array([s.weight for s in used], np.float32),
         persons=tuple(s.person for s in used) if any(s.person for s in used) else (),
         files=tuple(s.place for s in used),

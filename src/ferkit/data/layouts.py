@@ -13,13 +13,14 @@ from ..errors import DataError
 from ..image_files import IMAGE_SUFFIXES, image_files
 from .label_names import NUMBERINGS, canonical
 from .samples import Listing, Sample, merged_names
-from .split_names import split_of
+from .split_names import split_of, split_within
 
 __all__ = ["list_folder"]
 
 _CLUTTER = ("__macosx", "__pycache__", "$recycle.bin")
 _RAFDB_LISTS = ("list_patition_label.txt", "list_partition_label.txt")  # the first is the data set's own spelling
 _KNOWN = {*NUMBERINGS["CK+ (csv)"].values()}
+_UNLABELLED = ("images", "image", "imgs", "img", "labels", "annotations", "pictures", "pics", "photos", "jpegimages")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def list_folder(root: Path, relabel: Mapping[str, str] | None = None) -> Listing
             notes.append(f"{beside:,} pictures lie beside the label folders and are not read.")
     if not parts:
         raise DataError(f"{top} has no folders in it; expected one folder per label, for example {top / 'happy'}.")
+    _refuse_what_is_no_label([label for _, _, label in parts], relabel or {})
     present = {label.name for _, _, label in parts}
     if relabel:  # folders beside the splits that are left out are not labels
         relabel = {old: new for old, new in relabel.items() if new or old in present or not (top / old).is_dir()}
@@ -126,7 +128,11 @@ def _split_folders(top: Path, relabel: Mapping[str, str] | None) -> tuple[list[t
     """
     relabel = {} if relabel is None else relabel
     folders = [_look(folder) for folder in _look(top).folders]
-    called = [(split, folder) for folder in folders if (split := split_of(folder.name)) is not None and folder.name not in relabel]
+    named = [folder for folder in folders if folder.name not in relabel]
+    called = [(split, folder) for folder in named if (split := split_of(folder.name)) is not None]
+    guessed = [(split, folder) for folder in named if (split := split_within(folder.name)) is not None]
+    if len(guessed) == len(folders) and len({split for split, _ in guessed}) > 1:  # FER2013Train beside FER2013Valid
+        called = guessed
     flat = [folder.name for _, folder in called if not folder.folders and folder.pictures]
     if flat:
         raise DataError(
@@ -148,6 +154,27 @@ def _split_folders(top: Path, relabel: Mapping[str, str] | None) -> tuple[list[t
         )
     empty = [folder.name for folder in beside]
     return splits, [f"beside the split folders and ignored: {', '.join(empty)}."] if empty else []
+
+
+def _refuse_what_is_no_label(labels: list[Path], relabel: Mapping[str, str]) -> None:
+    """Refuse folders that are called ``images``, as tools that keep labels in files have them, and splits below labels."""
+    unlabelled = next(
+        (label for label in labels if label.name.lower() in _UNLABELLED and label.name not in relabel and image_files(label)), None
+    )
+    if unlabelled is not None:
+        raise DataError(
+            f"{unlabelled} is called as pictures without labels are. Expected one folder per label; for labels in files write a table with the "
+            f"columns path,label,split and give it as the data. If it is a label, or to be left out, say so: "
+            f"relabel='{unlabelled.name}={unlabelled.name}', or '{unlabelled.name}='.",
+            arguments=["relabel"],
+        )
+    inside = [(label, [split_of(child.name) for child in _look(label).folders]) for label in labels if not _look(label).pictures]
+    for label, splits in inside:
+        if len(set(splits)) > 1 and None not in splits:
+            raise DataError(
+                f"{label} has the splits below the label. Put them outside, such as train/{label.name}, or write a table with the columns "
+                "path,label,split and give it as the data."
+            )
 
 
 def _refuse_labels_below_persons(top: Path, labels: list[Path]) -> None:

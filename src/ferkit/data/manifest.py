@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, MissingExtraError
+from ..errors import DataError, InputError, MissingExtraError
+from ..labels import CLASSES, LABELS, LabelSet
 from .samples import Listing, Sample, merged_names
 from .split_names import SPLITS, split_of
 
@@ -27,6 +28,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _CORNERS = (("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"), ("xmin", "ymin", "xmax", "ymax"))
 _SIDES = (("x", "y", "w", "h"), ("face_x", "face_y", "face_width", "face_height"), ("left", "top", "width", "height"))
 SUFFIXES = (".csv", ".tsv", ".parquet")
+_BEYOND = "\0"  # where a row's entries beyond the columns go: no column is called so
 
 
 def is_table(path: Path) -> bool:
@@ -39,7 +41,9 @@ def columns_in(path: Path) -> list[str]:
     return _read(path, only_head=True)[0]
 
 
-def list_manifest(path: Path, relabel: Mapping[str, str] | None = None, group: str | None = None) -> Listing:
+def list_manifest(
+    path: Path, relabel: Mapping[str, str] | None = None, group: str | None = None, wanted: LabelSet | None = None
+) -> Listing:
     """List the samples of a table.
 
     Args:
@@ -48,24 +52,30 @@ def list_manifest(path: Path, relabel: Mapping[str, str] | None = None, group: s
             of ``label``, or beside it, are soft labels: shares or counts, 0 or more.
         relabel: New names for labels; ``""`` leaves a label out.
         group: Name of a column that is the person's, if it is another one.
+        wanted: Several labels at once, or values, of the kind that it says: each is a column, of numbers 0 to 1 for labels, and an entry
+            that is empty is unknown. None, or classes: ``label`` and soft labels as above.
 
     Raises:
         DataError: A column is missing, or a row is not as described; the message names the line.
-        InputError: ``relabel`` names a label that is not there.
+        InputError: ``relabel`` names a label that is not there, or is given beside such ``wanted``.
         MissingExtraError: Parquet without pyarrow.
     """
     names, rows = _read(path)
-    table = _Table(path, names, group)
+    several = wanted if wanted is not None and wanted.kind != CLASSES else None
+    table = _Table(path, names, group, several)
     if not rows:
         raise DataError(f"{path} has no rows; expected one for each picture.")
+    if several is not None:
+        if relabel:
+            raise InputError(
+                "relabel gives classes new names; several labels and values are named by their columns.", arguments=["relabel"]
+            )
+        return _listed(table, rows, table.splits(rows), several)
     shares = [table.shares(line, row) for line, row in rows]
     raw = [table.label(line, row, own) for (line, row), own in zip(rows, shares, strict=True)]
     if table.settle(set(raw)):
         shares = [table.shares(line, row) for line, row in rows]
-    splits = [table.split(line, row) for line, row in rows]
-    if any(splits) and not all(splits):
-        line = rows[splits.index(None)][0]
-        raise DataError(f"{path}, line {line}: no split; expected one in every row, or in none.")
+    splits = table.splits(rows)
     found: dict[str | None, set[str]] = {}
     for label, split in zip(raw, splits, strict=True):
         found.setdefault(split, set()).update([label] if not table.classes else table.classes)
@@ -77,29 +87,53 @@ def list_manifest(path: Path, relabel: Mapping[str, str] | None = None, group: s
         if not named[label] or weight == 0 or (table.classes and soft is None):
             zero += bool(named[label])
             continue
-        place = table.text(row, "path")
-        if not place:
-            raise DataError(f"{path}, line {line}: no path; expected one in every row.")
-        file = path.parent / place
-        if not file.exists():
-            skipped.append((str(file), f"{path}, line {line}: {file} does not exist."))
+        sample = table.sample(line, row, named[label], split, soft)
+        if isinstance(sample, Sample):
+            samples.append(sample)
+        else:
+            skipped.append(sample)
+    table.notes += [*told, *([f"{zero:,} rows weigh nothing and are left out."] if zero else [])]
+    return _usable(table, len(rows), samples, skipped, labels)
+
+
+def _listed(table: _Table, rows: Sequence[tuple[int, dict[str, Any]]], splits: Sequence[str | None], wanted: LabelSet) -> Listing:
+    """Return the samples of a table whose columns are several labels, or values."""
+    samples, skipped, empty = [], [], 0
+    for (line, row), split in zip(rows, splits, strict=True):
+        targets = tuple(table.target(line, row, name, wanted) for name in wanted)
+        if table.weight(line, row) == 0 or all(map(math.isnan, targets)):
+            empty += 1
             continue
-        samples.append(Sample(file, named[label], split, table.text(row, "person"), weight, table.box(line, row), soft, place))
+        sample = table.sample(line, row, "", split, targets)
+        if isinstance(sample, Sample):
+            samples.append(sample)
+        else:
+            skipped.append(sample)
+    table.notes += [f"{empty:,} rows weigh nothing, or say nothing, and are left out."] if empty else []
+    return _usable(table, len(rows), samples, skipped, wanted.classes, wanted.kind)
+
+
+def _usable(
+    table: _Table, rows: int, samples: list[Sample], skipped: list[tuple[str, str]], labels: tuple[str, ...], kind: str = CLASSES
+) -> Listing:
     if not samples:
-        raise DataError(f"{path} names {len(rows)} pictures, and none can be used. {skipped[0][1] if skipped else 'All weigh nothing.'}")
-    notes = [*table.notes, *told, *([f"{zero:,} rows weigh nothing and are left out."] if zero else [])]
-    return Listing(path, tuple(samples), labels, tuple(notes), tuple(skipped))
+        raise DataError(f"{table.path} names {rows} pictures, and none can be used. {skipped[0][1] if skipped else 'All weigh nothing.'}")
+    return Listing(table.path, tuple(samples), labels, tuple(table.notes), tuple(skipped), kind)
 
 
 class _Table:
     """The columns of a manifest, found by their names."""
 
-    def __init__(self, path: Path, names: Sequence[str], group: str | None) -> None:
+    def __init__(self, path: Path, names: Sequence[str], group: str | None, several: LabelSet | None = None) -> None:
         self.path, self.at = path, dict[str, str]()
         spelt = {name.strip().lower(): name for name in names}
+        if twice := sorted({name for name in names if name and names.count(name) > 1}):
+            raise DataError(f"{path} has the column(s) {', '.join(twice)} more than once; expected every name once.")
+        if several is not None and (absent := [name for name in several if name not in names]):
+            raise DataError(f"{path} lacks the column(s) {', '.join(absent)}; expected one for each of them; it has {', '.join(names)}.")
         for role, known in COLUMNS.items():
             column = next((spelt[name] for name in known if name in spelt), None)
-            if column is not None:
+            if column is not None and (several is None or (role != "label" and column not in several.classes)):
                 self.at[role] = column
         if group is not None:
             self.at["person"] = group
@@ -110,14 +144,48 @@ class _Table:
         self.corners, self.sides = (
             [spelt[name] for name in four] if four else [] for four in (_first(_CORNERS, spelt), _first(_SIDES, spelt))
         )
-        used = {*self.at.values(), *self.corners, *self.sides}
-        others = [name for name in names if name not in used]
-        self.classes: list[str] = [] if "label" in self.at else others
-        if len(self.classes) < 2 and "label" not in self.at:
+        used = {*self.at.values(), *self.corners, *self.sides, *(several or ())}
+        others = [name for name in names if name and name not in used]
+        self.classes: list[str] = [] if "label" in self.at or several is not None else others
+        if len(self.classes) < 2 and "label" not in self.at and several is None:
             raise DataError(f"{path} lacks a column label, and columns of classes; it has {', '.join(names)}.")
         self.others = others
         self.notes: list[str] = []
         self._renamed()
+        if several is not None and others:
+            self.notes.append(f"ignored the columns {', '.join(others)}.")
+
+    def splits(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[str | None]:
+        """Return the split of every row, or None for all. Raises DataError where some have none."""
+        splits = [self.split(line, row) for line, row in rows]
+        if any(splits) and not all(splits):
+            line = rows[splits.index(None)][0]
+            raise DataError(f"{self.path}, line {line}: no split; expected one in every row, or in none.")
+        return splits
+
+    def sample(
+        self, line: int, row: Mapping[str, Any], label: str, split: str | None, soft: tuple[float, ...] | None
+    ) -> Sample | tuple[str, str]:
+        """Return a row's sample, or what is missing and why. Raises DataError for a row that is not as described."""
+        place = self.text(row, "path")
+        if not place:
+            raise DataError(f"{self.path}, line {line}: no path; expected one in every row.")
+        file = self.path.parent / place
+        if not file.exists() and "\\" in place:
+            file = self.path.parent / place.replace("\\", "/")  # written on Windows
+        if not file.exists():
+            return str(file), f"{self.path}, line {line}: {file} does not exist."
+        return Sample(file, label, split, self.text(row, "person"), self.weight(line, row), self.box(line, row), soft, place)
+
+    def target(self, line: int, row: Mapping[str, Any], name: str, wanted: LabelSet) -> float:
+        """Return one label's or value's target; NaN where the entry is empty."""
+        text = as_text(row.get(name))
+        value = self.number(line, name, text) if text else math.nan
+        if wanted.kind == LABELS and text and not 0 <= value <= 1:
+            raise DataError(
+                f"{self.path}, line {line}: {name} is {text}; expected 1 where the label is true, 0 where it is not, and nothing where nobody knows."
+            )
+        return value
 
     def _renamed(self) -> None:
         renamed = [f"{column} as {role}" for role, column in self.at.items() if column.strip() != role]
@@ -137,13 +205,13 @@ class _Table:
         return found
 
     def text(self, row: Mapping[str, Any], role: str) -> str:
-        return as_text(row.get(self.at.get(role, "")))
+        return as_text(row.get(self.at[role])) if role in self.at else ""  # an index without a name is called "" too
 
     def label(self, line: int, row: Mapping[str, Any], shares: Mapping[str, float]) -> str:
         if "label" not in self.at:
             return max(shares, key=lambda name: shares[name])
         if label := self.text(row, "label"):
-            return label
+            return label.removesuffix(".0") if label.removesuffix(".0").isdecimal() else label
         raise DataError(f"{self.path}, line {line}: no label; expected one in every row.")
 
     def split(self, line: int, row: Mapping[str, Any]) -> str | None:
@@ -231,8 +299,8 @@ def _read(path: Path, only_head: bool = False) -> tuple[list[str], list[tuple[in
             names = [name.strip() for name in next(csv.reader(io.StringIO(head), delimiter=delimiter, skipinitialspace=True), [])]
             if only_head:
                 return names, []
-            reader = csv.DictReader(file, names, delimiter=delimiter, skipinitialspace=True)
-            return names, [(reader.line_num + 1, row) for row in reader]
+            reader = csv.DictReader(file, names, restkey=_BEYOND, delimiter=delimiter, skipinitialspace=True)
+            rows = [(reader.line_num + 1, row) for row in reader]
     except FileNotFoundError:
         raise DataError(
             f"{path} does not exist; expected a folder per label, a table with path and label, or Kaggle's fer2013.csv (emotion,pixels,Usage)."
@@ -243,6 +311,12 @@ def _read(path: Path, only_head: bool = False) -> tuple[list[str], list[tuple[in
         raise DataError(f"{path} is not a UTF-8 csv file: {error}.") from error
     except csv.Error as error:
         raise DataError(f"{path} is not a table: {error}.") from None
+    for line, row in rows:
+        if any(entry.strip() for entry in row.pop(_BEYOND, ())):
+            raise DataError(
+                f"{path}, line {line}: more entries than the {len(names)} columns; an entry with a {delimiter!r} in it needs quotes."
+            )
+    return names, rows
 
 
 def _read_parquet(path: Path, only_head: bool) -> tuple[list[str], list[tuple[int, dict[str, Any]]]]:

@@ -107,6 +107,12 @@ def prepare(
     Raises:
         DataError: As the readers.
         InputError: ``size`` out of range, or ``out`` was prepared with other settings.
+
+    Example:
+        >>> from ferkit.data import prepare
+        >>> report = prepare("my_faces", "prepared", size=64)
+        >>> {label: count for label, count in report["splits"]["train"].items() if count}
+        {'happy': 12, 'sad': 12}
     """
     if not isinstance(size, int) or isinstance(size, bool) or not 16 <= size <= 1024:
         raise InputError(f"size={size!r}; expected a side from 16 to 1024 pixels.")

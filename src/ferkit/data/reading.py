@@ -14,7 +14,7 @@ from ..crops import CropGeometry, Crops, squares
 from ..detectors.face_detector import open_detector
 from ..errors import DataError
 from ..image_files import expanded
-from ..labels import FER7, LabelSet
+from ..labels import CLASSES, FER7, LabelSet
 from ..protocols import Classifier, Detector
 from ..weights.specs import WeightsSpec
 from ..weights.store import resolve
@@ -45,12 +45,12 @@ class Source:
     has_splits: bool
 
     @classmethod
-    def of(cls, path: str | Path, relabel: Mapping[str, str] | str | None = None) -> Source:
-        """Look at some data. Raises as ``ferkit.data.folders.list_data``."""
+    def of(cls, path: str | Path, relabel: Mapping[str, str] | str | None = None, wanted: LabelSet | None = None) -> Source:
+        """Look at some data; several labels and values, ``wanted``, are columns of a manifest. Raises as ``ferkit.data.folders.list_data``."""
         path, relabel = expanded(path), as_mapping(relabel)
-        if holds_pixels(path):
+        if holds_pixels(path) and (wanted is None or wanted.kind == CLASSES):
             return cls(path, relabel, None, any(name.strip().lower() in USAGE for name in columns_in(path)))
-        listing = list_data(path, relabel)
+        listing = list_data(path, relabel, wanted=wanted)
         return cls(path, relabel, listing, bool(listing.splits))
 
     def has(self, split: str) -> bool:
@@ -97,7 +97,8 @@ def read_labelled(
         split: ``Training``, ``PublicTest`` or ``PrivateTest``. None: all that is there, of a csv of pixels Training.
         classifier: Says how faces are cut, and how they are kept.
         ferplus: FER+ votes beside a csv of pixels.
-        labels: The label set; by default FER2013's if all names are its own, else the names themselves, sorted.
+        labels: The label set; by default FER2013's if all names are its own, else the names themselves, sorted. Several labels, or
+            values, are columns of a manifest.
         relabel: New names for the data's labels; ``""`` leaves a label out.
         detector: ``FaceDetector("none")`` for ready crops. None: the pictures tell.
         told: Say on standard error first what is read, ignored and mapped, and show a bar.
@@ -106,7 +107,7 @@ def read_labelled(
         DataError: The data are not as described, or there are votes for other data than a csv of pixels.
         InputError: ``relabel`` names a label that is not there.
     """
-    source = data if isinstance(data, Source) else Source.of(data, relabel)
+    source = data if isinstance(data, Source) else Source.of(data, relabel, labels)
     path, listing = source.path, source.listing
     if listing is None:
         faces = read_csv(path, split or "Training", source.relabel)
@@ -144,11 +145,12 @@ def read_cut_faces(
     detector: Detector | None = None,
     relabel: Mapping[str, str] | str | None = None,
     told: bool = False,
+    labels: LabelSet | None = None,
 ) -> Faces:
     """Read one split for weights that do not exist yet: faces of whole photos are found, and cut as prediction cuts them.
 
     Args:
-        data, split, ferplus, detector, relabel, told: As in ``read_labelled``.
+        data, split, ferplus, detector, relabel, told, labels: As in ``read_labelled``.
         unmade: The crop of the weights, the faces' side and channels; those of a csv have 48 pixels and are grey.
 
     Returns:
@@ -157,8 +159,8 @@ def read_cut_faces(
     Raises:
         DataError, InputError: As there.
     """
-    faces = read_labelled(data, split, unmade, ferplus=ferplus, detector=detector, relabel=relabel, told=told)
-    return _in_fer2013(faces, told)
+    faces = read_labelled(data, split, unmade, ferplus=ferplus, labels=labels, detector=detector, relabel=relabel, told=told)
+    return _in_fer2013(faces, told) if faces.label_set.kind == CLASSES else faces
 
 
 def _in_fer2013(faces: Faces, told: bool) -> Faces:
@@ -204,8 +206,8 @@ def read_folder(
         InputError: ``relabel`` names a label that is not there.
     """
     path = expanded(path)
-    listing = list_data(path, relabel).part(split)
-    unknown = [] if labels is None else [name for name in listing.labels if name not in labels.classes]
+    listing = list_data(path, relabel, wanted=labels).part(split)
+    unknown = [] if labels is None or listing.kind != CLASSES else [name for name in listing.labels if name not in labels.classes]
     if labels is not None and unknown:
         raise DataError(f"{path} has folders that are not labels of {labels.name}: {', '.join(unknown)}; expected {', '.join(labels)}.")
     if not listing.samples:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DataError, InputError
 from ..faces import Face
+from ..labels import CLASSES, LABELS
 from .label_names import canonical, label_order, renaming
 from .split_names import FOLDER_OF, SPLITS
 
@@ -33,7 +35,8 @@ class Sample:
         person: Whose face it is, ``""`` where nobody says.
         weight: What it counts in learning, 0 or more.
         box: Which face of the picture, xyxy in pixels, or None: the largest.
-        soft: A share for every label of the listing, 1 in all, or None: the label alone.
+        soft: A share for every label of the listing, 1 in all, or None: the label alone. Of several labels or values, their targets; NaN
+            where nobody knows.
         place: Where below the data it lies, or in which line it stands, for messages and records.
         below: The path below the label's folder, ``""`` where there is none.
         faces: The picture's faces, the largest first, where they were found before: then none is looked for. None: nobody has looked.
@@ -68,6 +71,7 @@ class Listing:
         labels: The labels' names; of soft labels in the order of their shares.
         notes: Whole sentences: what was ignored, and what is read as something else.
         skipped: ``(what, reason)`` for entries that cannot be used.
+        kind: Of the labels, as ``ferkit.LabelSet`` has them.
     """
 
     source: Path
@@ -75,6 +79,7 @@ class Listing:
     labels: tuple[str, ...]
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    kind: str = CLASSES
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -102,18 +107,34 @@ class Listing:
 
     def lines(self) -> list[str]:
         """Return what was read, and what was ignored and mapped, a line each."""
-        parts = [(FOLDER_OF[split], [s.label for s in self.samples if s.split == split]) for split in self.splits]
-        if not parts:
-            parts = [("one part", [s.label for s in self.samples])]
-        lines = []
-        for name, labels in parts:
-            counts = Counter(labels)
-            told = ", ".join(f"{label} {counts[label]:,}" for label in sorted(counts, key=label_order))
-            lines.append(f"{self.source.name}: {name}, {len(labels):,} pictures: {told}.")
+        parts = [(FOLDER_OF[split], [s for s in self.samples if s.split == split]) for split in self.splits]
+        tell = self._counts if self.kind == CLASSES else self._ranges
+        lines = [
+            f"{self.source.name}: {name}, {len(samples):,} pictures: {tell(samples)}."
+            for name, samples in parts or [("one part", list(self.samples))]
+        ]
         persons = {sample.person for sample in self.samples if sample.person}
         if persons:
             lines.append(f"{self.source.name}: {len(persons):,} persons.")
         return [*lines, *(f"{self.source.name}: {note}" for note in self.notes)]
+
+    @staticmethod
+    def _counts(samples: Sequence[Sample]) -> str:
+        counts = Counter(sample.label for sample in samples)
+        return ", ".join(f"{label} {counts[label]:,}" for label in sorted(counts, key=label_order))
+
+    def _ranges(self, samples: Sequence[Sample]) -> str:
+        """Tell what is known of several labels, or of values."""
+        told = []
+        for name, column in zip(self.labels, zip(*(sample.soft or () for sample in samples), strict=True), strict=True):
+            known = [value for value in column if not math.isnan(value)]
+            if not known:
+                told.append(f"{name} unknown")
+            elif self.kind == LABELS:
+                told.append(f"{name} {sum(value > 0.5 for value in known):,} of {len(known):,}")
+            else:
+                told.append(f"{name} {min(known):g} to {max(known):g} ({len(known):,})")
+        return ", ".join(told)
 
 
 def check_split(split: str) -> None:

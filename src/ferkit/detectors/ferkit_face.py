@@ -37,14 +37,14 @@ _IN_OPENCV = partial(open_engine, "opencv")
 _TOGETHER = 16  # faces whose landmarks are found at once, four views each
 _MAX_SIDE = 1280  # bounds time and memory; a face then needs about 1 % of the long side
 _LEAST_SIDE, _ENLARGED = 640, 2.0  # smaller pictures are enlarged to this side, at most so many times: + 1 point of AP
-_SMALL_SIDE = 256  # the second look: the network was trained on faces up to 300 px
-_LARGE = 160  # px in the first look, from which the second look's answer is asked for too
-_OVERLAP = 0.5  # IoU above which two boxes are one face
-_NESTED, _LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
-_MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
-_WITHIN, _GROWN, _SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
-_ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is that face, badly placed
-_MOSTLY, _PLAINLY = 0.5, 1.0  # share of a box that lies in a larger one, and logits by which that one is surer: it echoes that face
+SMALL_SIDE = 256  # the second look: the network was trained on faces up to 300 px
+LARGE = 160  # px in the first look, from which the second look's answer is asked for too
+OVERLAP = 0.5  # IoU above which two boxes are one face
+NESTED, LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, so many times larger, is a part of that face
+MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
+WITHIN, GROWN, SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
+ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is that face, badly placed
+MOSTLY, PLAINLY = 0.5, 1.0  # share of a box that lies in a larger one, and logits by which that one is surer: it echoes that face
 _CUT = 0.6  # share of a turned face that the picture shows, below which nobody can tell it from a corner of something else
 _CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
 _DOUBTFUL = -0.5  # and from which the other sides are looked at: four in five upright faces are plainly upright
@@ -88,11 +88,11 @@ class FerkitFace:
         long_side = max(image.shape[:2])
         first = min(_ENLARGED, _LEAST_SIDE / long_side) if long_side < _LEAST_SIDE else min(1.0, _MAX_SIDE / long_side)
         rows = self._at(self._first, image, first)
-        large = _LARGE / first
-        if long_side * first > 1.5 * _SMALL_SIDE:
-            small = self._at(self._second, image, _SMALL_SIDE / long_side)
+        large = LARGE / first
+        if long_side * first > 1.5 * SMALL_SIDE:
+            small = self._at(self._second, image, SMALL_SIDE / long_side)
             rows = np.concatenate([rows[~_outvoted(rows, small, large)], small[_sizes(small) > large]])
-        rows = rows[nms(rows[:, 1:5], rows[:, 0], _OVERLAP)]
+        rows = rows[nms(rows[:, 1:5], rows[:, 0], OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
         points, clearer = self._looked_at(image, rows)
         turns = self._turns(image, rows, clearer)
@@ -130,7 +130,7 @@ class FerkitFace:
         """
         height, width = image.shape[:2]
         turns = np.where(clearer > _CLEARER, 180, 0)
-        scale = _SMALL_SIDE / max(height, width)
+        scale = SMALL_SIDE / max(height, width)
         doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > _CLEAR)
         best = rows[:, 0]
         for turn in (90, 180, 270) if doubtful.any() else ():
@@ -174,16 +174,16 @@ def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: fl
     """
     mine, theirs = first[:, 1:5], second[:, 1:5]
     shared = iou(mine, theirs)
-    around = (intersection(mine, theirs) > _WITHIN * area(mine)[:, None]) & (area(theirs)[None] > _GROWN * area(mine)[:, None])
-    around = (around | (shared > _ASTRAY)) & (second[None, :, 0] > first[:, None, 0])
-    return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(shared >= _SAME).any(axis=1))
+    around = (intersection(mine, theirs) > WITHIN * area(mine)[:, None]) & (area(theirs)[None] > GROWN * area(mine)[:, None])
+    around = (around | (shared > ASTRAY)) & (second[None, :, 0] > first[:, None, 0])
+    return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(shared >= SAME).any(axis=1))
 
 
 def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows are eyes and mouths of others: close-ups look like faces in faces."""
     boxes, size = rows[:, 1:5], area(rows[:, 1:5])
-    nested = (intersection(boxes, boxes) > _NESTED * size[:, None]) & (size[None] > _LARGER * size[:, None])
-    return np.asarray((nested & _surer(rows, _MUCH)).any(axis=1))
+    nested = (intersection(boxes, boxes) > NESTED * size[:, None]) & (size[None] > LARGER * size[:, None])
+    return np.asarray((nested & _surer(rows, MUCH)).any(axis=1))
 
 
 def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -194,8 +194,8 @@ def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> 
     """
     boxes, size = rows[:, 1:5], area(rows[:, 1:5])
     shown = clip_boxes(boxes, shape[1], shape[0])
-    within = (intersection(shown, boxes) > _MOSTLY * area(shown)[:, None]) & (size[None] > size[:, None]) & (_sizes(rows) > large)[None]
-    return np.asarray((within & _surer(rows, _PLAINLY)).any(axis=1))
+    within = (intersection(shown, boxes) > MOSTLY * area(shown)[:, None]) & (size[None] > size[:, None]) & (_sizes(rows) > large)[None]
+    return np.asarray((within & _surer(rows, PLAINLY)).any(axis=1))
 
 
 def _surer(rows: NDArray[np.float64], by: float) -> NDArray[np.bool_]:

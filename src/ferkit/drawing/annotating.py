@@ -53,7 +53,7 @@ def draw_faces(
     if bars:
         taken = [clipped(face.box, *picture.size) for face in faces] + [plate for plate in plates if plate is not None]
         for face in faces:
-            if face.expression is not None:
+            if face.expression is not None and face.expression.probabilities:
                 _bars(pen, picture.size, face.expression, face.box, taken, min(unit, max(9.0, face.height / 5)), colors)
     return picture
 
@@ -86,11 +86,16 @@ def _points(pen: ImageDraw.ImageDraw, face: Face, paint: RGB) -> None:
 def _text(face: Face, number: int | None, short: bool) -> str:
     """Return a face's label as it is written: its number where there are several, what it shows, and how sure that is."""
     assert face.expression is not None
-    names = list(face.expression.probabilities)
-    label = face.expression.label
-    label = "unsure" if label is None else readable(label, f"label {names.index(label) + 1}")
-    parts = ["" if number is None else f"{number} ", label, "" if short else f" {face.expression.confidence:.0%}"]
-    return "".join(parts)
+    said = face.expression
+    names = {name: readable(name, f"label {number + 1}") for number, name in enumerate(said.numbers)}
+    sure = "" if short or said.labels is not None or said.values is not None else f" {said.confidence:.0%}"
+    if said.values is not None:
+        text = ", ".join(f"{names[name]} {value:.2f}" for name, value in said.values.items())
+    elif said.labels is not None:
+        text = ", ".join(names[name] for name in said.labels) or ("none" if said.reason is None else "unsure")
+    else:
+        text = "unsure" if said.label is None else names[said.label]
+    return "".join(["" if number is None else f"{number} ", text, sure])
 
 
 def _labels(

@@ -33,7 +33,8 @@ class Feeding:
         layout: ``"nchw"`` or ``"nhwc"``.
         dtype: Of its input: ``"float32"``, ``"float16"``, ``"float64"`` or ``"uint8"``.
         batch: Faces in a batch, if that is fixed.
-        activation: What the output is: ``"logits"``, or ``"probabilities"``, which are 0 or more and taken as shares.
+        activation: What the output is: ``"logits"``, or values; ``"probabilities"``, which are 0 or more and taken as shares; or
+            ``"sigmoid"``, a probability of each label by itself.
         runtime: The engine of an ONNX file that the library's default, OpenCV, cannot run.
     """
 
@@ -42,15 +43,15 @@ class Feeding:
     layout: Literal["nchw", "nhwc"] = "nchw"
     dtype: str = "float32"
     batch: int | None = None
-    activation: Literal["logits", "probabilities"] = "logits"
+    activation: Literal["logits", "probabilities", "sigmoid"] = "logits"
     runtime: str = "opencv"
 
     def __post_init__(self) -> None:
         if self.suffix not in SUFFIXES or self.file != f"model{self.suffix}":
             raise InputError(f"A network file named {self.file!r}; expected model{', model'.join(SUFFIXES)}.")
-        if self.layout not in ("nchw", "nhwc") or self.activation not in ("logits", "probabilities"):
+        if self.layout not in ("nchw", "nhwc") or self.activation not in ("logits", "probabilities", "sigmoid"):
             raise InputError(
-                f"A network with layout {self.layout!r} and activation {self.activation!r}; expected nchw or nhwc, logits or probabilities."
+                f"A network with layout {self.layout!r} and activation {self.activation!r}; expected nchw or nhwc, logits, probabilities or sigmoid."
             )
         if self.dtype not in ("float32", "float16", "float64", "uint8"):
             raise InputError(f"A network that takes {self.dtype}; expected float32, float16, float64 or uint8 pictures.")
@@ -90,9 +91,10 @@ class Fed:
         given = np.ascontiguousarray(given, self._feeding.dtype)
         step = self._feeding.batch or max(1, len(given))
         rows = np.concatenate([self._rows(given[start : start + step], step) for start in range(0, len(given), step)])
-        if self._feeding.activation == "probabilities":
-            own = rows[:, : self._columns]
-            rows = np.concatenate([np.log(np.maximum(own, _LEAST)), rows[:, own.shape[1] :]], axis=1)
+        if self._feeding.activation != "logits":
+            own = np.maximum(rows[:, : self._columns].astype(np.float64), _LEAST)
+            others = 1.0 if self._feeding.activation == "probabilities" else np.maximum(1 - own, _LEAST)
+            rows = np.concatenate([np.log(own / others), rows[:, own.shape[1] :]], axis=1)
         return np.asarray(rows, np.float32)
 
     def _rows(self, part: NDArray[Any], step: int) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .measuring import Measurement as Measurement
     from .measuring import evaluate as evaluate
     from .measuring import measure as measure
+    from .outputs import score_outputs as score_outputs
     from .report import write_report as write_report
 
 # No module here bears the name of a function: importing it would hide the function.
@@ -21,6 +22,7 @@ _HOMES = {
     "evaluate": "measuring",
     "measure": "measuring",
     "score": "figures",
+    "score_outputs": "outputs",
     "write_report": "report",
 }
 

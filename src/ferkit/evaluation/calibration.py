@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.faces import Faces
-from ..labels import FER7, FERPLUS8, PHOTOS, LabelSet
+from ..labels import CLASSES, FER7, FERPLUS8, PHOTOS, LabelSet
 from ..logits import log_softmax, softmax
 from ..weights.specs import Output
 
@@ -94,14 +94,14 @@ def calibrated_outputs(
 
     Args:
         heads: The label sets of the network's heads, in the order of the raw columns.
-        logits: Raw outputs ``(views, n, columns)`` on ``faces``; None leaves every temperature at 1.
+        logits: Raw outputs ``(views, n, columns)`` on ``faces``, for heads of classes; None leaves every temperature at 1.
         faces: PublicTest.
         counts: Numbers of views that each temperature serves; ``fit_temperature``.
     """
     outputs, start = [], 0
     for labels in heads:
-        output = Output(labels.name, labels.classes, (tuple(range(start, start + len(labels))),))
-        outputs.append(_with_temperature(output, logits, faces, counts))
+        output = Output(labels.name, labels.classes, (tuple(range(start, start + len(labels))),), kind=labels.kind)
+        outputs.append(_with_temperature(output, logits, faces, counts) if labels.kind == CLASSES else output)
         start += len(labels)
     by_name = {output.name: output for output in outputs}
     if FER7.name in by_name and FERPLUS8.name in by_name:

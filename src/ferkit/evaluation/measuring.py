@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +20,12 @@ from ..data.reading import read_labelled
 from ..detectors.face_detector import open_detector
 from ..errors import DataError, InputError
 from ..image_files import expanded
-from ..labels import FER6, FER7, FERPLUS8, PHOTOS
+from ..labels import CLASSES, FER6, FER7, FERPLUS8, PHOTOS
 from ..protocols import Classifier, Detector, tta_of
 from ..weights.records import MetricRow
 from ..weights.specs import load_classifier_spec
 from .figures import rounded, score, told, wilson
+from .outputs import format_outputs, of_outputs, score_outputs
 from .records import Figures, Learnt, Others, Report
 
 __all__ = ["AGREED", "Measurement", "evaluate", "format_report", "learnt_warning", "measure", "metric_row", "metric_rows", "view_logits"]
@@ -76,10 +78,17 @@ def evaluate(
     Returns:
         ``accuracy``, ``n``, ``ci95`` (Wilson), ``macro_f1``, ``mean_recall``, ``ece``, ``per_label``, ``confusion`` (rows truth, columns
         prediction), ``reliability``, ``coverage_risk``, ``aurc``, ``weights``, ``split``, ``labels``, ``truth``, ``tta``, ``skipped``, ``data`` (what was ignored and
-        mapped), ``learnt`` (None, or how many of the faces the weights learnt from, and the accuracy on the others).
+        mapped), ``learnt`` (None, or how many of the faces the weights learnt from, and the accuracy on the others). Of several labels at
+        once, and of values, the figures of ``ferkit.evaluation.outputs.score_outputs`` and the ``kind``, instead of those on classes.
 
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
+
+    Example:
+        >>> from ferkit.evaluation import evaluate
+        >>> report = evaluate("fer2013-n-v5", "my_faces", split="Training")
+        >>> report["n"], 0 <= report["accuracy"] <= 1
+        (24, True)
     """
     found = open_detector(detector) if detector is not None else None
     opened = as_classifier(classifier)
@@ -105,11 +114,23 @@ def measure(
     """
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 1):
         raise InputError(f"limit={limit!r}; expected a number of faces, at least 1.", arguments=["limit"])
+    several = classifier.labels.kind != CLASSES
     faces = (
         data
         if isinstance(data, Faces)
-        else read_labelled(data, split, classifier, ferplus=ferplus, relabel=relabel, detector=detector, told=progress)
+        else read_labelled(
+            data,
+            split,
+            classifier,
+            ferplus=ferplus,
+            labels=classifier.labels if several else None,
+            relabel=relabel,
+            detector=detector,
+            told=progress,
+        )
     )
+    if several or faces.label_set.kind != CLASSES:
+        return _several(classifier, faces, split, limit, logits)
     if classifier.labels.name == FER6.name and faces.label_set == FER7 and faces.votes is None:
         faces = faces.restricted(FER6)  # the six-class systems leave disgust out of the measurement too
     classes = list(classifier.labels)
@@ -153,6 +174,35 @@ def measure(
     return Measurement(report, images, probabilities, truth, kept.files)
 
 
+def _several(classifier: Classifier, faces: Faces, split: str, limit: int | None, logits: NDArray[np.float32] | None) -> Measurement:
+    """Measure a classifier that answers several labels at once, or values, on faces of the same."""
+    if faces.label_set.kind != classifier.labels.kind or set(faces.label_set) < set(classifier.labels) or faces.soft is None:
+        raise DataError(
+            f"{classifier.name} answers {', '.join(classifier.labels)}, of kind {classifier.labels.kind!r}; the data has "
+            f"{', '.join(faces.label_set)}, of kind {faces.label_set.kind!r}."
+        )
+    kept = faces.subset(np.arange(len(faces))[:limit])
+    if logits is not None and isinstance(classifier, ExpressionClassifier):
+        answers = classifier.probabilities(logits[:, :limit])
+    else:
+        answers = classifier.predict_proba(kept.images)
+    truth = faces.soft[:limit, faces.label_set.columns(classifier.labels)]
+    report: dict[str, Any] = {
+        "kind": classifier.labels.kind,
+        **score_outputs(answers, truth, classifier.labels),
+        "weights": classifier.name,
+        "split": split,
+        "labels": classifier.labels.name,
+        "tta": tta_of(classifier),
+        "skipped": [list(entry) for entry in faces.skipped],
+        "data": list(faces.notes),
+        "learnt": None,
+    }
+    if before := int(learnt_before(classifier, kept.images).sum()):
+        report["learnt"] = {"n": before, "others": {"n": len(kept) - before}}
+    return Measurement(cast("Report", report), kept.images, answers, kept.labels, kept.files)
+
+
 def _learnt(
     classifier: Classifier, images: NDArray[np.uint8], probabilities: NDArray[np.float32], truth: NDArray[np.int64], source: str, split: str
 ) -> Learnt | None:
@@ -182,14 +232,23 @@ def learnt_warning(report: Report) -> str | None:
         return None
     others = learnt["others"]
     rest = (
-        f"On the other {others['n']:,}: {told(round(others['accuracy'] * others['n']), others['n'])}."
-        if others["n"]
-        else "There are no others."
+        ""
+        if "kind" in report
+        else (
+            f"On the other {others['n']:,}: {told(round(others['accuracy'] * others['n']), others['n'])}."
+            if others["n"]
+            else "There are no others."
+        )
     )
     return f"{report['weights']} learnt from {learnt['n']:,} of these {report['n']:,} faces; how well it does on new ones these figures do not say. {rest}"
 
 
 _TTA_OF: dict[int, str | int | None] = {1: None, 2: "flip", 10: 10}
+
+
+def _four(value: Any) -> Any:
+    """Return figures with four decimals, whatever they lie in."""
+    return {key: _four(entry) for key, entry in value.items()} if isinstance(value, dict) else rounded(value)
 
 
 def view_logits(folder: Path, faces: Faces, count: int) -> NDArray[np.float32]:
@@ -208,7 +267,7 @@ def metric_rows(
         views: Numbers of views, of 1, 2 (flip) and 10 (ten-crop).
         logits: From ``view_logits`` for the most of them, where they are known.
     """
-    rows = []
+    rows = list[MetricRow]()
     if logits is None:
         logits = view_logits(folder, validation, max(views))
     for output in load_classifier_spec(folder).outputs:
@@ -216,6 +275,11 @@ def metric_rows(
         if by_votes and validation.votes is None:
             continue
         faces = validation if by_votes else replace(validation, votes=None)
+        if output.label_set.kind != CLASSES:
+            measured = (measure(open_classifier(folder, tta=_TTA_OF[n]), validation, logits=logits[:n]).report for n in views)
+            keys = ("labels", "kind", "split", "tta", "n", "mean", "per_output")
+            rows += [cast("MetricRow", {key: _four(value) for key, value in report.items() if key in keys}) for report in measured]
+            continue
         rows += _rows_of(folder, output.name, faces, views, logits, agreed=False)
         if output.name == PHOTOS.name and validation.votes is not None:
             rows += _rows_of(folder, output.name, validation, views, logits, agreed=True)
@@ -258,6 +322,9 @@ def metric_row(figures: Figures, *, labels: str, truth: str, split: str, tta: st
 def format_report(report: Report) -> str:
     """Return a report as text for people."""
     warning = learnt_warning(report)
+    if (several := of_outputs(report)) is not None:
+        head = f"{report['weights']} on {report['split']}, {several['kind']} {report['labels']}, tta {report['tta']}"
+        return "\n".join([head, *([] if warning is None else [f"WARNING    {warning}"]), "", *format_outputs(several)])
     lines = [
         f"{report['weights']} on {report['split']} ({report['truth']}), labels {report['labels']}, tta {report['tta']}",
         f"accuracy   {told(round(report['accuracy'] * report['n']), report['n'])}",

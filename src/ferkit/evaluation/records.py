@@ -77,7 +77,9 @@ class Report(Figures):
     """What ``ferkit.evaluation.evaluate`` answers: the figures, and what was measured.
 
     ``skipped``: of each file that could not be used its name and why. ``data``: what was ignored and mapped. ``learnt``: None if none
-    of the faces was learnt from, as far as is known.
+    of the faces was learnt from, as far as is known. Weights that answer several labels at once, or values, have ``kind``, ``mean`` and
+    ``per_output``, as ``ferkit.evaluation.outputs.score_outputs`` tells them, in the place of the figures on classes and of ``truth``:
+    ``ferkit.evaluation.outputs.of_outputs`` tells such a report.
     """
 
     weights: str

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__, plots
+from ..errors import InputError
 from ..files import write_bytes
 from .figures import FEW, told
 from .measuring import Measurement, learnt_warning
+from .outputs import of_outputs
 
 __all__ = ["confident_mistakes", "read_history", "write_report"]
 
@@ -65,8 +67,21 @@ def write_report(
         The page.
 
     Raises:
+        InputError: The measurement is of several labels at once, or of values.
         MissingExtraError: matplotlib is not installed.
+
+    Example:
+        >>> from ferkit import ExpressionClassifier
+        >>> from ferkit.evaluation import measure, write_report
+        >>> measured = measure(ExpressionClassifier("fer2013-n-v5"), "my_faces", split="Training")
+        >>> write_report(measured, "report").name
+        'report.html'
     """
+    if (several := of_outputs(measurement.report)) is not None:
+        raise InputError(
+            f"A page is of weights that choose one of several classes; {measurement.report['weights']} answers "
+            f"{several['kind']}. evaluate's report has their figures."
+        )
     page = "\n".join(_page(measurement, history, mistakes, reason)) + "\n"
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..engines.keras_file import load_network
 from ..errors import InputError, MissingExtraError
+from ..labels import need_classes
 from ..protocols import Classifier
 from ..resizing import resized_to
 from ..weights.store import read_verified
@@ -40,6 +41,7 @@ def grad_cam(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.floa
         InputError: The classifier is of another kind, or its weights have no ``model.keras``, or it has no feature maps.
         MissingExtraError: Keras is not installed.
     """
+    need_classes(classifier.labels, classifier.name, "Explaining")
     members: tuple[ExpressionClassifier, ...] = getattr(classifier, "members", ())
     if not members:
         raise InputError(f"{classifier.name} has no Keras network, which Grad-CAM needs; use occlusion, which takes any classifier.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..labels import need_classes
 from ..protocols import Classifier, prepared
 
 __all__ = ["blurred", "log_probabilities", "occlusion", "patches"]
@@ -37,6 +38,7 @@ def occlusion(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.flo
         >>> occlusion(ExpressionClassifier("fer2013-n-v5"), np.zeros((48, 48), np.uint8)).shape
         (7, 48, 48)
     """
+    need_classes(classifier.labels, classifier.name, "Explaining")
     face = prepared(classifier, crop)
     masks = patches(face.shape[0])
     hidden = blurred(face)

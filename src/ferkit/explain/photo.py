@@ -13,6 +13,7 @@ from ..drawing.fonts import font, readable
 from ..errors import InputError
 from ..faces import Face
 from ..images import ImageLike, load_image
+from ..labels import need_classes
 from ..protocols import Reader, cut, expressions_of, prepared, rotations_of
 from ..resizing import resized_to
 from ..turning import judged, turn_upright
@@ -108,15 +109,18 @@ def explain(
         MissingExtraError: ``"grad-cam"`` without Keras.
 
     Example:
-        >>> import numpy as np
         >>> from ferkit import Pipeline
-        >>> explain(Pipeline(), np.zeros((64, 64, 3), np.uint8))
-        []
+        >>> from ferkit.explain import explain, sheet
+        >>> faces = explain(Pipeline(classifier="fer2013-n-v5"), "photo.jpg")
+        >>> faces[0].ranked()[0], faces[0].map("happy").shape
+        ('happy', (48, 48))
+        >>> sheet("photo.jpg", faces).save("why.png")
     """
     if method not in METHODS:
         raise InputError(f"method={method!r}; expected one of {', '.join(METHODS)}.")
     if most is not None and most < 1:
         raise InputError(f"most={most}; expected a number of faces, 1 or more, or None for all.")
+    need_classes(pipeline.classifier.labels, pipeline.classifier.name, "Explaining")
     pixels, classifier = load_image(image), pipeline.classifier
     faces = pipeline.detector.detect_rgb(pixels)[:most]
     crops = [cut(pixels, face, pipeline.detector, classifier.crop) for face in faces]

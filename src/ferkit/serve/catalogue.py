@@ -14,7 +14,7 @@ from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import DEFAULT_DETECTOR, open_detector
 from ..errors import InputError
 from ..faces import Face
-from ..labels import FER6, LabelSet
+from ..labels import FER6, LabelSet, need_classes
 from ..protocols import Classifier, Detector, name_of, rotations_of
 from ..weights.specs import EnsembleSpec, WeightsSpec, load_classifier_spec
 from ..weights.store import resolve
@@ -58,6 +58,8 @@ class Offer:
     def of_weights(spec: WeightsSpec | EnsembleSpec, where: str | None, wanted: str | None) -> Offer:
         """Offer the outputs of weights, and FER6 where the default output covers it; ``wanted`` is the default where they have it."""
         sets = {output.name: output.label_set for output in spec.outputs}
+        for labels in sets.values():
+            need_classes(labels, spec.name, "The service")
         if set(FER6.classes) < set(spec.output(spec.default_output).labels):
             sets.setdefault(FER6.name, FER6)
         return Offer(spec.licence, sets, wanted if wanted in sets and wanted is not None else spec.default_output, spec, where)
@@ -82,6 +84,7 @@ class Catalogue:
         self.offers: dict[str, Offer] = {}
         for classifier in self._own.classifiers:
             labels = classifier.labels
+            need_classes(labels, classifier.name, "The service")
             self._add(classifier.name, Offer("not stated", {labels.name: labels}, labels.name, classifier=classifier))
         for where in settings.weights or (() if self._own.classifiers else (None,)):
             spec = load_classifier_spec(resolve(where))

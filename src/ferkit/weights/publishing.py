@@ -55,7 +55,9 @@ def push(bundle: str | Path, address: str, *, private: bool = False, name: str |
             the hub refuses.
 
     Example:
-        >>> push("runs/mine", "hf://someone/my-weights", name="mine-v1")  # doctest: +SKIP
+        >>> from ferkit.train import push
+        >>> push("runs/mine", "hf://org/repo", name="mine-v1")  # doctest: +ELLIPSIS
+        'hf://org/repo@...'
     """
     repo = _repository(address)
     folder = Path(bundle)

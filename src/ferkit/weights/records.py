@@ -116,7 +116,14 @@ class Paired(Comparison):
 
 
 class MetricRow(TypedDict):
-    """What was measured of one label set in so many views; shares to four decimals."""
+    """What was measured of one label set in so many views; shares to four decimals.
+
+    Of several labels at once, and of values, ``kind``, ``mean`` and ``per_output`` stand in the place of the figures on classes.
+    """
+
+    kind: NotRequired[str]
+    mean: NotRequired[dict[str, Any]]
+    per_output: NotRequired[dict[str, Any]]
 
     labels: str
     truth: str

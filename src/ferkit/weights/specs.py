@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..crops import CropGeometry
 from ..errors import InputError, WeightsError
-from ..labels import LabelSet
+from ..labels import CLASSES, KINDS, LabelSet
 from .records import Architecture, DetectionRow, FileEntry, MetricRow, NetworkInput, Training
 
 __all__ = [
@@ -28,7 +28,7 @@ __all__ = [
 
 SPEC_FILE = "spec.json"
 SPEC_SCHEMA = 1
-ADOPTED_SCHEMA = 2  # what an earlier ferkit would feed wrongly: networks of other makers, faces in color
+ADOPTED_SCHEMA = 2  # what an earlier ferkit would feed or read wrongly: networks of other makers, faces in color, other kinds of answers
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Output:
         weights: For each head that takes part, its exponent.
         temperature: Divides the sum before the softmax (Guo et al., "On Calibration of Modern Neural Networks", 2017).
         colors: One RGB triple (0-255) per class, in which the labels are drawn wherever they appear; empty: derived from the names.
+        kind: ``"classes"``, a softmax; ``"labels"``, a sigmoid each, since several may be true; ``"values"``, the sums themselves.
     """
 
     name: str
@@ -53,9 +54,12 @@ class Output:
     weights: tuple[float, ...] = (1.0,)
     temperature: float = 1.0
     colors: tuple[tuple[int, int, int], ...] = ()
+    kind: str = CLASSES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+        if self.kind not in KINDS:
+            raise InputError(f"Output {self.name!r} is of kind {self.kind!r}; expected one of {', '.join(KINDS)}.")
         object.__setattr__(self, "colors", tuple((int(r), int(g), int(b)) for r, g, b in self.colors))
         if len(self.colors) not in (0, len(self.labels)):
             raise InputError(
@@ -70,7 +74,11 @@ class Output:
 
     @property
     def label_set(self) -> LabelSet:
-        return LabelSet(self.name, self.labels, colours=self.colors)
+        return LabelSet(self.name, self.labels, colours=self.colors, kind=self.kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return its entries; the kind only where it is not classes, which an earlier ferkit does not know."""
+        return {key: value for key, value in asdict(self).items() if key != "kind" or value != CLASSES}
 
 
 @dataclass(frozen=True)
@@ -135,7 +143,7 @@ class WeightsSpec:
         return _named(self.name, self.outputs, name)
 
     def to_dict(self) -> dict[str, Any]:
-        table = {**asdict(self), "crop": self.crop.to_dict()}
+        table = {**asdict(self), "crop": self.crop.to_dict(), "outputs": tuple(output.to_dict() for output in self.outputs)}
         return table if self.network else {key: value for key, value in table.items() if key != "network"}
 
     @staticmethod

@@ -14,7 +14,7 @@ from .records import FileEntry
 from .releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, successor
 from .specs import SPEC_FILE, DetectorSpec, EnsembleSpec, WeightsSpec, load_spec
 
-__all__ = ["bundled_folder", "member_folder", "read_verified", "refuse_inner_file", "resolve", "resolve_detector", "verify"]
+__all__ = ["bundled_folder", "member_folder", "read_verified", "refuse_inner_file", "resolve", "resolve_any", "resolve_detector", "verify"]
 
 
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
@@ -97,6 +97,14 @@ def resolve_detector(name: str, *, force: bool = False) -> Path:
     path = fetch_file(hub.repo, hub.revision, hub.filename, force)
     check(path, read_cached(path), hub.sha256, hub.size, f"ferkit weights fetch {name} --force; or give the file: FaceDetector(model=PATH)")
     return path
+
+
+def resolve_any(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
+    """Find weights of any kind: as ``resolve``, and detectors by name too, of which one that is fetched is a file. Raises WeightsError."""
+    release = TABLE.get(os.fspath(weights)) if weights is not None else None
+    return (
+        resolve_detector(release.name, force=force) if release is not None and release.kind == "detector" else resolve(weights, force=force)
+    )
 
 
 def member_folder(bundle: Path, entry: Mapping[str, str]) -> Path:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...data.faces import Faces
 from ..common.ranks import ALONE, Ranks
+from .answers import targets_of
 from .augment import FaceAugmentation
 from .distilling import Teacher
 from .inputs import normalise
@@ -40,7 +41,7 @@ class Batches:
             copies[faces.labels == faces.label_set.index(label)] *= count
         rows = np.repeat(np.arange(len(faces)), copies)
         self.order = rows[np.random.default_rng((recipe.seed, epoch)).permutation(len(rows))]
-        self.targets = {h.labels: faces.targets(h.labels, h.label_smoothing) for h in recipe.heads}
+        self.targets = {head.labels: targets_of(faces, head) for head in recipe.heads}
         self.own = recipe.batch_size - recipe.photo_places  # faces of each batch that are the data's
         self.drawn = None if photos is None else photos.order(epoch, len(self))
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...crops import normalised
 from ...errors import InputError
+from ...labels import need_classes
 from ..common.keras_weights import load_keras
 
 __all__ = ["Teacher", "distillation_accuracy", "distillation_loss"]
@@ -72,6 +73,7 @@ class Teacher:
 class _Member:
     def __init__(self, weights: str, policy: str, size: int) -> None:
         classifier = ExpressionClassifier(weights)
+        need_classes(classifier.labels, classifier.name, "Distilling")
         trained = load_keras(weights, classifier)
         if trained.input_shape[1] is not None:
             raise InputError(f"Weights {weights!r} take faces of {trained.input_shape[1]} pixels only; a teacher must take any size.")

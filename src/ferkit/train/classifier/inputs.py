@@ -14,8 +14,9 @@ from ...crops import centre, in_channels, normalised, resized
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
-from ...labels import FERPLUS8
+from ...labels import CLASSES, FERPLUS8
 from ..common.listeners import Listeners
+from .answers import checked_head
 from .augment import FaceAugmentation
 from .recipe import Recipe, load_recipe
 from .recipe_tables import AugmentTable
@@ -78,7 +79,11 @@ def fitted(
         )
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     own = recipe.for_labels(data.label_set)
-    if own is not recipe and (absent := [name for k, name in enumerate(data.label_set) if not (data.labels == k).any()]):
+    if (
+        own is not recipe
+        and data.label_set.kind == CLASSES
+        and (absent := [name for k, name in enumerate(data.label_set) if not (data.labels == k).any()])
+    ):
         raise DataError(f"No face has the label {', '.join(absent)}; expected faces of every label that is to be learnt.")
     recipe = own
     data = in_recipe_colors(matching(data, recipe), recipe)
@@ -103,8 +108,9 @@ def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recip
     names = recipe.head_names
     if data.label_set.name not in names:
         raise DataError(f"Recipe {recipe.name!r} has heads {', '.join(names)}; the data's labels are {data.label_set.name!r}.")
-    heads = tuple(h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None))
+    kept = [h for h in recipe.heads if h.labels == data.label_set.name or (h.labels == FERPLUS8.name and data.votes is not None)]
+    heads, names_kept = tuple(checked_head(head, data) for head in kept), [head.labels for head in kept]
     for head in recipe.heads:
-        if head not in heads:
+        if head.labels not in names_kept:
             log(f'No targets for the head {head.labels!r}: it is left out. FER+ votes come with ferplus="fer2013new.csv".')
     return replace(recipe, heads=heads)

@@ -18,7 +18,7 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
-from ...labels import FERPLUS8
+from ...labels import CLASSES, FERPLUS8
 from ...logits import log_softmax
 from ..common.averaging import copy_averaged, settle
 from ..common.checkpoint import load_weights, save_weights
@@ -31,6 +31,7 @@ from ..common.run_folder import write_begun, write_curves, write_results
 from ..common.runs import RunState, drawn_ahead, precision
 from ..common.values import check_minutes, finite
 from ..release.keras_to_onnx import to_onnx
+from .answers import in_units, loss_of, metric_of, validated
 from .batches import Batches
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
@@ -43,6 +44,7 @@ from .sharpness import sharpness_aware
 
 __all__ = ["Run", "build_from_recipe", "compile_from_recipe", "fit", "predict_logits"]
 
+_SHOWN = ("accuracy", "average_precision", "mae", "ccc")  # figures of an epoch's line, by the ends of their names
 _BEST = "best.npz"  # the weights of the best epoch, where a recipe watches for it
 
 
@@ -65,22 +67,17 @@ class Run:
     out: Path
 
 
-def _soft_cross_entropy(target: Any, logits: Any) -> Any:
-    """Cross-entropy against a distribution; an all-zero target row costs nothing."""
-    return -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
-
-
 def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    loss: Callable[[Any, Any], Any] = _soft_cross_entropy
-    accuracy = keras.metrics.CategoricalAccuracy
+    losses = {head.labels: loss_of(head) for head in recipe.heads}
+    metrics = {head.labels: [metric_of(head)] for head in recipe.heads}
     if recipe.teacher:
-        loss = distillation_loss(**recipe.teaching)
-        accuracy = partial(keras.metrics.MeanMetricWrapper, distillation_accuracy)
+        losses = dict.fromkeys(losses, distillation_loss(**recipe.teaching))
+        metrics = {name: [keras.metrics.MeanMetricWrapper(distillation_accuracy, name="accuracy")] for name in metrics}
     model.compile(
         optimizer=make_optimizer(recipe, steps_per_epoch),
-        loss={head.labels: loss for head in recipe.heads},
+        loss=losses,
         loss_weights={head.labels: head.weight for head in recipe.heads},
-        metrics={head.labels: [accuracy(name="accuracy")] for head in recipe.heads},
+        metrics=metrics,
         jit_compile=JIT,
     )
     model.optimizer.build(model.trainable_variables)
@@ -144,10 +141,14 @@ def predict_logits(model: keras.Model, images: NDArray[np.uint8], recipe: Recipe
 
 
 def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, float]:
-    """Measure an averaged model: ``val_loss``, cross-entropy alone on hard labels or votes, and each head's accuracy."""
-    scores, loss = {}, 0.0
+    """Measure an averaged model: ``val_loss``, cross-entropy alone on hard labels or votes, and each head's accuracy or figures."""
+    scores, loss = dict[str, float](), 0.0
     logits = predict_logits(model, faces.images, recipe)
     for head in recipe.heads:
+        if head.kind != CLASSES:
+            cost, figures = validated(head, logits[head.labels], faces)
+            loss, scores = loss + head.weight * cost, scores | figures
+            continue
         name, own = head.labels, logits[head.labels].astype(np.float64)
         if name == FERPLUS8.name and faces.label_set.name != FERPLUS8.name:
             if faces.votes is None:
@@ -157,8 +158,8 @@ def _validate(model: keras.Model, faces: Faces, recipe: Recipe) -> dict[str, flo
             keep, truth = np.ones(len(faces), bool), faces.labels
         scores[f"val_{name}_accuracy"] = float((own[keep].argmax(1) == truth[keep]).mean())
         target = faces.targets(name)
-        cost = -(target * log_softmax(own)).sum(axis=1)
-        loss += head.weight * float(cost.sum() / max(1.0, target.sum()))
+        costs = -(target * log_softmax(own)).sum(axis=1)
+        loss += head.weight * float(costs.sum() / max(1.0, target.sum()))
     return {"val_loss": loss, **scores}
 
 
@@ -329,6 +330,7 @@ class _Training:
         self.state.write_history()  # a full disk may have kept an older one
         if recipe.training.get("settle"):
             settle(final, _settling(self.data, recipe))
+        in_units(final, recipe.heads)
         save_model(self.out / "model.keras", final)
         return final
 
@@ -356,5 +358,5 @@ def snapshot_path(out: Path, step: int) -> Path:
 
 
 def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
-    shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith("accuracy"))
+    shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith(_SHOWN))
     return f"epoch {row['epoch']}/{epochs}  {row['size']} px  {shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)"

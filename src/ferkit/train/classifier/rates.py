@@ -15,7 +15,9 @@ from ...data.faces import Faces
 from ...data.reading import Unmade, read_cut_faces
 from ...detectors.face_detector import open_detector
 from ...errors import DataError, InputError
+from ...labels import LabelSet
 from ...protocols import Detector
+from .answers import checked_head
 from .batches import Batches
 from .inputs import augmentation, in_recipe_colors, matching
 from .loop import build_from_recipe, compile_from_recipe
@@ -50,6 +52,7 @@ def find_learning_rate(
     high: float = 3.0,
     detector: Detector | str | None = None,
     relabel: Mapping[str, str] | str | None = None,
+    answers: LabelSet | None = None,
 ) -> LearningRates:
     """Try growing learning rates on a new network of the recipe, a step each.
 
@@ -61,7 +64,7 @@ def find_learning_rate(
         data: Its Training faces, or where they lie, as ``ferkit.train.train`` takes them.
         steps: How many, at least 20.
         low, high: The first and the last rate.
-        detector, relabel: As train's.
+        detector, relabel, answers: As train's.
 
     Raises:
         InputError: Arguments out of range, or a recipe with a teacher.
@@ -72,11 +75,13 @@ def find_learning_rate(
         raise InputError(f"steps={steps}, low={low}, high={high}; expected at least 20 steps and 0 < low < high.")
     if recipe.teacher or "initial" in recipe.training:
         raise InputError(f"Recipe {recipe.name!r} begins from weights or has a teacher; learning rates are looked for from nothing alone.")
+    recipe = recipe if answers is None else recipe.for_labels(answers)
     if not isinstance(data, Faces):
         data = _read(recipe, data, detector, relabel)
     recipe = recipe.for_labels(data.label_set)
     faces = in_recipe_colors(matching(data, recipe), recipe)
-    recipe = _constant(replace(recipe, heads=tuple(head for head in recipe.heads if head.labels == faces.label_set.name)), low)
+    heads = tuple(checked_head(head, faces) for head in recipe.heads if head.labels == faces.label_set.name)
+    recipe = _constant(replace(recipe, heads=heads), low)
     if len(faces) < recipe.batch_size:
         raise DataError(f"{len(faces)} faces are fewer than one batch of {recipe.batch_size}; give more, or a smaller batch_size.")
     keras.utils.set_random_seed(recipe.seed)
@@ -96,15 +101,14 @@ def find_learning_rate(
     seen = rates[: len(losses)]
     kept = np.isfinite(losses)
     slope = np.gradient(np.asarray(losses)[kept], np.log(seen[kept]))
-    return LearningRates(
-        [float(f"{rate:.3g}") for rate in seen], [round(loss, 5) for loss in losses], float(f"{seen[kept][int(slope.argmin())]:.2g}")
-    )
+    suggested = float(f"{seen[kept][int(slope.argmin())]:.2g}")
+    return LearningRates([float(f"{rate:.3g}") for rate in seen], [round(loss, 5) for loss in losses], suggested)
 
 
 def _read(recipe: Recipe, data: str | Path, detector: Detector | str | None, relabel: Mapping[str, str] | str | None) -> Faces:
     found = None if detector is None else open_detector(detector)
     unmade = Unmade(recipe.geometry, max(48, recipe.size), recipe.channels)
-    return read_cut_faces(data, "Training", unmade, detector=found, relabel=relabel, told=True)
+    return read_cut_faces(data, "Training", unmade, detector=found, relabel=relabel, told=True, labels=recipe.answers)
 
 
 def _constant(recipe: Recipe, rate: float) -> Recipe:

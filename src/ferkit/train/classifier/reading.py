@@ -38,13 +38,14 @@ def read_run(
     quiet: bool = False,
 ) -> RunData:
     """Read what a run learns from and is measured on, and tell standard error what was skipped unless ``quiet``. Raises as the readers."""
-    crop, source = recipe.geometry, Source.of(data, relabel)
+    crop, source = recipe.geometry, Source.of(data, relabel, recipe.answers)
     read = partial(
         read_cut_faces,
         source,
         unmade=Unmade(crop, max(48, recipe.size), recipe.channels),
         ferplus=ferplus,
         detector=detector,
+        labels=recipe.answers,
     )
     training = read(split="Training", told=not quiet)
     recipe = recipe.for_labels(training.label_set)

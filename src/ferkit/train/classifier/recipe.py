@@ -11,7 +11,8 @@ from typing import Any
 
 from ...crops import CropGeometry, CropTable
 from ...errors import InputError
-from ...labels import LabelSet, label_set
+from ...labels import CLASSES, VALUES, LabelSet, label_set
+from .heads import Head
 from .recipe_tables import (
     ENTRIES,
     AugmentTable,
@@ -42,28 +43,6 @@ STORED = ("float32", "float16")  # what weights are written in
 _MODEL = ("dropout", "batch_norm", "l2")  # entries of [model] that may be set by their own names
 _OPTIMIZER = ("name", "schedule", "cycles", "learning_rate", "weight_decay", "warmup_epochs", "decay_epochs", "ema", "sam")
 _SETTABLE = (*_OPTIMIZER[1:], *dict.fromkeys(option for options in OPTIMIZERS.values() for option in options))
-
-
-@dataclass(frozen=True)
-class Head:
-    """One output of the network: its labels, its weight in the loss, and label smoothing on hard labels.
-
-    ``classes`` names the labels of a set that is not one of ferkit's own, in the order of the output's columns.
-    """
-
-    labels: str
-    weight: float = 1.0
-    label_smoothing: float = 0.0
-    classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
-            raise InputError(f"classes = {self.classes!r} of the head {self.labels!r}; expected a list of names.")
-        object.__setattr__(self, "classes", tuple(self.classes))
-
-    @property
-    def label_set(self) -> LabelSet:
-        return LabelSet(self.labels, self.classes) if self.classes else label_set(self.labels)
 
 
 @dataclass(frozen=True)
@@ -110,8 +89,31 @@ class Recipe:
         self._check_training()
         if not self.heads or not self.stages:
             raise InputError(f"Recipe {self.name!r} needs at least one [[heads]] and one [[stages]] entry.")
+        self._check_kinds()
         if any(stage.epochs < 0 or stage.size < 8 for stage in self.stages) or self.epochs < 1:
             raise InputError(f"Recipe {self.name!r} needs stages of at least one epoch in all and 8 pixels; got {self.stages}.")
+
+    def _check_kinds(self) -> None:
+        """Refuse what would be ignored, or would not do, with several labels at once or with values."""
+        other = [head for head in self.heads if head.kind != CLASSES]
+        if not other:
+            return
+        if len(self.heads) > 1:
+            raise InputError(
+                f"Recipe {self.name!r}: the head {other[0].labels!r} is of kind {other[0].kind!r}; expected it to be the only one."
+            )
+        given = [table for table in ("teacher", "photos", "balance", "snapshots") if getattr(self, table)]
+        given += ["training.faint_smiles"] if "faint_smiles" in self.training else []
+        given += ["label_smoothing"] if other[0].kind == VALUES and other[0].label_smoothing else []
+        if given:
+            raise InputError(
+                f"Recipe {self.name!r}: {', '.join(given)} is for classes; its head {other[0].labels!r} is of kind {other[0].kind!r}."
+            )
+
+    @property
+    def answers(self) -> LabelSet | None:
+        """The several labels, or the values, that the recipe's head learns; None where it learns classes."""
+        return self.heads[0].label_set if self.heads[0].kind != CLASSES else None
 
     def _check_entries(self) -> None:
         for table, entries in ENTRIES.items():
@@ -229,7 +231,14 @@ class Recipe:
         Raises:
             InputError: It begins from weights, or is taught by some, whose labels are others.
         """
-        if any(head.labels == labels.name or set(head.label_set) <= set(labels) for head in self.heads):
+        if self.answers is not None and self.answers != labels:
+            raise InputError(
+                f"Recipe {self.name!r} learns {', '.join(self.answers)}, of kind {self.answers.kind!r}, and the data has "
+                f"{', '.join(labels)}, of kind {labels.kind!r}."
+            )
+        if self.answers == labels or (
+            labels.kind == CLASSES and any(head.labels == labels.name or set(head.label_set) <= set(labels) for head in self.heads)
+        ):
             return self  # which trains on the part that it has
         inherited = [name for name in ("teacher", "photos", "balance") if getattr(self, name)]
         inherited += ["training.initial"] if "initial" in self.training else []
@@ -238,7 +247,8 @@ class Recipe:
                 f"Recipe {self.name!r} has {', '.join(inherited)} for the labels {', '.join(self.heads[0].label_set)}, and the data has "
                 f"{', '.join(labels)}. For labels of your own take a recipe that begins from nothing."
             )
-        head = Head(labels.name, label_smoothing=self.heads[0].label_smoothing, classes=labels.classes)
+        smoothing = self.heads[0].label_smoothing if labels.kind == CLASSES else 0.0
+        head = Head(labels.name, label_smoothing=smoothing, classes=labels.classes, kind=labels.kind)
         release = self.release.copy()
         release.pop("default_output", None)
         return replace(self, heads=(head,), release=release)
@@ -304,7 +314,7 @@ class Recipe:
         return [cycle for cycle in zip(lengths, horizons, rates, strict=True) if cycle[0] > 0]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"heads": tuple(head.to_dict() for head in self.heads)}
 
     @staticmethod
     def from_dict(table: Mapping[str, Any], source: str = "a recipe") -> Recipe:

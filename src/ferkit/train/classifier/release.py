@@ -150,7 +150,7 @@ def _spec(model: keras.Model, recipe: Recipe, out: Path, name: str, outputs: tup
         selection="none",
         metrics=(),
         licence=origin.licence,
-        schema=SPEC_SCHEMA if recipe.channels == 1 else ADOPTED_SCHEMA,
+        schema=SPEC_SCHEMA if recipe.channels == 1 and recipe.answers is None else ADOPTED_SCHEMA,
         architecture=architecture(model, recipe.window) | {"columns": sum(len(head.label_set) for head in recipe.heads)},
     )
 

@@ -39,6 +39,8 @@ def check_together(recipe: Recipe, workers: int, max_failures: int) -> None:
 
     if isinstance(max_failures, bool) or not isinstance(max_failures, int) or max_failures < 0:
         raise InputError(f"max_failures={max_failures!r}; expected a whole number, 0 or more.")
+    if recipe.heads[0].loss == "ccc":
+        raise InputError(f"Recipe {recipe.name!r} has the loss ccc, which is of whole batches; several processes need mse.")
     if "sam" in recipe.optimizer:
         raise InputError(
             f"Recipe {recipe.name!r} has [optimizer] sam, which needs TensorFlow; several processes need JAX. Train it with one."

@@ -18,6 +18,7 @@ from ...errors import DataError, InputError
 from ...evaluation.measuring import measure
 from ...files import write_bytes
 from ...image_files import expanded
+from ...labels import LabelSet
 from ...plots import confusion_matrix
 from ...protocols import Detector
 from ..common.preflight import check_exporter, check_folder, check_weights
@@ -46,6 +47,7 @@ def train(
     relabel: Mapping[str, str] | str | None = None,
     settings: Sequence[str] = (),
     callbacks: Sequence[Any] = (),
+    answers: LabelSet | None = None,
     workers: int = 1,
     address: str | None = None,
     max_failures: int = 3,
@@ -64,6 +66,8 @@ def train(
         settings: Entries of the recipe to change, ``["lr=0.01", "training.batch_size=32"]``; of a recipe by name or path.
         callbacks: Objects with methods of ``ferkit.train.Callback``.
         relabel: New names for the data's labels, ``{"1": "surprise"}`` or ``"1=surprise"``; an empty name leaves a label out.
+        answers: Several labels at once, ``LabelSet("labels", ("smiling", "glasses"), kind="labels")``, or values, ``LabelSet("values",
+            ("valence", "arousal"), kind="values")``: columns of a manifest, which the recipe's network learns instead of its own labels.
         workers: Processes that train together, each on its rows of every batch, which stays the recipe's. More than one needs Keras
             on JAX (``KERAS_BACKEND=jax``). When one dies all start again from the last checkpoint.
         address: Of a Ray cluster whose nodes run the processes, as for ``ferkit.batch``; ``out`` and the data must be seen by all.
@@ -76,10 +80,18 @@ def train(
         DataError, InputError: As the readers and fit.
         InputError: ``workers`` that cannot share a batch evenly, or a recipe or backend that several processes cannot have.
         FerkitError: Processes died more than ``max_failures`` times.
+
+    Example:
+        >>> from ferkit import ExpressionClassifier
+        >>> from ferkit.train import train
+        >>> out = train("tiny.toml", "my_faces", "runs/tiny", settings=["lr=0.05"])
+        >>> ExpressionClassifier(out).labels.classes
+        ('happy', 'sad')
     """
     if isinstance(recipe, Recipe) and settings:
         raise InputError("settings are for a recipe by name or path; change a Recipe with dataclasses.replace.", arguments=["settings"])
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, settings)
+    recipe = recipe if answers is None else recipe.for_labels(answers)
     out = expanded(out)
     _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
     found = None if detector is None else open_detector(detector)
@@ -106,13 +118,14 @@ def train(
         write_learnt(out, training.images)
         if validation is not None:
             report = measure(ExpressionClassifier(out), validation).report
-            write_bytes(out / "confusion.png", confusion_matrix(report["confusion"]["labels"], report["confusion"]["rows"]), sync=False)
+            if "confusion" in report:
+                write_bytes(out / "confusion.png", confusion_matrix(report["confusion"]["labels"], report["confusion"]["rows"]), sync=False)
     return out
 
 
 def _taught(recipe: Recipe, training: Faces, validation: Faces | None) -> tuple[NDArray[np.bool_] | None, Faces | None]:
     """Return which raw columns ever had a target, and the validation faces whose labels had one; a teacher has one for everything."""
-    if recipe.teacher:
+    if recipe.teacher or recipe.answers is not None:  # of labels and values those without a target were refused before
         return None, validation
     taught = np.concatenate([training.targets(head.labels).any(axis=0) for head in recipe.heads])
     known = np.asarray(training.targets(training.label_set.name).any(axis=0))

@@ -27,7 +27,7 @@ from ...evaluation.records import Report
 from ...evaluation.report import write_report
 from ...files import new_folder, writable, write_json
 from ...image_files import expanded
-from ...labels import LabelSet
+from ...labels import LabelSet, need_classes
 from ...protocols import Detector
 from ...weights.records import Paired
 from ..common.loggers import to_stderr
@@ -108,6 +108,12 @@ def finetune(
         DataError: No label folders, fewer than two labels with two usable faces that are not copies of each other, or a person on both sides.
         InputError: ``out`` is in use, an argument out of range, the base has no ``model.keras``, or ``prepared`` is no finished OUTPUT.
         WeightsError: The base cannot be found, or is damaged.
+
+    Example:
+        >>> from ferkit.train import finetune
+        >>> report = finetune("my_faces", "runs/mine-v1", "fer2013-n-v5", detector="none")
+        >>> report["weights"], report["labels"]
+        ('mine-v1', ['happy', 'sad'])
     """
     begun, log = time.monotonic(), log or to_stderr
     out = expanded(out)
@@ -121,6 +127,7 @@ def finetune(
     check_parts(parts)
     known = None if publictest is None else read_csv(publictest, "PublicTest")
     classifier = ExpressionClassifier(base)
+    need_classes(classifier.labels, classifier.name, "Fine-tuning")
     found = _finder(before, detector, classifier)
     backbone = _backbone(base, classifier)
     table = gather(parts, classifier, found, None if folds else holdout, seed, progress)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...evaluation.figures import told
 from ...evaluation.measuring import AGREED
+from ...labels import CLASSES
 from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import EnsembleSpec, WeightsSpec
 
@@ -39,7 +40,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         "",
         "## Label sets",
         "",
-        "| name | classes | temperature |",
+        f"| name | {default.kind} | temperature |",
         "|---|---|---|",
         *(f"| `{o.name}`{' (default)' if o is default else ''} | {', '.join(o.labels)} | {o.temperature} |" for o in spec.outputs),
         "",
@@ -54,6 +55,8 @@ def _lines(spec: WeightsSpec) -> list[str]:
     lines += ["## Measured", ""]
     if "base" in training:
         lines += _finetuned(spec)
+    elif spec.metrics and default.kind != CLASSES:
+        lines += _several(spec)
     elif spec.metrics:
         lines += _measured(spec)
     else:
@@ -133,6 +136,30 @@ def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures 
         "```",
         "",
     ]
+
+
+def _several(spec: WeightsSpec | EnsembleSpec) -> list[str]:
+    """Return the figures of several labels at once, or of values."""
+    lines = [f"On {_selected_on(spec)}. Intervals are of 95 %, by bootstrap over the faces."]
+    for m in spec.metrics:
+        figures = [name for name in m["mean"] if name != "ci95"]
+        lines += ["", f"Views: {m['tta']}, n = {m['n']:,}.", "", f"| | n | {' | '.join(figures)} |", f"|---|---|{'---|' * len(figures)}"]
+        for name, row in (*m["per_output"].items(), ("mean", {"n": m["n"], **m["mean"]})):
+            lines += [f"| {name} | {row['n']:,} | {' | '.join(_with_interval(row, figure) for figure in figures)} |"]
+    source = spec.training["source"]
+    return [
+        *lines,
+        "",
+        "```console",
+        f"ferkit evaluate --weights {spec.name} --data {source} --split {spec.metrics[0]['split']}",
+        "```",
+        "",
+    ]
+
+
+def _with_interval(row: Any, figure: str) -> str:
+    interval = row["ci95"][figure]
+    return "-" if row[figure] is None or interval is None else f"{row[figure]:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _is_fer2013(spec: WeightsSpec | EnsembleSpec) -> bool:

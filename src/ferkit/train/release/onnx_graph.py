@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from ...crops import normalised_by
+from ...labels import CLASSES, LABELS, VALUES
 from ...weights.records import NetworkInput
 from .golden import LUMA
 
-__all__ = ["combined_networks", "with_metadata", "with_preprocessing"]
+__all__ = ["ANSWERS", "Graph", "combined_networks", "resizing", "with_metadata", "with_preprocessing"]
 
 _OPSET = 13  # the first in which axes are inputs
 
 
-class _Graph:
+class Graph:
     """Nodes in the order of their making."""
 
     def __init__(self) -> None:
@@ -38,25 +39,32 @@ class _Graph:
         return out
 
 
-def with_preprocessing(network: bytes, input_: NetworkInput, mix: NDArray[np.float32]) -> bytes:
+ANSWERS = {CLASSES: ("logits", "probabilities"), LABELS: ("logits", "probabilities"), VALUES: ("values",)}  # the outputs' names
+
+
+def with_preprocessing(network: bytes, input_: NetworkInput, mix: NDArray[np.float32], kind: str = CLASSES) -> bytes:
     """Return a network that takes uint8 RGB pictures ``(n, H, W, 3)`` named ``image``.
 
     Args:
         network: ONNX, float32 ``(n, 1, window, window)`` to raw outputs ``(n, columns)``.
         input_: The spec's ``input``: ``size``, ``window``, ``mean``, ``std``.
         mix: ``(columns, k)``, from raw outputs to calibrated logits.
+        kind: Of the answers.
 
     Returns:
-        ONNX with the outputs ``logits`` and ``probabilities``, float32 ``(n, k)``.
+        ONNX with the outputs ``logits`` and ``probabilities``, their softmax, or of several labels their sigmoid; of values with the output
+        ``values``. All are float32 ``(n, k)``.
     """
     # Its own names may be those of the answer: a network's raw outputs are called logits too.
     model = compose.add_prefix(onnx.load_from_string(network), "network/")
     inner_in, inner_out, inner = model.graph.input[0].name, model.graph.output[0].name, list(model.graph.node)
-    before, after = _Graph(), _Graph()
+    before, after = Graph(), Graph()
     _prepare(before, input_, inner_in)
     after.constants = before.constants  # one numbering
     columns = after("Reshape", inner_out, after.constant([-1, mix.shape[0]], np.int64), out="ferkit_columns")
-    after("Softmax", after("MatMul", columns, after.constant(mix), out="logits"), out="probabilities", axis=-1)
+    answer = after("MatMul", columns, after.constant(mix), out=ANSWERS[kind][0])
+    if kind != VALUES:
+        after("Softmax" if kind == CLASSES else "Sigmoid", answer, out="probabilities", **({"axis": -1} if kind == CLASSES else {}))
     for number, node in enumerate(after.nodes):
         node.name = f"ferkit_answer_{number}"
 
@@ -64,7 +72,7 @@ def with_preprocessing(network: bytes, input_: NetworkInput, mix: NDArray[np.flo
     model.graph.node.extend([*before.nodes, *inner, *after.nodes])
     model.graph.initializer.extend(before.constants)
     model.graph.input.append(helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", "height", "width", 3]))
-    for name in ("logits", "probabilities"):
+    for name in ANSWERS[kind]:
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", mix.shape[1]]))
     opset = next(entry for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     opset.version = max(opset.version, _OPSET)
@@ -82,7 +90,7 @@ def combined_networks(networks: Sequence[bytes], weights: Sequence[float], combi
         temperature: Divides the combined logarithms.
     """
     models = [compose.add_prefix(onnx.load_from_string(network), f"member{number}/") for number, network in enumerate(networks)]
-    before, after, parts = _Graph(), _Graph(), []
+    before, after, parts = Graph(), Graph(), []
     for number, weight in enumerate(weights):
         before("Identity", "image", out=f"member{number}/image")
         answer = f"member{number}/probabilities"
@@ -118,7 +126,7 @@ def with_metadata(network: bytes, facts: Mapping[str, Any]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _prepare(g: _Graph, input_: NetworkInput, out: str) -> None:
+def _prepare(g: Graph, input_: NetworkInput, out: str) -> None:
     size, window = input_["size"], input_.get("window", input_["size"])
     luma = g.constant(np.array(LUMA)[:, None])
     grey = g("Squeeze", g("MatMul", g("Cast", "image", to=TensorProto.FLOAT), luma), g.constant([-1], np.int64))
@@ -126,8 +134,8 @@ def _prepare(g: _Graph, input_: NetworkInput, out: str) -> None:
     shape = g("Cast", g("Shape", "image"), to=TensorProto.FLOAT)
     height, width = (g("Gather", shape, g.constant(axis, np.int64), axis=0) for axis in (1, 2))
     shrink = g("GreaterOrEqual", g("Min", height, width), g.constant(size))
-    tall = g("MatMul", _resizing(g, height, shrink, size), grey)
-    face = _rounded(g, g("MatMul", tall, g("Transpose", _resizing(g, width, shrink, size), perm=[1, 0])))
+    tall = g("MatMul", resizing(g, height, shrink, size), grey)
+    face = _rounded(g, g("MatMul", tall, g("Transpose", resizing(g, width, shrink, size), perm=[1, 0])))
     start = (size - window) // 2
     first, last, axes = (g.constant(value, np.int64) for value in ([start] * 2, [start + window] * 2, [1, 2]))
     seen = g("Slice", face, first, last, axes)
@@ -140,7 +148,7 @@ class _Array:
 
     ndim = 3
 
-    def __init__(self, graph: _Graph, name: str, pixels: int) -> None:
+    def __init__(self, graph: Graph, name: str, pixels: int) -> None:
         self.graph, self.name, self.pixels = graph, name, pixels
 
     def _with(self, op: str, other: _Array | float) -> _Array:
@@ -179,19 +187,24 @@ class _Arithmetic:
         return values._with("Max", least)
 
 
-def _rounded(g: _Graph, value: str) -> str:
+def _rounded(g: Graph, value: str) -> str:
     return g("Floor", g("Add", value, g.constant(0.5)))
 
 
-def _resizing(g: _Graph, length: str, shrink: str, size: int) -> str:
-    """Add the matrix ``(size, length)`` that resizes one axis: shares of area if ``shrink``, else bilinear weights."""
+def resizing(g: Graph, length: str, shrink: str | None, size: int | str) -> str:
+    """Add the matrix ``(size, length)`` that resizes one axis: shares of area if ``shrink``, or where that is None, else bilinear weights."""
     one, zero, half = g.constant(1), g.constant(0), g.constant(0.5)
-    row = g.constant(np.arange(size)[:, None])
-    step = g("Div", length, g.constant(size))
+    if isinstance(size, str):
+        count, row = size, g("Unsqueeze", g("Range", zero, size, one), g.constant([1], np.int64))
+    else:
+        count, row = g.constant(size), g.constant(np.arange(size)[:, None])
+    step = g("Div", length, count)
     column = g("Unsqueeze", g("Range", zero, length, one), g.constant([0], np.int64))
     end = g("Min", g("Add", column, one), g("Mul", g("Add", row, one), step))
     overlap = g("Sub", end, g("Max", column, g("Mul", row, step)))
     areas = g("Div", g("Max", overlap, zero), step)
+    if shrink is None:
+        return areas
     sample = g("Sub", g("Mul", g("Add", row, half), step), half)
     sample = g("Min", g("Max", sample, zero), g("Sub", length, one))
     linear = g("Max", g("Sub", one, g("Abs", g("Sub", sample, column))), zero)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...classifiers.expression_classifier import ExpressionClassifier
 from ...errors import MissingExtraError
 
 __all__ = ["quantised"]
 
-_BATCH = 64
 
-
-def quantised(network: bytes, classifier: ExpressionClassifier, faces: NDArray[np.uint8]) -> bytes:
+def quantised(network: bytes, batches: Iterable[NDArray[np.float32]]) -> bytes:
     """Return a network whose weights and activations are int8 (QDQ; a scale for each channel of the weights).
 
     Args:
         network: ONNX, as the weights keep it.
-        classifier: Opened on these weights: prepares the faces.
-        faces: Crops of the training part, some hundreds: they give the activations' ranges.
+        batches: What it takes, of the training part, some hundreds in all: they give the activations' ranges.
 
     Raises:
         MissingExtraError: onnxruntime or onnx is not installed.
@@ -37,9 +33,7 @@ def quantised(network: bytes, classifier: ExpressionClassifier, faces: NDArray[n
 
     class Ranges(quantization.CalibrationDataReader):
         def __init__(self, name: str) -> None:
-            prepared = classifier.prepare(faces)
-            parts = (prepared[i : i + _BATCH] for i in range(0, len(prepared), _BATCH))
-            self._batches: Iterator[dict[str, Any]] = ({name: classifier.normalise(part)} for part in parts)
+            self._batches: Iterator[dict[str, Any]] = ({name: batch} for batch in batches)
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self._batches, None)

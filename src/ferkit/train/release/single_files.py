@@ -8,6 +8,7 @@ and temperature, a softmax.
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -23,10 +24,14 @@ from ...data.faces import Faces
 from ...data.reading import Source, read_faces, read_folder
 from ...engines.opencv import quiet_opencv
 from ...errors import FerkitError, InputError, MissingExtraError
+from ...evaluation.outputs import mean_figures
 from ...files import writable, write_bytes, write_json
 from ...images import load_image
+from ...labels import CLASSES, VALUES, LabelSet
 from ...pipeline import Pipeline
-from ...weights.store import read_verified
+from ...weights.specs import DetectorSpec, load_spec
+from ...weights.store import read_verified, resolve_any
+from .detector_files import detector_difference, export_detector
 from .golden import LUMA, patterns
 from .half_precision import halved_onnx
 from .quantising import quantised
@@ -55,7 +60,8 @@ def export(
     """Write weights as single files.
 
     Args:
-        weights: As ``ferkit.ExpressionClassifier`` takes them: of one network, or of an ensemble, which becomes one ONNX file.
+        weights: As ``ferkit.ExpressionClassifier`` takes them: of one network, or of an ensemble, which becomes one ONNX file. Or a face
+            detector's, ``"ferkit-face-v3"`` or a folder, of which ``ferkit.train.release.detector_files`` writes one ONNX file.
         out: Folder. It gets ``NAME.onnx`` and ``NAME.tflite``, ``NAME.golden.npz`` with pictures and ferkit's answers to
             them, and ``NAME.json`` with the labels, what goes in and out and, with ``data``, what was measured.
         formats: Of ``"onnx"`` and ``"litert"``; the latter needs TensorFlow and the weights' ``model.keras``.
@@ -63,18 +69,24 @@ def export(
         precision: Of the ONNX file's weights: ``"float32"`` as they are, ``"float16"``, half the size, or ``"int8"``, which is for
             onnxruntime and needs ``data``. The name gets it, ``NAME-int8.onnx``.
         data: Labelled faces, as ``ferkit.data.read_faces`` reads them: its Training part gives int8 its ranges, and its PublicTest
-            part, or all of it, tells what the export answers beside ferkit.
+            part, or all of it, tells what the export answers beside ferkit. Of a detector a folder as ``train_detector`` reads it.
         photo: A photo with faces: ``NAME.photo.npz`` has it, and what ferkit finds, cuts and answers, step by step.
 
     Returns:
         The files of the networks. Input ``image``: uint8 ``(n, H, W, 3)``, RGB face crops of any size (repeat a grey one three
-        times). Outputs: ``logits``, float32 ``(n, k)``, calibrated, and ``probabilities``, their softmax.
+        times). Outputs: ``logits``, float32 ``(n, k)``, calibrated, and ``probabilities``, their softmax, or of several labels at once
+        their sigmoid; of weights for values ``values``.
 
     Raises:
         InputError: Unknown format, precision or labels, another Keras backend, or weights whose preprocessing is not of this kind.
         WeightsError: The weights cannot be found, or are damaged.
         MissingExtraError: onnx or TensorFlow is not installed.
         DataError: As the readers.
+
+    Example:
+        >>> from ferkit.train import export
+        >>> [file.name for file in export("fer2013-n-v5", "exported", formats=("onnx",))]
+        ['fer2013-n-v5.onnx']
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
@@ -86,6 +98,12 @@ def export(
             "precision='int8' needs faces that give the activations' ranges: data='fer2013.csv', or a folder.", arguments=["data"]
         )
     out = writable(Path(out))
+    spec = load_spec(resolve_any(weights))
+    if isinstance(spec, DetectorSpec):
+        if labels is not None or "litert" in formats:
+            raise InputError(f"{spec.name} is a face detector: it has no labels, and is exported as formats=('onnx',).")
+        out.mkdir(parents=True, exist_ok=True)
+        return export_detector(resolve_any(weights), spec, out, precision=precision, data=data, photo=photo)
     classifier = ExpressionClassifier(weights, labels=labels)
     for member in classifier.members:
         _check_exportable(member)
@@ -126,28 +144,49 @@ def _about(classifier: ExpressionClassifier) -> dict[str, Any]:
         "weights": classifier.name,
         "labels": list(classifier.labels),
         "input": {"name": "image", "dtype": "uint8", "shape": ["n", "height", "width", 3], "colour": "RGB", "range": [0, 255]},
-        "outputs": {name: {"dtype": "float32", "shape": ["n", len(classifier.labels)]} for name in ("logits", "probabilities")},
+        "outputs": {name: {"dtype": "float32", "shape": ["n", len(classifier.labels)]} for name in _answers(classifier)},
         "crop": classifier.crop.to_dict(),
         "licence": licences[0] if len(licences) == 1 else "not stated",
     }
 
 
+def _answers(classifier: ExpressionClassifier) -> tuple[str, ...]:
+    """Return the names of an export's outputs."""
+    return ("values",) if classifier.labels.kind == VALUES else ("logits", "probabilities")
+
+
 def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) -> dict[str, Any]:
     """Compare an export with ferkit on labelled faces: what it costs."""
-    faces = _faces(data, "PublicTest")
-    names = list(classifier.labels)
+    faces = _faces(data, "PublicTest", classifier.labels)
+    run, names = _open_onnxruntime(file), list(classifier.labels)
+    if classifier.labels.kind != CLASSES and faces.soft is not None:
+        pictures = in_three_channels(faces.images)
+        answers = {"ferkit": classifier.predict_proba(pictures), "export": _in_batches(run, pictures)}
+        truth = faces.soft[:, faces.label_set.columns(classifier.labels)]
+        told = {name: {k: round(v, 4) for k, v in mean_figures(own, truth, classifier.labels).items()} for name, own in answers.items()}
+        return {"n": len(faces), **told, "differs": round(float(np.abs(answers["ferkit"] - answers["export"]).max()), 6)}
     keep = np.array([faces.label_set[int(label)] in names for label in faces.labels], bool)
     truth = np.array([names.index(faces.label_set[int(label)]) for label in faces.labels[keep]], np.int64)
-    pictures = np.repeat(faces.images[keep][..., None], 3, axis=3)
-    run = _open_onnxruntime(file)
+    pictures = in_three_channels(faces.images[keep])
     own = classifier.predict_proba(pictures).argmax(axis=1)
-    other = np.concatenate([run(pictures[i : i + 64]) for i in range(0, len(pictures), 64)]).argmax(axis=1)
+    other = _in_batches(run, pictures).argmax(axis=1)
     right = {"ferkit": float((own == truth).mean()), "export": float((other == truth).mean())}
     return {"n": len(truth), "accuracy": {key: round(value, 4) for key, value in right.items()}, "changed": int((own != other).sum())}
 
 
-def _faces(data: str | Path, split: str) -> Faces:
-    source = Source.of(data)
+def in_three_channels(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return grey faces ``(n, H, W)`` as exports take them, ``(n, H, W, 3)``; faces in color as they are."""
+    return np.repeat(faces[..., None], 3, axis=3) if faces.ndim == 3 else faces
+
+
+def _in_batches(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]], pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.concatenate([run(pictures[i : i + 64]) for i in range(0, len(pictures), 64)])
+
+
+def _faces(data: str | Path, split: str, labels: LabelSet) -> Faces:
+    source = Source.of(data, wanted=labels)
+    if labels.kind != CLASSES:
+        return read_faces(source.path, split if source.has(split) else "Training", labels=labels)
     if source.has(split):
         return read_faces(source.path, split)
     return read_faces(source.path, "Training") if source.listing is None else read_folder(source.path)
@@ -171,14 +210,20 @@ def check(files: list[Path]) -> dict[str, float | None]:
     """Run exported files on the golden pictures beside them.
 
     Returns:
-        ``{"FILE, ENGINE": largest difference of a probability from ferkit's own}``; None where an engine lacks an operation.
+        ``{"FILE, ENGINE": largest difference of a probability from ferkit's own}``, of values relative to the largest above 1; None where an engine lacks an operation. Of a face
+        detector ``detector_difference``, on its photo.
 
     Raises:
         MissingExtraError: onnxruntime or ai-edge-litert is not installed.
         FerkitError: An engine's answer differs by more than 0.02.
+        InputError: A detector that was exported without a photo.
     """
     found: dict[str, float | None] = {}
     for path in files:
+        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if about.get("kind") == "detector":
+            found[f"{path.name}, onnxruntime"] = detector_difference(path, about["min_score"])
+            continue
         with np.load(path.with_name(f"{path.stem}.golden.npz")) as golden:
             for engine, opened in _ENGINES[path.suffix].items():
                 key = f"{path.name}, {engine}"
@@ -188,11 +233,16 @@ def check(files: list[Path]) -> dict[str, float | None]:
                 except _UnreadableError:
                     found[key] = None
                     continue
-                found[key] = max(float(np.abs(answer - expected).max()) for answer, expected in pairs)
+                found[key] = max(_off(answer, expected) for answer, expected in pairs)
     wrong = [f"{key} by {worst:.4f}" for key, worst in found.items() if worst is not None and not worst <= TOLERANCE]
     if wrong:
         raise FerkitError(f"Exports disagree with ferkit's own answers: {'; '.join(wrong)}; at most {TOLERANCE} is allowed.")
     return found
+
+
+def _off(answer: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest difference, relative to the largest number where that is above 1, as values may be."""
+    return float(np.abs(answer - expected).max() / max(1.0, float(np.abs(expected).max())))
 
 
 class _UnreadableError(Exception):
@@ -204,16 +254,17 @@ def _onnx(classifier: ExpressionClassifier, precision: str, data: str | Path | N
         from .onnx_graph import combined_networks, with_metadata, with_preprocessing
     except ImportError as error:
         raise MissingExtraError("onnx", "train", "Exporting to ONNX") from error
-    faces = _faces(data, "Training").images[:_CALIBRATION] if precision == "int8" and data is not None else None
+    faces = _faces(data, "Training", classifier.labels).images[:_CALIBRATION] if precision == "int8" and data is not None else None
     networks = []
     for member in classifier.members:
         network = read_verified(member.folder, member.spec)
         if precision == "float16":
             network = halved_onnx(network)
         if faces is not None:
-            network = quantised(network, member, faces)
+            prepared = member.prepare(faces)
+            network = quantised(network, (member.normalise(prepared[i : i + 64]) for i in range(0, len(prepared), 64)))
         mix = member.mix[:, member.labels.columns(classifier.labels)]
-        networks.append(with_preprocessing(network, member.spec.input, np.asarray(mix, np.float32)))
+        networks.append(with_preprocessing(network, member.spec.input, np.asarray(mix, np.float32), classifier.labels.kind))
     whole = networks[0]
     committee = classifier.committee
     if committee is not None:
@@ -237,7 +288,7 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
     heads = head_names(classifier)
     size, window = spec.input["size"], spec.window
     offset = (size - window) // 2
-    mix = classifier.mix.astype(np.float32)
+    mix, kind = classifier.mix.astype(np.float32), classifier.labels.kind
 
     def resizing(length: Any, shrink: Any) -> Any:
         step = length / size
@@ -257,7 +308,9 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
         seen = normalised_by(keras.ops, seen, spec.input)
         raw = network(seen, training=False)
         logits = tf.matmul(tf.concat([raw[name] for name in heads], axis=1), mix)
-        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+        if kind == VALUES:
+            return {"values": logits}
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits) if kind == CLASSES else tf.sigmoid(logits)}
 
     # By way of a saved model: a concrete function alone loses the values of Keras 3's variables, and answers NaN.
     module = tf.Module()
@@ -273,7 +326,8 @@ def _open_onnxruntime(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.fl
     except ImportError as error:
         raise MissingExtraError("onnxruntime", "onnxruntime", "Checking an ONNX export") from error
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(session.run(["probabilities"], {"image": images})[0])
+    answer = session.get_outputs()[-1].name
+    return lambda images: np.asarray(session.run([answer], {"image": images})[0])
 
 
 def _open_opencv(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
@@ -288,7 +342,7 @@ def _open_opencv(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         try:
             network.setInput(images)
-            return np.asarray(network.forward("probabilities")).reshape(len(images), -1)
+            return np.asarray(network.forward(network.getUnconnectedOutLayersNames()[-1])).reshape(len(images), -1)
         except cv2.error as error:
             raise _UnreadableError from error
 
@@ -301,7 +355,8 @@ def _open_litert(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32
     except ImportError as error:
         raise MissingExtraError("ai-edge-litert", "train", "Checking a LiteRT export") from error
     runner = Interpreter(model_path=str(path)).get_signature_runner()
-    return lambda images: np.asarray(runner(image=images)["probabilities"])
+    answer = "probabilities" if "probabilities" in runner.get_output_details() else "values"
+    return lambda images: np.asarray(runner(image=images)[answer])
 
 
 _ENGINES: dict[str, dict[str, Callable[[Path], Callable[[NDArray[np.uint8]], NDArray[np.float32]]]]] = {

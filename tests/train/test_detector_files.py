@@ -1,0 +1,132 @@
+"""The face detector as one file for other runtimes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ferkit import DataError, FaceDetector, FerkitError, InputError, load_image
+from tests.helpers.commands import ferkit
+
+ROOT = Path(__file__).resolve().parents[2]
+PHOTO = ROOT / "docs" / "images" / "photo.jpg"
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.skipif(any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxruntime")), reason="needs onnx, onnxruntime"),
+]
+
+
+def opened(path: Path) -> object:
+    from ferkit.train.release.detector_files import opened as run
+
+    return run(path)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from ferkit.train import export
+
+    (file,) = export("ferkit-face-v3", tmp_path_factory.mktemp("exported"), ("onnx",), photo=PHOTO)
+    return file
+
+
+def crowd() -> np.ndarray:
+    """One face in several sizes, one of them cut, on a wide picture: what both looks and every rule have to do with."""
+    photo = Image.fromarray(load_image(PHOTO))
+    canvas = Image.new("RGB", (1200, 800), (90, 120, 90))
+    for side, place in ((640, (0, 160)), (300, (650, 20)), (120, (980, 40)), (400, (820, 430)), (60, (660, 380))):
+        canvas.paste(photo.resize((side, side)), place)
+    return np.asarray(canvas)
+
+
+@pytest.mark.parametrize("least", [0.624, 0.3])
+def test_an_export_finds_what_ferkit_finds(exported: Path, least: float) -> None:
+    """Boxes, scores and landmarks, on a picture with many faces; the rules too, which have to do where the least score is low."""
+    pixels = crowd()
+    expected = sorted(FaceDetector(min_score=least).detect_rgb(pixels), key=lambda face: -face.score)
+    boxes, scores, landmarks = opened(exported)(pixels, least)  # type: ignore[operator]
+    assert len(expected) >= 4
+    np.testing.assert_allclose(scores, [face.score for face in expected], atol=1e-3)
+    np.testing.assert_allclose(boxes, [face.box for face in expected], atol=0.5)
+    off = np.abs(landmarks - np.array([face.landmarks for face in expected])).max(axis=(1, 2))
+    assert (off < 0.05 * (boxes[:, 3] - boxes[:, 1])).all()
+
+
+@pytest.mark.parametrize("shape", [(700, 900, 3), (33, 1000, 3), (8, 8, 3)])
+def test_a_picture_without_faces_gives_empty_answers(exported: Path, shape: tuple[int, ...]) -> None:
+    boxes, scores, landmarks = opened(exported)(np.zeros(shape, np.uint8), 0.624)  # type: ignore[operator]
+    assert (boxes.shape, scores.shape, landmarks.shape) == ((0, 4), (0,), (0, 5, 2))
+
+
+def test_a_file_says_what_it_is(exported: Path) -> None:
+    import onnxruntime
+
+    facts = onnxruntime.InferenceSession(str(exported)).get_modelmeta().custom_metadata_map
+    about = json.loads(exported.with_suffix(".json").read_text())
+    assert facts["ferkit.weights"] == about["weights"] == "ferkit-face-v3"
+    assert json.loads(facts["ferkit.min_score"]) == about["min_score"] == 0.624
+    assert facts["ferkit.licence"] == "MIT"
+
+
+def test_check_compares_with_ferkit(exported: Path, tmp_path: Path) -> None:
+    from ferkit.train import export
+    from ferkit.train.release.single_files import check
+
+    assert check([exported])["ferkit-face-v3.onnx, onnxruntime"] < 0.01  # type: ignore[operator]
+    (other,) = export("ferkit-face-v3", tmp_path, ("onnx",), precision="float16", photo=PHOTO)
+    assert other.stat().st_size < 0.6 * exported.stat().st_size
+    assert check([other])["ferkit-face-v3-float16.onnx, onnxruntime"] < 0.01  # type: ignore[operator]
+    beside = other.with_name("ferkit-face-v3-float16.photo.npz")
+    with np.load(beside) as golden:
+        kept = dict(golden)
+    np.savez_compressed(beside, allow_pickle=False, **kept | {"boxes": kept["boxes"] + 40})
+    with pytest.raises(FerkitError, match="disagree"):
+        check([other])
+    beside.unlink()
+    with pytest.raises(InputError, match="is checked on a photo"):
+        check([other])
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """A folder as ``train-detector`` reads it, of one photo in two sizes."""
+    for part in ("dev/images", "train/images"):
+        (tmp_path / part).mkdir(parents=True)
+    pixels = crowd()
+    Image.fromarray(pixels).save(tmp_path / "dev" / "images" / "a.png")
+    for number in range(4):
+        Image.fromarray(np.ascontiguousarray(pixels[:, 100 * number :])).save(tmp_path / "train" / "images" / f"{number}.png")
+    marked = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in (face.box for face in FaceDetector().detect_rgb(pixels))]
+    table = {"a.png": {"source": "drawn", "faces": [{"box": box, "ignore": 0} for box in marked]}}
+    (tmp_path / "dev" / "gt.json").write_text(json.dumps(table))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_int8_is_measured(faces: Path, tmp_path: Path) -> None:
+    done = ferkit("export", "ferkit-face-v3", "--out", tmp_path / "out", "--precision", "int8", "--data", faces)
+    assert done.exit_code == 0, done.output
+    measured = json.loads((tmp_path / "out" / "ferkit-face-v3-int8.json").read_text())["measured"]
+    assert measured["pictures"] == 1
+    assert measured["ap50"]["ferkit"] == 1.0
+    assert measured["ap50"]["export"] > 0.5
+
+
+def test_what_a_detector_cannot_be_is_said(tmp_path: Path) -> None:
+    from ferkit.train import export
+
+    for options in ({"formats": ("litert",)}, {"formats": ("onnx",), "labels": "fer2013"}):
+        with pytest.raises(InputError, match="is a face detector"):
+            export("ferkit-face-v3", tmp_path / "out", **options)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="needs faces"):
+        export("ferkit-face-v3", tmp_path / "out", ("onnx",), precision="int8")
+    with pytest.raises(DataError):
+        export("ferkit-face-v3", tmp_path / "out", ("onnx",), data=tmp_path)
+    Image.new("RGB", (64, 64)).save(tmp_path / "empty.png")
+    with pytest.raises(InputError, match="has no face"):
+        export("ferkit-face-v3", tmp_path / "out", ("onnx",), photo=tmp_path / "empty.png")
