@@ -323,6 +323,7 @@ def test_names_can_be_hashed(pictures: Path, tmp_path: Path) -> None:
 def test_usage_errors(arguments: list[str], said: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(pictures / "d0", tmp_path / "in")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "note.txt").write_text("not a folder")
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["batch", *arguments])
     assert result.exit_code == 2, result.output
