@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ferkit import (
     Expression,
@@ -107,3 +108,38 @@ def test_faces_are_drawn_where_they_are_in_pixels_of_another_scale() -> None:
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     assert abs(columns.min() - 50) <= 3
     assert abs(rows.max() - 60) <= 3
+
+
+def test_the_largest_face_is_the_one_with_the_largest_box() -> None:
+    high, wide = Face((0, 0, 3, 7)), Face((0, 0, 11, 2))  # 21 and 22 pixels
+    assert Result((high, wide), 20, 20).largest is wide
+    assert Result((wide, high), 20, 20).largest is wide
+    assert Result((), 20, 20).largest is None
+
+
+def test_a_face_that_was_not_classified_has_a_row_as_wide_as_the_others() -> None:
+    known = Expression("happy", 0.75, {"happy": 0.75, "sad": 0.125, "angry": 0.125})
+    result = Result((Face((0, 0, 9, 9), expression=known), Face((0, 0, 5, 5))), 20, 20, "a.jpg", "w-v1")
+    head, *rows = (line.split(",") for line in result.to_csv().splitlines())
+    assert [len(row) for row in rows] == [len(head)] * 2
+    assert rows[0][10:] == ["happy", "0.75", "0.75", "0.125", "0.125"]
+    assert rows[1][10:] == [""] * 5
+    [empty] = Result((), 20, 20, "a.jpg", "w-v1").to_csv().splitlines()[1:]
+    assert empty == "a.jpg,20,20,w-v1,,,,,,,,"
+
+
+def test_pixels_are_not_printed() -> None:
+    result = Result((), 2, 2, pixels=np.zeros((2, 2, 3), np.uint8))
+    assert "pixels" not in repr(result)
+    assert result == Result((), 2, 2)
+
+
+def test_a_file_that_has_another_size_by_now_is_not_drawn_on(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.new("RGB", (40, 30)).save(file)
+    assert Result((), 40, 30, str(file)).draw().size == (40, 30)
+    for width, height in ((40, 31), (41, 30), (30, 40)):
+        with pytest.raises(InputError, match=f"is now 40x30, the result is of {width}x{height}"):
+            Result((), width, height, str(file)).draw()
+    with pytest.raises(InputError, match="no pixels and no file"):
+        Result((), 40, 30).draw()
