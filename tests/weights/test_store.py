@@ -218,3 +218,19 @@ def test_outputs_check_themselves() -> None:
         Output("x", ("a", "b"), ((0, 1),), (1.0, 1.0))
     with pytest.raises(InputError, match="temperature"):
         Output("x", ("a", "b"), ((0, 1),), temperature=0)
+
+
+def test_a_file_inside_a_folder_of_weights_is_refused_with_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(resolve(DEFAULT_WEIGHTS), folder)
+    for name in ("model.onnx", "spec.json", "card.md"):
+        with pytest.raises(WeightsError, match=rf"{name} is one file of the weights '{DEFAULT_WEIGHTS}'; give their folder, .*mine\."):
+            resolve(folder / name)
+    (folder / "theirs.onnx").write_bytes(b"")
+    for stranger in (folder / "theirs.onnx", tmp_path / "alone.onnx"):  # no file of these weights: it is no name either
+        stranger.write_bytes(b"")
+        with pytest.raises(WeightsError, match="No weights"):
+            resolve(stranger)
+    (folder / "spec.json").write_text("{")
+    with pytest.raises(WeightsError, match="No weights"):
+        resolve(folder / "model.onnx")
