@@ -91,9 +91,9 @@ def main() -> None:
         answers = np.full(len(shown), "", object)
         answers[shown] = np.array(FER7.classes)[classifier.predict_proba(cut(photos, found, classifier.crop)).argmax(axis=1)]
         happy = probabilities.argmax(axis=1) == HAPPY
-        results[weights] = {"PublicTest": of_faces(probabilities, faces), "photos": of_photos(answers, photos)}
+        results[classifier.name] = {"PublicTest": of_faces(probabilities, faces), "photos": of_photos(answers, photos)}
         if first is not None:
-            results[weights]["called happy, against the first"] = compare(first, happy)
+            results[classifier.name]["called happy, against the first"] = compare(first, happy)
         first = happy if first is None else first
     record(args.out, {"output": "photos", "by_weights": results})
 

@@ -234,7 +234,7 @@ def plot(results: dict[str, dict[str, Any]], where: str, out: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     first = next(iter(results.values()))[where]
     names = list(first["by_property"])
@@ -249,6 +249,7 @@ def plot(results: dict[str, dict[str, Any]], where: str, out: Path) -> None:
             axis.plot(at, [row["adjusted"] for row in rows], "_", ms=9, color="black", alpha=0.6)
         axis.set_xticks(range(len(rows)), [f"{row['group']}\nn {row['n']}" for row in rows], fontsize=8)
         axis.set_title(name, fontsize=11)
+        axis.yaxis.set_major_locator(ticker.MaxNLocator(steps=[1, 2, 5, 10]))  # of whole per cent
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         axis.grid(alpha=0.3, axis="y")
     for axis in axes.flat[len(names) :]:
@@ -265,6 +266,10 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
+def chance(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
 def property_tables(results: dict[str, dict[str, Any]], where: str) -> list[str]:
     lines = []
     for name, first in next(iter(results.values()))[where]["by_property"].items():
@@ -279,7 +284,7 @@ def property_tables(results: dict[str, dict[str, Any]], where: str) -> list[str]
                 f"{percent(r['accuracy'])} ({percent(r['ci95'][0])} to {percent(r['ci95'][1])}), {percent(r['adjusted'])}"
                 for r in own["groups"]
             ]
-            lines.append(f"| `{weights}` | {' | '.join(cells)} | {own['p_value']:.3f} |")
+            lines.append(f"| `{weights}` | {' | '.join(cells)} | {chance(own['p_value'])} |")
         lines.append("")
     return lines
 
@@ -297,7 +302,7 @@ def pair_table(results: dict[str, dict[str, Any]], entry: Any, head: str) -> lis
                 change,
                 f"{c['gained']}, {c['lost']}",
             ]
-            lines.append(f"| {' | '.join(cells)} | {c['p_value']:.3f} |")
+            lines.append(f"| {' | '.join(cells)} | {chance(c['p_value'])} |")
     return [*lines, ""]
 
 
@@ -306,6 +311,8 @@ METHOD = """# Fairness
 <!-- written by benchmarks/fairness.py -->
 
 Whose faces are answered worse? Measured by what can be seen on a face without guessing who it is: the default output (`photos`) of each release, single view.
+
+In short: {short}
 
 - **photos**: the {photos} photos of `agreed.csv` on which the set's label and two blind readings agree; faces found and cut as `Pipeline` does. Groups of a third each, or between fixed edges.
 - **PublicTest**: the {public:,} faces of FER2013's PublicTest whose label is FER+'s majority too, in their own frame of 48 pixels. Groups of a fifth each, or between fixed edges.
@@ -322,6 +329,7 @@ says nothing about either alone.
 NOT_MEASURED = """## What is not measured
 
 - **Age, gender, ethnicity and skin tone.** No set here has them labelled, and ferkit does not guess them. FER2013 and the photos are of people whom news and search engines showed in 2007 and 2013; whoever is rare there is answered with less practice. An equal error between groups of people is not shown by this page.
+- **Small faces in photos.** The photos' faces are all about as large; what shrinking costs is in [robustness](robustness.md).
 - **Glasses and beards.** Nobody labelled them here. The drawn bars stand for dark glasses and masks, and are cruder than both.
 - **Expressions behind real masks.** The pictures of people in face masks have no expressions labelled, and not even which face wears one; only how the answers fall is counted.
 - **Disgust and fear on photos.** Of the photos on which all agree, 3 and 4 show them.
@@ -340,6 +348,28 @@ def beyond_chance(results: dict[str, dict[str, Any]]) -> tuple[int, str]:
     ]
     found = [phrase for p, phrase in tests if p < 0.05 / len(tests)]
     return len(tests), "; ".join(found) or "none"
+
+
+def in_short(results: dict[str, dict[str, Any]], beyond: str) -> str:
+    """Say in three sentences what the tables show."""
+    sets = [there for weights in results.values() for there in weights.values()]
+    covers = [f"{name}: {span([-there['covered'][name]['difference'] for there in sets])} points" for name in COVERED]
+    changed = span([there["mirrored"]["answers_that_change"] for there in sets])
+    least, which = min(
+        (own["p_value"], f"{name.split(',')[0]} on {where} (`{weights}`)")
+        for weights, there in results.items()
+        for where, measured_there in there.items()
+        for name, own in measured_there["by_property"].items()
+    )
+    differing = "by none of these properties faces differ beyond chance" if beyond == "none" else f"beyond chance faces differ by {beyond}"
+    return (
+        f"{differing}, given how many tests there are and how few faces some groups have; the nearest to it is {which}, p {chance(least)}. "
+        f"What is covered costs most ({'; '.join(covers)}). A face and its mirror image are answered differently in {changed} % of the cases."
+    )
+
+
+def span(shares: Sequence[float]) -> str:
+    return f"{100 * min(shares):.1f} to {100 * max(shares):.1f}"
 
 
 def mask_table(masks: dict[str, Any]) -> list[str]:
@@ -363,7 +393,13 @@ def write_page(page: Path, results: dict[str, dict[str, Any]], masks: dict[str, 
     sizes = {where: there["n"] for where, there in next(iter(results.values())).items()}
     tests, beyond = beyond_chance(results)
     text = METHOD.format(
-        photos=sizes["photos"], public=sizes["PublicTest"], tests=tests, chance=0.05 * tests, bonferroni=0.05 / tests, beyond=beyond
+        short=in_short(results, beyond),
+        photos=sizes["photos"],
+        public=sizes["PublicTest"],
+        tests=tests,
+        chance=0.05 * tests,
+        bonferroni=0.05 / tests,
+        beyond=beyond,
     )
     lines = text.splitlines()
     for where in sizes:
@@ -400,7 +436,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
 
-    classifiers = {weights: open_classifier(weights, runtime=args.runtime) for weights in args.weights}
+    opened = [open_classifier(weights, runtime=args.runtime) for weights in args.weights]
+    classifiers = {classifier.name: classifier for classifier in opened}
     geometry = next(iter(classifiers.values())).crop
     sets = (from_photos(args.photos, geometry), from_public_test(args.data, args.ferplus))
     results = {weights: {faces.name: measured(classifier, faces) for faces in sets} for weights, classifier in classifiers.items()}

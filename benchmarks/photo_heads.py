@@ -1,25 +1,29 @@
 """Both heads of a network fitted anew, with portraits beside FER2013's faces: what photos teach without training the rest of it.
 
 The trunk stays as it is. Each Training face is seen once, mirrored by a coin; a part of what it teaches is its label or its votes, the rest is the
-old head's own answer, so that little of FER2013 is forgotten. The portraits are seen as they are and mirrored, and both again spoilt as FER2013's
-faces are; their targets are those of a recipe with ``[photos]``, its teachers included. They are a share of the loss, in which labels with few portraits count as
-much as those with many (``--balance``), and the distance from the old head is penalised. Each head is fitted apart: minutes on two cores where training takes an hour.
+old head's own answer, or that of ``--answers``, so that little of FER2013 is forgotten. The portraits are seen by the boxes of their table, of the default detector and of YuNet,
+each as it is, and shaken by 1, 2 and 3 % of its width, half of them mirrored, half spoilt as FER2013's faces are; their targets are those of a recipe with
+``[photos]``, its teachers included. They are a share of the loss, in which labels with few portraits count as
+much as those with many (``--balance``), and the distance from the old head is penalised. Each head is fitted apart, or with ``--joint`` both together, the portraits teaching
+their product, which is what photos are answered by: minutes on two cores where training takes an hour.
 
 A head's setting is SHARE:LABELS, the portraits' share of the loss and what a Training face's own label or votes count. Every pair of settings is a
-candidate, and so are the old heads. Each is measured on the photos and on PublicTest, single view. On the photos
-where all three agree, then by the majority, the best is chosen in five folds by person among those that keep PublicTest's floors; what the choice of
-four folds answers on the fifth stands beside what the best has on all of them. With ``--release`` that pair, or the one that ``--pair`` names, is written as weights.
+candidate, and so are the old heads; each is rounded as it would be stored before it is measured on the photos and on PublicTest, single view. A photo's face is asked for
+nine times, by the boxes of three detectors (the default, its forerunner, YuNet), each as it is and shaken by 1 and 2 %: half a percent of a box moves several answers of 216,
+and what is chosen on one detector's boxes is gone with the next. By the mean over the nine, on the photos where all three agree, then by the majority, the best is chosen in
+five folds by person among those that keep PublicTest's floors; what the choice of four folds answers on the fifth stands beside what the best has on all of them, and beside
+it what the default pipeline answers. With ``--release`` that one, or the one that ``--take`` names, is written as weights. ``--keep`` keeps crops and features between runs.
 
     python benchmarks/photo_heads.py --weights fer2013-s-v5 --recipe ferkit-s-v6 --floors 70.4 84.6 90 --data fer2013.csv --votes fer2013new.csv \
-        --portraits PHOTOS-TRAIN --photos PHOTOS --out benchmarks/results/photo_heads_s.json \
-        [--release runs/fer2013-s-v6]
+        --portraits PHOTOS-TRAIN --photos PHOTOS --yunet face_detection_yunet_2026may.onnx --before weights/superseded/ferkit-face-v2 \
+        --out benchmarks/results/photo_heads_s.json [--release runs/fer2013-s-v6]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -27,37 +31,40 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _boxes import PHOTO_SHAKES, photo_views, portrait_views
 from _record import record
 from exponents import FOLDS, PLUS_AS_FER, folds_of, share
 from numpy.typing import NDArray
-from photos import TRUTHS, Photos, cut, detected, read_photos
+from photos import TRUTHS, Photos, read_photos
 
 from ferkit import ExpressionClassifier, FaceDetector
 from ferkit.data import read_faces
 from ferkit.data.faces import Faces
 from ferkit.data.portraits import read_portraits
 from ferkit.evaluation.calibration import fit_temperature
-from ferkit.labels import FER7
+from ferkit.labels import FER7, PHOTOS
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HEADS = ("fer2013", "ferplus")
 SMOOTHING = 0.1  # of FER2013's labels
 PENALTY = 2e-4
 STEPS = 60  # of L-BFGS
-VIEWS = 4  # of each portrait
 MANY = 10  # photos that a label needs to count in the mean recall
 OLD = (0.0, 0.0)  # stands for the old head
+DETECTORS = ("the default", "its forerunner", "yunet")
 Float = NDArray[np.float64]
 Setting = tuple[float, float]  # the share of portraits in a head's loss, and what a Training face's own label or votes count
 
 
 @dataclass(frozen=True)
 class Task:
-    """What each head is fitted on: features with a one behind them ``(n, d + 1)``, FER2013's first; labels of those, rows of 0 where there
-    are none; targets of the portraits; what each portrait counts."""
+    """What each head is fitted on: features with a one behind them ``(n, d + 1)``, FER2013's first; what is answered about those, and their labels,
+    rows of 0 where there are none; targets of the portraits; what each portrait counts."""
 
     rows: Float
     old: dict[str, Float]
+    answers: dict[str, Float]
+    exponents: tuple[float, float]  # of the heads' logits in the product
     labels: dict[str, Float]
     taught: dict[str, Float]
     counts: Float
@@ -75,8 +82,9 @@ def seen(classifier: ExpressionClassifier, images: Any) -> Float:
     return np.hstack([found, np.ones((len(found), 1))])
 
 
-def mirrored(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(images[:, :, ::-1])
+def stored(head: Float) -> Float:
+    """Round a head as a release of half precision keeps it."""
+    return head.astype(np.float16).astype(np.float64)
 
 
 def old_heads(model: Any) -> dict[str, Float]:
@@ -85,50 +93,141 @@ def old_heads(model: Any) -> dict[str, Float]:
     return {head: np.vstack([np.array(layer.kernel), np.array(layer.bias)[None]]).astype(np.float64) for head, layer in layers.items()}
 
 
-def prepared(classifier: ExpressionClassifier, model: Any, recipe: Any, training: Faces, folder: Path, balance: float) -> Task:
-    """Compute features and targets."""
-    from ferkit.train.classifier.distilling import Teacher
-    from ferkit.train.classifier.photos import PhotoSource, degraded, expected_draws, label_weights
+def kept(folder: Path | None, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what ``make`` does, read from a file of an earlier run if there is one."""
+    path = None if folder is None else folder / f"{name}.npz"
+    if path is None or not path.exists():
+        made = make()
+        if path is None:
+            return made
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(path, **made)
+    with np.load(path) as file:
+        return dict(file)
 
-    portraits = read_portraits(folder, classifier.crop)
-    source = PhotoSource(portraits, recipe, Teacher(recipe.teacher["weights"], HEADS, size=recipe.size))
-    spoilt = degraded(portraits.images, 1.0, np.random.default_rng(1))
-    views = (portraits.images, mirrored(portraits.images), spoilt, mirrored(spoilt))
+
+def crops(args: argparse.Namespace, photos: Photos, geometry: Any) -> dict[str, Any]:
+    """Cut portraits and photos by each detector's boxes."""
+    default, yunet = FaceDetector(threads=1), FaceDetector("yunet", model=args.yunet)
+    portraits, hits = portrait_views(args.portraits, geometry, [default, yunet])
+    seen_photos, shown = photo_views(photos, geometry, [default, FaceDetector(model=args.before, threads=1), yunet])
+    return {"portraits": portraits, "hits": np.array(hits), "photos": seen_photos, "shown": shown}
+
+
+def coined(training: Faces) -> NDArray[np.uint8]:
+    """Return each Training face, mirrored by a coin."""
     coin = np.random.default_rng(0).random(len(training)) < 0.5
-    faces = seen(classifier, np.where(coin[:, None, None], training.images[:, :, ::-1], training.images))
+    return np.where(coin[:, None, None], training.images[:, :, ::-1], training.images)
+
+
+def features(weights: str, training: Faces, public: Faces, cuts: dict[str, Any] | None) -> dict[str, Any]:
+    """Compute a trunk's features of everything, and its heads; without portraits and photos for weights that only answer."""
+    from ferkit.train.common.keras_weights import load_keras
+
+    classifier = ExpressionClassifier(weights, runtime="onnxruntime", threads=1)
+    out: dict[str, Any] = {"train": seen(classifier, coined(training)), **old_heads(load_keras(weights, classifier))}
+    if cuts is not None:
+        out |= {"public": seen(classifier, public.images)}
+        out |= {name: np.stack([seen(classifier, view) for view in cuts[name]]) for name in ("portraits", "photos")}
+    return {name: values.astype(np.float32) for name, values in out.items()}
+
+
+def prepared(
+    found: dict[str, Any],
+    answering: dict[str, Any],
+    recipe: Any,
+    classifier: ExpressionClassifier,
+    training: Faces,
+    args: argparse.Namespace,
+) -> Task:
+    """Lay out features and targets."""
+    from ferkit.train.classifier.distilling import Teacher
+    from ferkit.train.classifier.photos import PhotoSource, expected_draws, label_weights
+
+    portraits = read_portraits(args.portraits, classifier.crop)
+    source = PhotoSource(portraits, recipe, Teacher(recipe.teacher["weights"], HEADS, size=recipe.size))
+    views = len(found["portraits"])
     labels = {head: training.targets(head, SMOOTHING if head == FER7.name else 0.0).astype(np.float64) for head in HEADS}
-    taught = {head: np.tile(source.targets[head].astype(np.float64), (len(views), 1)) for head in HEADS}
+    taught = {head: np.tile(source.targets[head].astype(np.float64), (views, 1)) for head in HEADS}
     draws = expected_draws(portraits.labels, recipe.photo_places * (len(training) // recipe.batch_size), source.weights)
-    counts = np.tile(draws * label_weights(portraits.labels, draws, balance), len(views))
-    rows = np.vstack([faces, *(seen(classifier, view) for view in views)])
-    return Task(rows, old_heads(model), labels, taught, counts / counts.sum())
+    counts = np.tile(draws * label_weights(portraits.labels, draws, args.balance), views)
+    answers = {head: softmax(answering["train"].astype(np.float64) @ answering[head]) for head in HEADS}
+    rows = np.vstack([found["train"], *found["portraits"]]).astype(np.float64)
+    old = {head: found[head].astype(np.float64) for head in HEADS}
+    combined = classifier.spec.output(PHOTOS.name)
+    exponents = tuple(weight / combined.temperature for weight in combined.weights)
+    return Task(rows, old, answers, exponents, labels, taught, counts / counts.sum())
 
 
-def fitted(task: Task, head: str, setting: Setting) -> Float:
-    """Return a head ``(d + 1, k)``."""
+def of_faces(task: Task, head: str, counted: float) -> Float:
+    """Return what the Training faces teach a head ``(n, k)``: ``counted`` of it is the label, where there is one."""
+    labels, answers = task.labels[head], task.answers[head]
+    known = labels.sum(axis=1, keepdims=True) > 0  # a face that FER+ calls no face has no votes
+    return np.where(known, counted * labels + (1 - counted) * answers, answers)
+
+
+def surprise(scores: Float, targets: Float, weights: Float) -> tuple[float, Float]:
+    """Return the weighted cross-entropy, nats, and its gradient in the scores."""
+    scores = scores - scores.max(axis=1, keepdims=True)
+    log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return float(-(weights * targets * log).sum()), weights * (np.exp(log) - targets)
+
+
+def nearest(start: Float, loss: Callable[[Float], tuple[float, Float]]) -> Float:
+    """Return the head ``(d + 1, k)`` with the smallest loss, whose distance from the start is penalised."""
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
 
-    start, labels, (photos, counted) = task.old[head], task.labels[head], setting
-    if setting == OLD:
-        return start
-    faces = len(labels)
-    answers = softmax(task.rows[:faces] @ start)
-    known = labels.sum(axis=1, keepdims=True) > 0  # a face that FER+ calls no face has no votes
-    targets = np.vstack([np.where(known, counted * labels + (1 - counted) * answers, answers), task.taught[head]])
-    weights = np.concatenate([np.full(faces, (1 - photos) / faces), photos * task.counts])[:, None]
-
-    def loss(flat: Float) -> tuple[float, Float]:
+    def penalised(flat: Float) -> tuple[float, Float]:
         moved = flat.reshape(start.shape)
-        scores = task.rows @ (start + moved)
-        scores -= scores.max(axis=1, keepdims=True)
-        log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-        gradient = PENALTY * moved + task.rows.T @ (weights * (np.exp(log) - targets))
-        return float(0.5 * PENALTY * (moved**2).sum() - (weights * targets * log).sum()), gradient.ravel()
+        value, gradient = loss(start + moved)
+        return value + float(0.5 * PENALTY * (moved**2).sum()), (gradient + PENALTY * moved).ravel()
 
     with threadpool_limits(1):  # the matrices are narrow: a second thread costs more than it gives
-        found = minimize(loss, np.zeros(start.size), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
+        found = minimize(penalised, np.zeros(start.size), jac=True, method="L-BFGS-B", options={"maxiter": STEPS}).x
     return start + found.reshape(start.shape)
+
+
+def fitted(task: Task, head: str, setting: Setting) -> Float:
+    """Return a head fitted for itself, ``(d + 1, k)``."""
+    start, (photos, counted) = task.old[head], setting
+    if setting == OLD:
+        return start
+    targets = np.vstack([of_faces(task, head, counted), task.taught[head]])
+    faces = len(task.labels[head])
+    weights = np.concatenate([np.full(faces, (1 - photos) / faces), photos * task.counts])[:, None]
+
+    def loss(head: Float) -> tuple[float, Float]:
+        value, gradient = surprise(task.rows @ head, targets, weights)
+        return value, task.rows.T @ gradient
+
+    return stored(nearest(start, loss))
+
+
+def fitted_jointly(task: Task, setting: Setting) -> dict[str, Float]:
+    """Return both heads, fitted together: each learns the Training faces, their product the portraits."""
+    (photos, counted), k = setting, task.old[HEADS[0]].shape[1]
+    faces = len(task.labels[HEADS[0]])
+    own, portraits, taught = task.rows[:faces], task.rows[faces:], task.taught[FER7.name]
+    targets = [of_faces(task, head, counted) for head in HEADS]
+    parts = (slice(0, k), slice(k, None))
+    weight, counts = np.full((faces, 1), (1 - photos) / faces), photos * task.counts[:, None]
+
+    def loss(both: Float) -> tuple[float, Float]:
+        value, gradient, scores = 0.0, np.zeros_like(both), own @ both
+        for part, target in zip(parts, targets, strict=True):
+            cost, slope = surprise(scores[:, part], target, weight)
+            value, gradient[:, part] = value + cost, own.T @ slope
+        scores = portraits @ both
+        product = task.exponents[0] * scores[:, parts[0]] + task.exponents[1] * scores[:, parts[1]][:, PLUS_AS_FER]
+        cost, slope = surprise(product, taught, counts)
+        pulled = portraits.T @ slope
+        gradient[:, parts[0]] += task.exponents[0] * pulled
+        gradient[:, k + np.array(PLUS_AS_FER)] += task.exponents[1] * pulled
+        return value + cost, gradient
+
+    both = stored(nearest(np.hstack([task.old[head] for head in HEADS]), loss))
+    return {head: both[:, part] for head, part in zip(HEADS, parts, strict=True)}
 
 
 def answers(fer: Float, plus: Float, temperatures: tuple[float, float]) -> NDArray[np.int64]:
@@ -136,26 +235,44 @@ def answers(fer: Float, plus: Float, temperatures: tuple[float, float]) -> NDArr
     return np.asarray((fer / temperatures[0] + plus[:, PLUS_AS_FER] / temperatures[1]).argmax(axis=1), np.int64)
 
 
+def fitted_candidates(task: Task, args: argparse.Namespace) -> dict[str, dict[str, Float]]:
+    """Fit both heads with every setting; the old heads are the first candidate."""
+    tried = dict(zip(HEADS, (args.fer2013, args.ferplus), strict=True))
+    heads = {(head, one): fitted(task, head, one) for head in HEADS for one in (OLD, *tried[head])}
+    pairs = [(OLD, OLD), *product(*tried.values())]
+    apart = {named(pair): {head: heads[head, one] for head, one in zip(HEADS, pair, strict=True)} for pair in pairs}
+    return apart | {f"joint {named((one,))}": fitted_jointly(task, one) for one in args.joint}
+
+
 def measured(
-    heads: dict[str, Float], public: Float, faces: Faces, crops: Float, found: NDArray[np.bool_], photos: Photos
+    heads: dict[str, Float], public: Float, faces: Faces, looks: Float, shown: NDArray[np.bool_], photos: Photos
 ) -> dict[str, Any]:
-    """Measure one pair of heads; what is right on each photo is kept as ``right``, for the choice."""
+    """Measure one pair of heads; what is right on each photo, as the mean over its looks ``(looks, n, d + 1)``, is kept as ``right``, for the choice."""
     fer, plus = (public @ heads[head] for head in HEADS)
     keep, majority = faces.majority()
     temperatures = (fit_temperature(fer, faces.labels), fit_temperature(plus[keep], majority[keep]))
-    answered = np.full(len(found), "", object)
-    answered[found] = np.array(FER7.classes)[answers(*(crops @ heads[head] for head in HEADS), temperatures)]
-    agreed, majority_says = photos.truths[TRUTHS[0]], photos.truths[TRUTHS[1]]
-    names = [name for name in FER7.classes if (agreed == name).sum() >= MANY]
-    recall = {name: round(float((answered == agreed)[agreed == name].mean()), 4) for name in names}
+    told = np.stack([answers(*(look @ heads[head] for head in HEADS), temperatures) for look in looks])
+    answered = np.where(shown, np.array(FER7.classes, object)[told], "")
+    truths = [photos.truths[truth] for truth in TRUTHS[:2]]
+    names = [name for name in FER7.classes if (truths[0] == name).sum() >= MANY]
+    recall = {name: round(float((answered == name)[:, truths[0] == name].mean()), 4) for name in names}
     return {
-        "all three agree": share((answered == agreed)[agreed != ""]),
-        "majority of three": share((answered == majority_says)[majority_says != ""]),
+        **{title: by_looks((answered == truth)[:, truth != ""]) for title, truth in zip(TRUTHS[:2], truths, strict=True)},
         "recall": recall,
         "mean_recall": round(float(np.mean(list(recall.values()))), 4),
         "PublicTest, fer2013": share(fer.argmax(axis=1) == faces.labels),
         "PublicTest, ferplus": share((plus.argmax(axis=1) == majority)[keep]),
-        "right": np.stack([answered == agreed, answered == majority_says]),
+        "right": np.stack([(answered == truth).mean(axis=0) for truth in truths]),
+    }
+
+
+def by_looks(right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the mean over all looks at the photos, that of each detector's boxes as they are, and what the default pipeline has."""
+    plain = right[:: len(PHOTO_SHAKES)].mean(axis=1)
+    return {
+        "mean": round(float(right.mean()), 4),
+        "plain boxes": dict(zip(DETECTORS, [round(float(v), 4) for v in plain], strict=True)),
+        "default": share(right[0]),
     }
 
 
@@ -168,12 +285,14 @@ def keeps(row: dict[str, Any], floors: Sequence[float]) -> bool:
 def chosen(table: dict[str, Any], floors: Sequence[float], photos: Photos) -> dict[str, Any]:
     """Choose on four folds and answer the fifth, among the candidates that keep both floors; the earlier one of equal ones."""
     kept = [name for name, row in table.items() if keeps(row, floors)]
+    if not kept:
+        return {"candidates": len(table), "keep_the_floors": 0}
     told = np.stack([photos.truths[truth] != "" for truth in TRUTHS[:2]])
-    right = {name: table[name]["right"] & told for name in kept}
+    right = {name: table[name]["right"] * told for name in kept}
     fold = folds_of(photos.people)
 
     def best(rows: NDArray[np.bool_]) -> str:
-        return max(kept, key=lambda name: tuple(int(right[name][truth][rows].sum()) for truth in (0, 1)))
+        return max(kept, key=lambda name: tuple(round(float(right[name][truth][rows].sum()), 6) for truth in (0, 1)))
 
     picks = [best(fold != k) for k in range(FOLDS)]
     held = np.stack([np.select([fold == k for k in range(FOLDS)], [right[pick][truth] for pick in picks]) for truth in (0, 1)])
@@ -182,7 +301,7 @@ def chosen(table: dict[str, Any], floors: Sequence[float], photos: Photos) -> di
         "keep_the_floors": len(kept),
         "best": best(np.ones(len(fold), bool)),
         "by_fold": picks,
-        "cross_validated": {truth: share(held[i][told[i]].astype(bool)) for i, truth in enumerate(TRUTHS[:2])},
+        "cross_validated": {truth: round(float(held[i][told[i]].mean()), 4) for i, truth in enumerate(TRUTHS[:2])},
     }
 
 
@@ -222,43 +341,47 @@ def main() -> None:
     parser.add_argument("--votes", required=True, help="fer2013new.csv")
     parser.add_argument("--portraits", required=True, type=Path)
     parser.add_argument("--photos", required=True, type=Path)
+    parser.add_argument("--yunet", required=True, type=Path)
+    parser.add_argument("--before", required=True, type=Path, help="folder of the default detector's forerunner")
+    parser.add_argument("--answers", help="weights that say what a Training face teaches beside its label; by default --weights")
+    parser.add_argument("--keep", type=Path, help="folder for crops and features, used again by the next run")
     parser.add_argument("--fer2013", nargs="+", type=setting, default=[(0.05, 0.3), (0.07, 0.3), (0.1, 0.3)], help="settings of that head")
     parser.add_argument("--ferplus", nargs="+", type=setting, default=[(0.05, 0.3), (0.07, 0.3), (0.07, 0.6), (0.1, 0.6)])
+    parser.add_argument("--joint", nargs="*", type=setting, default=[], help="settings of both heads together")
     parser.add_argument("--balance", type=float, default=1.0)
     parser.add_argument(
         "--floors", nargs=3, type=float, default=[0.0, 0.0, 0.0], help="per cent: FER2013's and FER+'s labels on PublicTest, neutral"
     )
     parser.add_argument("--out")
     parser.add_argument("--release", type=Path)
-    parser.add_argument("--pair", nargs=2, type=setting, help="the settings to release, if not the best")
+    parser.add_argument("--take", help="the candidate to release, as the record names it, if not the best")
     args = parser.parse_args()
 
     from ferkit.train.classifier.recipe import load_recipe
     from ferkit.train.common.keras_weights import load_keras
 
     recipe, classifier = load_recipe(args.recipe), ExpressionClassifier(args.weights, runtime="onnxruntime", threads=1)
-    model = load_keras(args.weights, classifier)
-    public = read_faces(args.data, "PublicTest", args.votes)
-    task = prepared(classifier, model, recipe, read_faces(args.data, "Training", args.votes), args.portraits, args.balance)
+    public, training = (read_faces(args.data, split, args.votes) for split in ("PublicTest", "Training"))
     photos = read_photos(args.photos)
-    boxes = detected(photos, FaceDetector())
-    found = np.array([box is not None for box in boxes])
-    of_public, of_photos = seen(classifier, public.images), seen(classifier, cut(photos, boxes, classifier.crop))
-    tried = dict(zip(HEADS, (args.fer2013, args.ferplus), strict=True))
-    heads = {(head, one): fitted(task, head, one) for head in HEADS for one in (OLD, *tried[head])}
-    measure = partial(measured, public=of_public, faces=public, crops=of_photos, found=found, photos=photos)
-    pairs = [(OLD, OLD), *product(*tried.values())]
-    table = {named(pair): measure({head: heads[head, one] for head, one in zip(HEADS, pair, strict=True)}) for pair in pairs}
+    cuts = kept(args.keep, "crops", lambda: crops(args, photos, classifier.crop))
+    found = kept(args.keep, Path(args.weights).name, lambda: features(args.weights, training, public, cuts))
+    answering = kept(args.keep, Path(args.answers).name, lambda: features(args.answers, training, public, None)) if args.answers else found
+    task = prepared(found, answering, recipe, classifier, training, args)
+    candidates = fitted_candidates(task, args)
+    measure = partial(
+        measured, public=found["public"].astype(np.float64), faces=public, looks=found["photos"], shown=cuts["shown"], photos=photos
+    )
+    table = {name: measure(heads) for name, heads in candidates.items()}
     choice = chosen(table, args.floors, photos)
     for row in table.values():
         del row["right"]
-    record(args.out, {"weights": classifier.name, "balance": args.balance, "floors": args.floors, "by_settings": table, "choice": choice})
+    told = {"weights": classifier.name, "portraits_found": dict(zip(("the default", "yunet"), cuts["hits"].round(4).tolist(), strict=True))}
+    record(args.out, {**told, "balance": args.balance, "floors": args.floors, "by_settings": table, "choice": choice})
     if args.release:
-        pair = args.pair or next(pair for pair in pairs if named(pair) == choice["best"])
-        portraits = {"portraits": len(task.counts) // VIEWS, "folder": args.portraits.resolve().name}
-        told = {**portraits, "settings": dict(zip(HEADS, pair, strict=True)), "balance": args.balance}
-        new = {head: heads[head, one] for head, one in zip(HEADS, pair, strict=True)}
-        released(args.release, classifier, model, new, recipe, public, told)
+        name = args.take or choice["best"]
+        portraits = {"portraits": len(task.counts) // len(found["portraits"]), "folder": args.portraits.resolve().name}
+        told = {**portraits, "settings": name, "balance": args.balance}
+        released(args.release, classifier, load_keras(args.weights, classifier), candidates[name], recipe, public, told)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,8 @@ def test_the_card_has_a_head_that_the_hub_reads(hub: WriteHub, cli, tmp_path: Pa
     assert (table["library_name"], table["pipeline_tag"], table["model_name"]) == ("ferkit", "image-classification", "renamed-v1")
     assert "facial-expression-recognition" in table["tags"]
     assert body.lstrip().startswith("# ")
+    assert "](" in (folder / "card.md").read_text(encoding="utf-8")
+    assert "](" not in body  # it would lead into a checkout
 
 
 def test_other_models_are_not_overwritten(hub: WriteHub, cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -19,6 +19,7 @@ __all__ = ["push"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,90}-v[1-9]\d{0,5}")  # what Git takes as a tag, in every file system
 _PART = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,94}[A-Za-z0-9])?", re.ASCII)  # of a repository's address, as the hub takes it
+_WITHIN = re.compile(r"\[([^\]]+)\]\((?!\w+:)[^)]*\)")  # a link to another file of a checkout
 _LICENCES = {
     "mit",
     "apache-2.0",
@@ -114,7 +115,8 @@ def _files(folder: Path, spec: Any, title: str) -> dict[str, bytes | str]:
         found["spec.json"] = (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode()
         card = card.replace(spec.name, title)
         found |= {"card.md": card.encode()} if "card.md" in found else {}
-    return found | {"README.md": (_front_matter(spec, title) + card).encode()}
+    # The hub has no file beside these: of links into a checkout the text stays.
+    return found | {"README.md": (_front_matter(spec, title) + _WITHIN.sub(r"\1", card)).encode()}
 
 
 def _front_matter(spec: Any, title: str) -> str:

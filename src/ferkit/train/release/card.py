@@ -19,6 +19,10 @@ _APPARENT = (
     "It reads the *apparent* expression of a face, as the annotators of {pictures} saw it. It does not read what a person feels, and it is "
     "no basis for decisions about people."
 )
+_FAIRNESS = (
+    "Whose faces it answers worse, by size, tilt, turn, blur and light, mirrored and covered, and what is not measured: "
+    "[fairness](../../docs/fairness.md) in ferkit's documentation."
+)
 
 
 def write_card(path: Path, spec: WeightsSpec | EnsembleSpec) -> None:
@@ -135,6 +139,7 @@ def _measured(spec: WeightsSpec | EnsembleSpec, fitted: str = "the temperatures 
         *(_command(spec, m) for m in faces),
         "```",
         "",
+        *([_FAIRNESS, ""] if spec.name in TABLE else []),
     ]
 
 
