@@ -14,7 +14,7 @@ from .gate import native
 from .geometry import Float, similarity, window
 from .images import load_image, to_grey
 from .resizing import resized_to
-from .tensors import is_one_image, to_array
+from .tensors import is_one_image, many, to_array
 
 __all__ = [
     "CropGeometry",
@@ -236,6 +236,7 @@ def checked(crops: Crops) -> list[NDArray[np.uint8]]:
     Raises:
         InputError: One crop instead of many, or crops of another shape or dtype.
     """
+    crops = many(crops)
     shape = getattr(crops, "shape", None)
     # (H, W, 3) would also be H grey crops three pixels wide, which nobody has.
     if is_one_image(crops) or not isinstance(crops, Iterable) or (shape is not None and len(shape) not in (1, 3, 4)):

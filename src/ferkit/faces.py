@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .labels import LABELS, VALUES, LabelSet
+from .ranges import check_share
 
 __all__ = ["Expression", "Face", "as_expression", "checked_confidence"]
 
 
 def checked_confidence(least: float | None) -> float | None:
     """Return the probability below which a classifier abstains; None never does. Raises InputError outside 0-1."""
-    if least is not None and not 0 <= least <= 1:
-        raise InputError(f"min_confidence={least}; expected a probability from 0 to 1.", arguments=["min_confidence"])
+    check_share("min_confidence", least, "a probability")
     return least
 
 

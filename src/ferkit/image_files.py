@@ -9,14 +9,34 @@ from pathlib import Path
 __all__ = ["IMAGE_SUFFIXES", "begins_like_an_image", "expanded", "image_files", "is_heif"]
 
 # Every file with one of these names is tried, so that what cannot be read is named instead of left out: Pillow reads the first
-# four rows (AVIF if it was built so), the extra "heif" the fifth, nothing here the last.
+# five rows (AVIF if it was built so), the extra "heif" the sixth, nothing here the last two, but for the previews in some raw photos.
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif"),
     *(".apng", ".jpe", ".jfif", ".mpo", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
     *(".dib", ".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".tga", ".psd", ".qoi", ".sgi", ".ras", ".pcx", ".dcx", ".dds"),
     *(".ico", ".cur", ".icns", ".pcd", ".xbm", ".xpm"),
+    *(".rgb", ".rgba", ".bw", ".icb", ".vda", ".vst", ".im", ".msp", ".eps", ".wmf", ".emf", ".jif", ".jfi"),
     *(".heic", ".heif", ".hif", ".heics", ".heifs"),
-    *(".jxl", ".svg", ".exr", ".hdr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    *(".jxl", ".jxr", ".svg", ".svgz", ".exr", ".hdr", ".xcf", ".kra", ".ora", ".afphoto"),
+    *(
+        ".dng",
+        ".cr2",
+        ".cr3",
+        ".crw",
+        ".nef",
+        ".nrw",
+        ".arw",
+        ".srf",
+        ".sr2",
+        ".raf",
+        ".orf",
+        ".rw2",
+        ".pef",
+        ".srw",
+        ".x3f",
+        ".iiq",
+        ".3fr",
+    ),
 )
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2")
@@ -63,4 +83,5 @@ def begins_like_an_image(path: Path) -> bool:
         return path.is_dir()  # a folder that may not be read; of a file nothing says that it is a picture
     webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     avif = start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis")
-    return webp or avif or is_heif(start) or start.startswith(_SIGNATURES)
+    bmp = start[:2] == b"BM" and start[6:10] == bytes(4)
+    return webp or avif or bmp or is_heif(start) or start.startswith(_SIGNATURES)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError, ImageNotFoundError, InputError
+from .gate import native
 from .image_files import expanded, is_heif
 from .resizing import resized_to
 from .tensors import to_array
@@ -126,7 +127,8 @@ def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return image
     import cv2
 
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), np.uint8)
+    with native:
+        return np.asarray(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _from_path(name: str, limits: _Limits) -> Loaded:
@@ -212,11 +214,12 @@ def _decode_webp(file: Any, source: str, limits: _Limits) -> Loaded | None:
     import cv2
     from PIL import Image
 
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.ndim != 3:
-        return None
-    pixels = _shrunk(pixels, limits.side)
-    picture = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
+    with native:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.ndim != 3:
+            return None
+        pixels = _shrunk(pixels, limits.side)
+        picture = Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB))
     exif = Image.Exif()
     with suppress(Exception):  # an EXIF that cannot be read says nothing
         exif.load(webp.exif)
@@ -283,7 +286,7 @@ def _flat(picture: Image.Image) -> NDArray[np.uint8]:
     if _is_transparent(picture):
         from PIL import Image
 
-        rgba = picture.convert("RGBA")
+        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
     return np.array(picture.convert("RGB"), np.uint8)
 

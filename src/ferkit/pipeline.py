@@ -21,7 +21,7 @@ from .labels import need_classes
 from .pickling import ByArguments
 from .protocols import Classifier, Describes, Detector, cut, expressions_of, rotations_of
 from .results import Result
-from .tensors import is_one_image
+from .tensors import is_one_image, many
 from .turning import judged
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Pipeline(ByArguments):
             )
         self.detector: Detector = open_detector(detector, rotations, **engine)
         self.classifier: Classifier = as_classifier(classifier, **engine)
+        self._opened = {"detector": self.detector, "classifier": self.classifier}  # either may be exchanged later
         if features and not isinstance(self.classifier, Describes):
             raise InputError(f"{self.classifier.name} gives no features; expected a classifier that has predict_with_features.")
         self.features = features
@@ -89,10 +90,9 @@ class Pipeline(ByArguments):
         return f"Pipeline({self.detector!r}, {self.classifier!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        make, (cls, args, kwargs) = super().__reduce__()
-        given = dict(zip(("detector", "classifier"), args, strict=False))
-        kwargs = {name: value for name, value in kwargs.items() if name not in ("runtime", "providers", "threads")}  # theirs now
-        return make, (cls, (), given | kwargs | {"detector": self.detector, "classifier": self.classifier})  # which can be exchanged
+        opened = self._opened
+        exchanged = {"detector": self.detector, "classifier": self.classifier}
+        return *super().__reduce__(), {name: part for name, part in exchanged.items() if part is not opened[name]} or None
 
     def __call__(
         self, image: ImageLike, *, color: Literal["rgb", "bgr"] = "rgb", keep_pixels: bool = True, max_side: int | None = None
@@ -208,6 +208,7 @@ class Pipeline(ByArguments):
         read: Callable[[ImageLike], _Seen],
         on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None] = "raise",
     ) -> Iterator[Any]:
+        images = many(images)
         if is_one_image(images) or not isinstance(images, Iterable):
             what = f"an array of shape {tuple(images.shape)}" if hasattr(images, "shape") else type(images).__name__
             raise InputError(f"predict takes many images, not {what}; for one type pipeline(image), or pipeline.predict([image]).")

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .gate import native
+
 __all__ = ["resized_to"]
 
 _Pixel = TypeVar("_Pixel", bound=np.generic)
@@ -29,5 +31,6 @@ def resized_to(pixels: NDArray[_Pixel], width: int, height: int, *, sampled: boo
     if before == (height, width):
         return pixels
     averaged = not sampled and before[0] >= height and before[1] >= width
-    out: NDArray[Any] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if averaged else cv2.INTER_LINEAR)
+    with native:
+        out: NDArray[Any] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if averaged else cv2.INTER_LINEAR)
     return np.asarray(out, pixels.dtype).reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel's axis

@@ -27,7 +27,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Sequence[Face]):
     """What a pipeline says about one image: a sequence of its faces, and false where there are none.
 
     ``result[0]`` is a Face and ``result[:3]`` a Result of fewer faces. In a notebook it shows its picture and a table.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 
-__all__ = ["is_one_image", "to_array"]
+__all__ = ["is_one_image", "many", "to_array"]
 
 _CHANNELS = (1, 3, 4)
 
@@ -22,7 +23,7 @@ def to_array(value: Any) -> NDArray[Any] | None:
         InputError: The tensor cannot be read from here, for example because it is on a GPU.
     """
     if isinstance(value, np.ndarray):
-        return value
+        return np.asarray(value)  # of a subclass its plain array: a matrix would stay flat, whatever is asked of it
     if isinstance(value, (str, bytes)) or not any(hasattr(value, name) for name in ("__array__", "__array_interface__", "__dlpack__")):
         return None
     try:
@@ -35,6 +36,12 @@ def to_array(value: Any) -> NDArray[Any] | None:
     if _is_torch(value) and array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[2] not in _CHANNELS:
         array = np.moveaxis(array, 0, -1)
     return array
+
+
+def many(values: Any) -> Any:
+    """Return what holds many images as something to iterate over: what only NumPy can read, as an array; all else as it is."""
+    array = None if isinstance(values, Iterable) else to_array(values)
+    return values if array is None else array
 
 
 def _is_torch(value: Any) -> bool:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ferkit import ImageError, ImageNotFoundError, InputError, load_image
 from ferkit.images import load, to_grey
-from tests.helpers.tensors import Tensor, TorchTensor
+from tests.helpers.tensors import Arrayish, Interface, Tensor, TorchTensor
 
 RED = np.full((8, 12, 3), (200, 30, 40), np.uint8)
 
@@ -390,6 +390,17 @@ def test_a_tensor_that_is_elsewhere() -> None:
 
     with pytest.raises(InputError, match=r"cuda.*\.cpu\(\)"):
         load_image(OnTheGpu(RED))
+
+
+def test_arrays_of_other_makers() -> None:
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    for given in (Arrayish(grey), Interface(grey), np.ma.masked_array(grey), grey[:, :, None].view(np.recarray)):
+        np.testing.assert_array_equal(load_image(given), load_image(grey))
+
+
+@pytest.mark.parametrize("mode", ["La", "RGBa", "LA", "PA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX", "1", "I;16", "I;16B", "I"])
+def test_every_mode_of_pillows(mode: str) -> None:
+    assert load_image(Image.new(mode, (8, 6))).shape == (6, 8, 3)
 
 
 @pytest.mark.parametrize("address", ["http://a.org/b.jpg", "https://a.org/b.jpg?x=1", "ftp://a/b.png", "s3://b/c.jpg", "file:///b.jpg"])

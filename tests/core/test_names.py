@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ferkit import Ensemble, ExpressionClassifier, FaceDetector, InputError, Pip
 from ferkit.cli.main import main
 from ferkit.engines.threads import available_cpus, cpu_quota, requested_threads, thread_count
 from ferkit.train import evaluate
+from ferkit.weights.store import bundled_folder
 
 CROPS = np.random.default_rng(0).integers(0, 255, (5, 48, 48)).astype(np.uint8)
 RELEASES = [release for release in list_weights() if release.kind != "detector"]
@@ -85,6 +87,42 @@ def test_unknown_names_say_what_is_known() -> None:
         Pipeline("none", "fer2099")
 
 
+def test_the_names_of_weights_list_open_detectors(astronaut: np.ndarray) -> None:
+    found = FaceDetector("ferkit-face-v3")
+    assert (repr(found), found.detect(astronaut)) == ("FaceDetector('ferkit')", FaceDetector().detect(astronaut))
+    assert Pipeline("ferkit-face-v3", "fer2013-n-v5").detector.name == "ferkit"
+
+
+@pytest.mark.parametrize("members", ["fer2013-ensemble-v5", bundled_folder() / "fer2013-ensemble-v5", ["fer2013-ensemble-v5"]])
+def test_an_ensemble_of_one_name(members: Any) -> None:
+    one = ExpressionClassifier("fer2013-ensemble-v5")
+    for made in (Ensemble(members), Ensemble(one)):
+        np.testing.assert_allclose(made.predict_proba(CROPS), one.predict_proba(CROPS), atol=1e-6)
+
+
+@pytest.mark.parametrize("thing", [3, b"fer2013-n-v5", ["fer2013-n-v5", "fer2013-s-v5"], object(), {"a": 1}])
+def test_what_is_neither_name_nor_object_is_refused_at_once(thing: Any) -> None:
+    with pytest.raises(InputError, match="no classifier: it lacks"):
+        Pipeline("none", thing)
+    with pytest.raises(InputError, match="no detector: it lacks detect_rgb"):
+        Pipeline(thing)
+    with pytest.raises(InputError, match="names no weights"):
+        ExpressionClassifier(thing)
+
+
+@pytest.mark.parametrize("value", ["0.5", True, float("nan"), -0.1, 1.01, [0.5]])
+def test_thresholds_that_are_none(value: Any) -> None:
+    for make in (
+        lambda: ExpressionClassifier("fer2013-n-v5", min_confidence=value),
+        lambda: ExpressionClassifier("fer2013-ensemble-v5", min_confidence=value),
+        lambda: Ensemble(["fer2013-n-v5"], min_confidence=value),
+        lambda: FaceDetector(min_score=value),
+    ):
+        with pytest.raises(InputError, match="from 0 to 1"):
+            make()
+    assert ExpressionClassifier("fer2013-n-v5", min_confidence=np.float32(0.5)) is not None
+
+
 @pytest.mark.parametrize("names", [["cpu"], ["CPUExecutionProvider"], "cpu", ("CPU",)])
 def test_providers_by_any_of_their_names(names: object) -> None:
     pytest.importorskip("onnxruntime")
@@ -123,14 +161,14 @@ def test_providers_are_onnxruntimes() -> None:
         ExpressionClassifier("fer2013-n-v5", providers=["cpu"])
 
 
-@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 10**6])
 @pytest.mark.parametrize("runtime", ["opencv", "onnxruntime"])
 def test_threads_out_of_range(threads: object, runtime: str) -> None:
     with pytest.raises(InputError, match="threads="):
         ExpressionClassifier("fer2013-n-v5", runtime=runtime, threads=threads)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1000000"])
 def test_the_variable_out_of_range(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FERKIT_THREADS", value)
     with pytest.raises(InputError, match="FERKIT_THREADS="):

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ferkit import Ensemble, ExpressionClassifier, FaceDetector, InputError, Pipeline
-from tests.helpers.tensors import Tensor, TorchTensor
+from tests.helpers.tensors import Arrayish, Interface, Tensor, TorchTensor
 
 GREY = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
 RGB = np.repeat(GREY[:, :, None], 3, axis=2)
@@ -27,6 +27,8 @@ ONE: dict[str, Callable[[], Any]] = {
     "RGB tensor": lambda: Tensor(RGB),
     "torch tensor": lambda: TorchTensor(RGB),
     "torch tensor, channels first": lambda: TorchTensor(RGB.transpose(2, 0, 1)),
+    "array protocol": lambda: Arrayish(RGB),
+    "array interface": lambda: Interface(GREY),
     "PIL image": lambda: Image.fromarray(RGB),
     "bytes": lambda: b"\xff\xd8\xff",
     "bytearray": lambda: bytearray(b"\xff\xd8\xff"),
@@ -73,6 +75,9 @@ MANY: dict[str, Callable[[], Any]] = {
     "tensor": lambda: Tensor(np.stack([RGB, RGB])),
     "torch batch": lambda: TorchTensor(np.stack([RGB, RGB]).transpose(0, 3, 1, 2)),
     "tensors": lambda: [Tensor(RGB), TorchTensor(RGB.transpose(2, 0, 1))],
+    "array protocol": lambda: Arrayish(np.stack([RGB, RGB])),
+    "array interface": lambda: Interface(np.stack([GREY, GREY])),
+    "several by protocols": lambda: [Arrayish(RGB), Interface(GREY)],
     "PIL images": lambda: [Image.fromarray(GREY), Image.fromarray(RGB)],
 }
 

@@ -21,6 +21,8 @@ import ferkit
 from ferkit import Ensemble, ExpressionClassifier, FaceDetector, FerkitError, LabelSet, MissingExtraError, Pipeline
 from ferkit.detectors.face_detector import BACKENDS
 
+from ..helpers.films import write as write_film
+
 HOW = {"pickle": lambda thing: pickle.loads(pickle.dumps(thing)), "copy": copy.copy, "deepcopy": copy.deepcopy}
 SPECIAL = {"MissingExtraError": ("onnxruntime", "onnxruntime", "It"), "Problem": (503, "busy", "Later.", 7)}
 
@@ -90,6 +92,32 @@ def test_detectors_and_pipelines_are_their_arguments(how: str, astronaut: np.nda
     assert HOW[how](pipeline)(astronaut) == pipeline(astronaut)
 
 
+class Named(Pipeline):
+    """A user's own pipeline, with arguments of its own."""
+
+    def __init__(self, place: str, *, floor: float = 0.5) -> None:
+        super().__init__("none", ExpressionClassifier("fer2013-n-v5", min_confidence=floor))
+        self.place = place
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_subclasses_and_arguments_that_can_be_read_once(how: str, crops: np.ndarray) -> None:
+    named = Named("door", floor=0.99)
+    again = HOW[how](named)
+    assert (type(again), again.place, again(crops[0])) == (Named, "door", named(crops[0]))
+    named.classifier = ExpressionClassifier("fer2013-n-v5", labels="ferplus")
+    assert HOW[how](named)(crops[0]) == named(crops[0])
+    members = ["fer2013-n-v5", "fer2013-s-v5"]
+    for made in (
+        Ensemble(name for name in members),
+        Ensemble(members),
+        ExpressionClassifier("fer2013-n-v5", labels=iter(("happy", "sad"))),
+    ):
+        members.clear()  # what was given may be changed afterwards
+        assert HOW[how](made).predict(crops[:2]) == made.predict(crops[:2])
+    assert repr(HOW[how](FaceDetector(rotations=iter((0, 90))))) == "FaceDetector('ferkit', rotations=[0, 90])"
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 def test_every_backend_pickles(name: str, shared: Path) -> None:
     model = shared / "models" / "face_detection_yunet_2026may.onnx" if name == "yunet" else None
@@ -107,11 +135,14 @@ from ferkit import ExpressionClassifier, FaceDetector, Pipeline
 warnings.simplefilter("ignore")  # of forking beside threads, which is the point
 pipeline = Pipeline(FaceDetector({detector!r}), ExpressionClassifier("fer2013-n-v5", runtime={runtime!r}, tta="flip"))
 picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
-wanted = pipeline(picture).to_json()
+film = {film!r}
+def answer():
+    return "".join(result.to_json() for _, result in pipeline.video(film)) if film else pipeline(picture).to_json()
+wanted = answer()
 stop = threading.Event()
 def busy():
     while not stop.is_set():
-        pipeline(picture)
+        answer()
 threads = [threading.Thread(target=busy) for _ in range(2)]
 for thread in threads: thread.start()
 time.sleep(0.2)
@@ -119,7 +150,7 @@ children = []
 for _ in range(8):
     child = os.fork()
     if child == 0:
-        os._exit(0 if pipeline(picture).to_json() == wanted else 3)
+        os._exit(0 if answer() == wanted else 3)
     children.append(child)
     time.sleep(0.03)
 stop.set()
@@ -143,7 +174,17 @@ sys.exit(set(codes.values()) != {{0}})
 def test_a_fork_while_others_predict_never_hangs(detector: str, runtime: str) -> None:
     if runtime == "onnxruntime" and importlib.util.find_spec("onnxruntime") is None:
         pytest.skip("needs onnxruntime")
-    script = FORK.format(detector=detector, runtime=runtime)
+    script = FORK.format(detector=detector, runtime=runtime, film="")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
+def test_a_fork_while_others_read_films_never_hangs(tmp_path: Path, astronaut: np.ndarray) -> None:
+    pytest.importorskip("av")
+    film = tmp_path / "film.mp4"
+    write_film(film, [np.roll(astronaut, shift, axis=1) for shift in range(12)])
+    script = FORK.format(detector="ferkit", runtime="opencv", film=str(film))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -151,19 +192,27 @@ def test_a_fork_while_others_predict_never_hangs(detector: str, runtime: str) ->
 DAEMON = """
 import atexit, threading, time
 import numpy as np
-from ferkit import Pipeline
+from ferkit import ExpressionClassifier, Pipeline, load_image
 pipeline, picture = Pipeline(), np.zeros((480, 640, 3), np.uint8)
+large = np.zeros((3000, 4000, 3), np.uint8)
 atexit.register(lambda: print(len(pipeline(picture))))  # the program itself may still predict
 def watch():
-    while True: pipeline(picture)
+    while True: {work}
 for _ in range({threads}): threading.Thread(target=watch, daemon=True).start()
 time.sleep({seconds})
 """
 
 
-@pytest.mark.parametrize(("threads", "seconds"), [(1, 0.5), (1, 0.52), (2, 0.3), (3, 0.41)])
-def test_daemon_threads_do_not_abort_the_end(threads: int, seconds: float) -> None:
-    script = DAEMON.format(threads=threads, seconds=seconds)
+@pytest.mark.parametrize(
+    ("threads", "seconds", "work"),
+    [
+        *((threads, seconds, "pipeline(picture)") for threads, seconds in [(1, 0.5), (1, 0.52), (2, 0.3), (3, 0.41)]),
+        *((2, seconds, "load_image(large, max_side=500)") for seconds in (0.3, 0.4)),
+        (2, 0.3, 'ExpressionClassifier("fer2013-n-v5")'),
+    ],
+)
+def test_daemon_threads_do_not_abort_the_end(threads: int, seconds: float, work: str) -> None:
+    script = DAEMON.format(threads=threads, seconds=seconds, work=work)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 

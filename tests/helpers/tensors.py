@@ -21,5 +21,22 @@ class Tensor:
         return len(self.array)
 
 
+class Arrayish:
+    """Another library's picture, of which NumPy makes an array and which knows nothing else: no shape, no iteration."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        return self.array
+
+
+class Interface:
+    """The same by NumPy's older protocol."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.__array_interface__ = array, array.__array_interface__
+
+
 class TorchTensor(Tensor):
     __module__ = "torch"

@@ -18,6 +18,7 @@ FLOORS = {
     "colors": 0,
     "labels": 0.5,
     "gate": 0.5,
+    "ranges": 0.5,
     "lazy": 0,
     "pickling": 0,
     "text": 0,

@@ -35,7 +35,8 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
     """Several classifiers as one: it can stand wherever an ExpressionClassifier can.
 
     Args:
-        members: At least one, classifiers or weights by name, with the same classes, the same crop and the same number of views.
+        members: At least one, classifiers or weights by name, with the same classes, the same crop and the same number of views;
+            one alone, an ensemble's name for example, need not be in a list.
         weights: What each counts, 0 or more; scaled to sum to 1. None: all the same.
         combine: ``"probability"`` averages the members' probabilities, ``"logit"`` their calibrated logits.
         temperature: Divides the combined logarithms before the last softmax; above 1 makes the answers less sure.
@@ -48,7 +49,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
 
     def __init__(
         self,
-        members: Sequence[ExpressionClassifier | PathLike],
+        members: Sequence[ExpressionClassifier | PathLike] | ExpressionClassifier | PathLike,
         *,
         weights: Sequence[float] | None = None,
         combine: str = "probability",
@@ -57,7 +58,8 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
         min_confidence: float | None = None,
     ) -> None:
         self._min_confidence = checked_confidence(min_confidence)
-        opened = [ExpressionClassifier(m) if isinstance(m, (str, os.PathLike)) else m for m in members]
+        given = [members] if isinstance(members, (str, os.PathLike, ExpressionClassifier, Ensemble)) else members
+        opened = [ExpressionClassifier(m) if isinstance(m, (str, os.PathLike)) else m for m in given]
         super().__init__(opened, weights=weights, combine=combine, temperature=temperature)
         _check_different(self.members)
         self._name = name or "+".join(member.name for member in self.members)
@@ -240,5 +242,12 @@ def as_classifier(classifier: Classifier | PathLike | None, **options: Any) -> C
     Options are ExpressionClassifier's, those that are None left out. Raises as it does.
     """
     if classifier is not None and not isinstance(classifier, (str, os.PathLike)):
+        lacks = [part for part in ("name", "labels", "crop", "predict_proba") if not hasattr(classifier, part)]
+        if lacks:
+            several = " For several weights type: Ensemble([...])." if isinstance(classifier, (list, tuple)) else ""
+            raise InputError(
+                f"{type(classifier).__name__} is no classifier: it lacks {', '.join(lacks)}; expected one, or weights by name, "
+                f"address or folder.{several}"
+            )
         return classifier
     return ExpressionClassifier(classifier, **{name: value for name, value in options.items() if value is not None})

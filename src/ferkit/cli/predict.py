@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import ImageError, InputError
+from ..errors import FerkitError, ImageError, InputError
 from .options import FORMAT, Reading, grouped, reading_options, shared
 
 if TYPE_CHECKING:
@@ -126,37 +126,37 @@ def _expand(inputs: tuple[str, ...], failures: list[str]) -> Iterator[str]:
         elif os.path.exists(path) or "://" in item or not glob.has_magic(item):
             yield item
         else:
-            matches = sorted(m for m in glob.glob(str(path), recursive=True) if os.path.isfile(m))
+            matches = sorted(
+                m for m in glob.glob(str(path), recursive=True) if not Path(m).is_dir()
+            )  # links that lead nowhere are named too
             if not matches:
                 failures.append(f"{item}: nothing matches this pattern.")
             yield from matches
 
 
 def _results(pipeline: Pipeline, paths: list[str], batch_size: int, keep_pixels: bool, failures: list[str]) -> Iterator[Result]:
-    """Yield a result per readable image, in order, with the faces of a batch of images classified together."""
+    """Yield a result per image that can be read, in order, with the faces of a batch of images classified together."""
     from dataclasses import replace
 
-    from ..images import load_image
-
-    for start in range(0, len(paths), batch_size) if len(paths) < 2 else _progress(len(paths), batch_size):
-        readable, pixels = [], []
-        for path in paths[start : start + batch_size]:
-            try:
-                pixels.append(load_image(sys.stdin.buffer.read() if path == "-" else path))
-                readable.append(path)
-            except (ImageError, InputError) as error:
-                failures.append(str(error) if path != "-" else str(error).replace("the given bytes", "standard input"))
-        for path, r in zip(readable, pipeline.predict(pixels, batch_size, keep_pixels=keep_pixels), strict=True):
-            yield replace(r, image=path)
+    given = (sys.stdin.buffer.read() if path == "-" else path for path in paths)
+    answers = pipeline.stream(given, batch_size=batch_size, on_error="yield", keep_pixels=keep_pixels)
+    for path, answer in zip(paths, answers if len(paths) < 2 else _progress(answers, len(paths)), strict=True):
+        if isinstance(answer, FerkitError):
+            failures.append(_failure(path, answer))
+        else:
+            yield replace(answer, image=path)
 
 
-def _progress(total: int, step: int) -> Iterator[int]:
+def _failure(path: str, error: FerkitError) -> str:
+    if path == "-":
+        return str(error).replace("the given bytes", "standard input")
+    return str(error) if isinstance(error, (ImageError, InputError)) else f"{path}: {error}"
+
+
+def _progress(answers: Iterator[Result | FerkitError], total: int) -> Iterator[Result | FerkitError]:
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="image", file=sys.stderr) as bar:
-        for start in range(0, total, step):
-            yield start
-            bar.update(min(step, total - start))
+    yield from tqdm(answers, total=total, unit="image", file=sys.stderr)
 
 
 class _Writer:

@@ -19,7 +19,9 @@ from ..image_files import expanded
 from ..images import ImageLike, load_image
 from ..pickling import ByArguments
 from ..protocols import Detector, rotations_of
+from ..ranges import check_share
 from ..turning import checked_rotations, surest, turn_back, upright
+from ..weights.releases import BUNDLED_DETECTOR
 
 __all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "open_detector"]
 
@@ -31,6 +33,8 @@ BACKENDS = {
     "yunet": ("yunet", "YuNet"),
     "none": ("whole_image", "WholeImage"),
 }
+# What `ferkit weights list` calls them.
+_RELEASES = {BUNDLED_DETECTOR: "ferkit", "yunet-2026may": "yunet"}
 
 
 class _Backend(Protocol):
@@ -45,7 +49,8 @@ class FaceDetector(ByArguments):
     Args:
         name: ``"ferkit"`` (comes with the package: five landmarks, turned, small and close-up faces), ``"yunet"`` (five
             landmarks; fetched once by its pinned hash, or given as ``model``), ``"haar"`` (comes with OpenCV 4: upright
-            frontal faces, no landmarks), or ``"none"`` (the whole image is the face). None is the default, ``"ferkit"``.
+            frontal faces, no landmarks), or ``"none"`` (the whole image is the face). None is the default, ``"ferkit"``. The
+            releases' names, ``"ferkit-face-v3"`` and ``"yunet-2026may"``, mean the same.
             A backend that cannot be opened is an error: there is never a silent fallback to another one.
         model: The backend's file (``"ferkit"``: a folder written by ``ferkit train-detector``), instead of the default one.
         min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.
@@ -74,11 +79,10 @@ class FaceDetector(ByArguments):
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        self.name = name or DEFAULT_DETECTOR
+        self.name = _RELEASES.get(str(name), name) or DEFAULT_DETECTOR
         if self.name not in BACKENDS:
             raise InputError(f"Unknown detector {name!r}; expected one of {', '.join(BACKENDS)}.")
-        if min_score is not None and not 0 <= min_score <= 1:
-            raise InputError(f"min_score={min_score}; expected a number from 0 to 1.")
+        check_share("min_score", min_score, "a number")
         if not min_size >= 0:
             raise InputError(f"min_size={min_size}; expected a number of pixels, 0 or more.")
         self.rotations = checked_rotations(rotations)
@@ -163,6 +167,8 @@ def open_detector(
         engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
         own = (detector or DEFAULT_DETECTOR) == DEFAULT_DETECTOR
         return FaceDetector(detector, model=model, rotations=rotations, **(engine if own else {}))
+    if not callable(getattr(detector, "detect_rgb", None)):
+        raise InputError(f"{type(detector).__name__} is no detector: it lacks detect_rgb; expected one, or a name: {', '.join(BACKENDS)}.")
     if rotations is not None and checked_rotations(rotations) != rotations_of(detector):
         raise InputError(f"rotations={rotations!r} beside a detector that is open; expected FaceDetector(..., rotations=...).")
     return detector

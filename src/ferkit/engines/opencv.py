@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, WeightsError
+from ..gate import native
 from .spares import Spares
 from .threads import limit_opencv
 
@@ -44,10 +45,11 @@ def read_network(onnx: bytes, where: str) -> cv2.dnn.Net:
     # picture: 4 of a detection's 17 ms. Once it has freed a larger block it keeps blocks up to that size (mallopt(3),
     # M_MMAP_THRESHOLD). This one is never touched, and other C libraries lose nothing.
     np.empty(_KEPT_BYTES, np.uint8)
-    try:
-        return cv2.dnn.readNetFromONNX(np.frombuffer(onnx, np.uint8))
-    except cv2.error as error:
-        raise WeightsError(f"{where} is not a network that OpenCV {cv2.__version__} can read: {error}") from error
+    with native:
+        try:
+            return cv2.dnn.readNetFromONNX(np.frombuffer(onnx, np.uint8))
+        except cv2.error as error:
+            raise WeightsError(f"{where} is not a network that OpenCV {cv2.__version__} can read: {error}") from error
 
 
 class OpenCVEngine:

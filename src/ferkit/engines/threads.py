@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from numbers import Integral
 from pathlib import Path
 
 from ..errors import InputError
@@ -11,6 +12,7 @@ from ..errors import InputError
 __all__ = ["VARIABLE", "available_cpus", "cpu_quota", "limit_opencv", "requested_threads", "thread_count"]
 
 VARIABLE = "FERKIT_THREADS"
+_MOST = 1024  # more is a slip of the pen, and OpenCV would start them all
 _applied = False
 
 
@@ -69,17 +71,17 @@ def requested_threads(threads: int | None = None) -> int | None:
     """Return an explicit number of threads, else that of ``FERKIT_THREADS``, else None.
 
     Raises:
-        InputError: Either is not a whole number of 1 or more.
+        InputError: Either is not a whole number from 1 to 1024.
     """
     if threads is not None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-            raise InputError(f"threads={threads!r}; expected a whole number, 1 or more.")
-        return threads
+        if isinstance(threads, bool) or not isinstance(threads, Integral) or not 1 <= threads <= _MOST:
+            raise InputError(f"threads={threads!r}; expected a whole number, 1 to {_MOST}.")
+        return int(threads)
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"{VARIABLE}={text!r}; expected a whole number, 1 or more, or no such variable.")
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+        raise InputError(f"{VARIABLE}={text!r}; expected a whole number, 1 to {_MOST}, or no such variable.")
     return int(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..gate import native
 from ..labels import need_classes
 from ..protocols import Classifier, prepared
 
@@ -61,7 +62,8 @@ def blurred(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a face ``(S, S, ...)`` without its features: a Gaussian blur by a twelfth of its side."""
     import cv2
 
-    return np.asarray(cv2.GaussianBlur(face, (0, 0), face.shape[0] / 12), np.uint8)
+    with native:
+        return np.asarray(cv2.GaussianBlur(face, (0, 0), face.shape[0] / 12), np.uint8)
 
 
 def log_probabilities(classifier: Classifier, faces: NDArray[np.uint8]) -> NDArray[np.float64]:

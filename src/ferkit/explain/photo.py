@@ -12,6 +12,7 @@ from ..crops import picture_to_crop
 from ..drawing.fonts import font, readable
 from ..errors import InputError
 from ..faces import Face
+from ..gate import native
 from ..images import ImageLike, load_image
 from ..labels import need_classes
 from ..protocols import Reader, cut, expressions_of, prepared, rotations_of
@@ -70,7 +71,8 @@ class Explanation:
         across, down = _turned(width, height, turn)
         matrix = self.matrix * side  # then from edges to pixel centres, on both sides
         matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5] - 0.5
-        lying = cv2.warpAffine(self.map(label), matrix, (across, down), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        with native:
+            lying = cv2.warpAffine(self.map(label), matrix, (across, down), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         return np.ascontiguousarray(np.rot90(np.asarray(lying, np.float32), -turn // 90))
 
     def corners(self, width: int, height: int) -> NDArray[np.float64]:

@@ -205,7 +205,9 @@ class _Reader:
 
 
 def _decoded(name: str, span: Span) -> Iterator[Frame]:
-    sampler = span.sampler()
+    from av.video.reformatter import VideoReformatter
+
+    sampler, reformatter = span.sampler(), VideoReformatter()
     with ExitStack() as stack:
         reader, index, shots = _begun(stack, name, span)
         for shot in shots:
@@ -213,7 +215,7 @@ def _decoded(name: str, span: Span) -> Iterator[Frame]:
                 return
             pixel_shape = reader.pixel_shape.of(shot.picture)
             if sampler.takes(shot.time_s):
-                yield Frame(index, shot.time_s, shown(shot.picture, pixel_shape), shot.duration_s)
+                yield Frame(index, shot.time_s, shown(shot.picture, reformatter, pixel_shape), shot.duration_s)
             index += 1
         _check_end(name, reader)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import av
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 __all__ = ["PixelShape", "shown", "turned"]
@@ -42,14 +43,14 @@ class PixelShape:
         return self._ratio
 
 
-def shown(picture: av.VideoFrame, pixel_shape: Fraction = Fraction(1)) -> NDArray[np.uint8]:
+def shown(picture: av.VideoFrame, reformatter: VideoReformatter, pixel_shape: Fraction = Fraction(1)) -> NDArray[np.uint8]:
     """Return a decoded picture as RGB uint8 ``(H, W, 3)``, as a player shows it.
 
     The matrix and the range are those that the picture is tagged with. Pixels that are not square are made so by
     another width: lines stay lines. Then the display matrix is applied.
     """
     width = max(1, round(picture.width * pixel_shape))
-    scaled = picture.reformat(width=width, height=picture.height, format="rgb24", interpolation="BICUBIC")
+    scaled = reformatter.reformat(picture, width=width, height=picture.height, format="rgb24", interpolation="BICUBIC")
     return turned(np.asarray(scaled.to_ndarray(), np.uint8), _matrix(picture))
 
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..errors import InputError, WeightsError
 from .hashes import check, sha256_of
 from .hub import fetch_bundle, fetch_file, read_cached
 from .records import FileEntry
@@ -32,7 +32,10 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
 
     Raises:
         WeightsError: Not found, not reachable, or offline; the message says which and what to do.
+        InputError: Neither a text nor a path.
     """
+    if weights is not None and not isinstance(weights, (str, os.PathLike)):
+        raise InputError(f"{type(weights).__name__} names no weights; expected a name, an hf:// address or a folder's path.")
     name = os.fspath(weights) if weights is not None else DEFAULT_WEIGHTS
     folder = _resolve(name, force)
     if name in SUPERSEDED and folder == _superseded(name):
