@@ -108,9 +108,12 @@ class _Reader:
     """Decodes the pictures of an open container, in the order in which they are shown, and keeps account of what failed."""
 
     def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        from av.format import Flags
+
         self._container, self._stream = container, stream
         self._rate = float(stream.guessed_rate or stream.average_rate or 25)  # of a raw stream the average is FFmpeg's default
         self.pixel_shape = PixelShape(stream)
+        self._clockless = bool(container.format.flags & Flags.no_timestamps.value)
         # AVI has times of decoding only: the pictures are shown at the same times, sorted.
         self._sorts = container.format.name == "avi"
         self._waiting: list[int] = []
@@ -176,6 +179,8 @@ class _Reader:
         if stamp is not None and clock is not None:
             self._base_s, self._since = self._continued(float(stamp * clock)), 0
         time_s = self._base_s + self._since / self._rate  # raw streams carry no clock
+        if self._clockless and self.last_s is not None and time_s <= self.last_s:
+            time_s = self.last_s + 1 / self._rate  # and what FFmpeg guesses instead may go back
         self._since += 1
         duration_s = float(picture.duration * clock) if picture.duration and clock else None
         self.last_s = time_s
