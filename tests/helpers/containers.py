@@ -34,7 +34,6 @@ CONTAINERS = [
     ("a.asf", "msmpeg4", {"g": "25"}),
     ("a.h264", "libx264", B_FRAMES),
     ("a.hevc", "libx265", {"x265-params": "keyint=25:log-level=none"}),
-    ("a.m1v", "mpeg1video", {"g": "15", "bf": "2"}),
     ("a.m2v", "mpeg2video", {"g": "12", "bf": "3"}),
     ("b.m4v", "mpeg4", {"g": "12", "bf": "2"}),
     ("a.f4v", "libx264", B_FRAMES),

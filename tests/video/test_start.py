@@ -104,3 +104,11 @@ def test_raw_streams_have_the_rate_that_they_were_made_with(tmp_path: Path) -> N
             file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         file.mux(stream.encode(None))
     assert [frame.time_s for frame in ferkit.frames(tmp_path / "a.h264", start=1)] == pytest.approx([n / 50 for n in range(50, 60)])
+
+
+def test_the_clock_of_a_raw_stream_never_goes_back(tmp_path: Path) -> None:
+    """FFmpeg guesses the times of raw MPEG-1 with B frames, and errs at the beginning."""
+    path = make(tmp_path / "a.m1v", "mpeg1video", {"g": "15", "bf": "2"})
+    full = list(ferkit.frames(path))
+    assert (len(full), min(np.diff([frame.time_s for frame in full])) > 0.03) == (COUNT, True)
+    assert list(ferkit.frames(path, start=1)) == [frame for frame in full if frame.time_s >= 1 - 5e-4]
