@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ..errors import ImageError
 from .display import PixelShape, shown
@@ -113,7 +113,7 @@ class _Reader:
         self._container, self._stream = container, stream
         self._rate = float(stream.guessed_rate or stream.average_rate or 25)  # of a raw stream the average is FFmpeg's default
         self.pixel_shape = PixelShape(stream)
-        self._clockless = bool(container.format.flags & Flags.no_timestamps.value)
+        self._clockless = bool(container.format.flags & cast(int, Flags.no_timestamps.value))
         # AVI has times of decoding only: the pictures are shown at the same times, sorted.
         self._sorts = container.format.name == "avi"
         self._waiting: list[int] = []
