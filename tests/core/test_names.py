@@ -102,11 +102,11 @@ def test_an_ensemble_of_one_name(members: Any) -> None:
 
 @pytest.mark.parametrize("thing", [3, b"fer2013-n-v5", ["fer2013-n-v5", "fer2013-s-v5"], object(), {"a": 1}])
 def test_what_is_neither_name_nor_object_is_refused_at_once(thing: Any) -> None:
-    with pytest.raises(InputError, match="no classifier: it lacks"):
+    with pytest.raises(InputError, match="not a classifier: it lacks"):
         Pipeline("none", thing)
-    with pytest.raises(InputError, match="no detector: it lacks detect_rgb"):
+    with pytest.raises(InputError, match="not a detector: it lacks detect_rgb"):
         Pipeline(thing)
-    with pytest.raises(InputError, match="names no weights"):
+    with pytest.raises(InputError, match="does not name weights"):
         ExpressionClassifier(thing)
 
 

@@ -246,7 +246,7 @@ def as_classifier(classifier: Classifier | PathLike | None, **options: Any) -> C
         if lacks:
             several = " For several weights type: Ensemble([...])." if isinstance(classifier, (list, tuple)) else ""
             raise InputError(
-                f"{type(classifier).__name__} is no classifier: it lacks {', '.join(lacks)}; expected one, or weights by name, "
+                f"{type(classifier).__name__} is not a classifier: it lacks {', '.join(lacks)}; expected one, or weights by name, "
                 f"address or folder.{several}"
             )
         return classifier

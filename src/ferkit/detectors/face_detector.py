@@ -168,7 +168,9 @@ def open_detector(
         own = (detector or DEFAULT_DETECTOR) == DEFAULT_DETECTOR
         return FaceDetector(detector, model=model, rotations=rotations, **(engine if own else {}))
     if not callable(getattr(detector, "detect_rgb", None)):
-        raise InputError(f"{type(detector).__name__} is no detector: it lacks detect_rgb; expected one, or a name: {', '.join(BACKENDS)}.")
+        raise InputError(
+            f"{type(detector).__name__} is not a detector: it lacks detect_rgb; expected one, or a name: {', '.join(BACKENDS)}."
+        )
     if rotations is not None and checked_rotations(rotations) != rotations_of(detector):
         raise InputError(f"rotations={rotations!r} beside a detector that is open; expected FaceDetector(..., rotations=...).")
     return detector

@@ -35,7 +35,7 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
         InputError: Neither a text nor a path.
     """
     if weights is not None and not isinstance(weights, (str, os.PathLike)):
-        raise InputError(f"{type(weights).__name__} names no weights; expected a name, an hf:// address or a folder's path.")
+        raise InputError(f"{type(weights).__name__} does not name weights; expected a name, an hf:// address or a folder's path.")
     name = os.fspath(weights) if weights is not None else DEFAULT_WEIGHTS
     folder = _resolve(name, force)
     if name in SUPERSEDED and folder == _superseded(name):
