@@ -95,9 +95,9 @@ class FerkitFace:
         rows = rows[nms(rows[:, 1:5], rows[:, 0], OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
         points, clearer = self._looked_at(image, rows)
-        turns = self._turns(image, rows, clearer)
+        turns, again = self._turns(image, rows, clearer)
         shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
-        kept = (turns == 0) | (area(shown) > _CUT * area(rows[:, 1:5]))
+        kept = (turns == 0) | ~again & (area(shown) > _CUT * area(rows[:, 1:5]))
         return [
             Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=int(turn) or None)
             for row, five, turn in zip(rows[kept], points[kept], turns[kept], strict=True)
@@ -122,26 +122,32 @@ class FerkitFace:
             points.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
         return np.concatenate(points), np.concatenate(clearer)
 
-    def _turns(self, image: NDArray[np.uint8], rows: NDArray[np.float64], clearer: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Return the degrees by which each face is turned clockwise, 0 where nothing says that it is turned.
+    def _turns(
+        self, image: NDArray[np.uint8], rows: NDArray[np.float64], clearer: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return the degrees by which each face is turned clockwise, 0 where nothing says that it is turned, and which are there again.
 
-        Where a face might be, the whole picture is looked at from the other sides, and one of them may be surer of it. A face too
-        small for that look is upside down if its landmarks are clearer once it is turned over.
+        Where a face might be, the whole picture is looked at from the other sides, and one of them may be surer of it: what it sees as
+        one face is one, whatever parts of it the first side took for faces. A face too small for that look is upside down if its
+        landmarks are clearer once it is turned over.
         """
         height, width = image.shape[:2]
         turns = np.where(clearer > _CLEARER, 180, 0)
         scale = SMALL_SIDE / max(height, width)
         doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > _CLEAR)
-        best = rows[:, 0]
+        best, whose, alike = rows[:, 0].copy(), np.full(len(rows), -1), np.zeros(len(rows))
         for turn in (90, 180, 270) if doubtful.any() else ():
             seen = self._at(self._second, upright(image, turn), scale)
             boxes = [turn_upright(Face(tuple(row[1:5])), turn, width, height).box for row in rows]
             least = np.maximum(np.minimum(area(boxes)[:, None], area(seen[:, 1:5])[None]), 1e-9)
             same = intersection(boxes, seen[:, 1:5]) / least > _ONE
-            scores = (same * seen[None, :, 0]).max(axis=1, initial=0.0)
-            turns[doubtful & (scores > best)] = turn
-            best = np.maximum(best, scores)
-        return turns
+            scores = same * seen[None, :, 0]
+            surer = np.flatnonzero(doubtful & (scores.max(axis=1, initial=0.0) > best))
+            found = scores[surer].argmax(axis=1) if len(seen) else surer
+            turns[surer], best[surer] = turn, scores[surer, found]
+            whose[surer], alike[surer] = turn * _MOST + found, iou(boxes, seen[:, 1:5])[surer, found]
+        again = (whose[:, None] == whose[None]) & (whose >= 0) & (alike[None] > alike[:, None])
+        return turns, np.asarray(again.any(axis=1))
 
     def _maps(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from ..errors import InputError, MissingExtraError, WeightsError
 from .threads import requested_threads, thread_count
 
 __all__ = ["OnnxRuntimeEngine"]
+
+_ABANDONED: list[Any] = []  # sessions of the process that this one was forked from, kept so that nothing ends them
 
 
 class OnnxRuntimeEngine:
@@ -53,7 +56,8 @@ class OnnxRuntimeEngine:
         return [np.asarray(one, np.float32) for one in self._answers(batch, list(names))]
 
     def _answers(self, batch: NDArray[np.float32], names: list[str] | None) -> list[NDArray[np.float32]]:
-        if self._process != os.getpid():  # forked: the session's threads stayed behind, and it would wait for them
+        if self._process != os.getpid():  # forked: the session's threads stayed behind, and it would wait for them, at its end too
+            _ABANDONED.append(self._session)
             self._session, self._process = self._open(), os.getpid()
         answers: list[NDArray[np.float32]] = self._session.run(names, {self._input: batch})
         return answers
