@@ -162,3 +162,18 @@ def test_several_views_count_and_no_votes_leave_their_head_alone() -> None:
     of_votes = Faces(faces.images, faces.votes.argmax(axis=1) % 8, FERPLUS8)  # a data set whose own labels are FER+'s
     [alone] = calibrated_outputs([FERPLUS8], logits[..., 7:], of_votes)
     assert alone.temperature == pytest.approx(fit_temperature(logits[0, :, 7:].astype(np.float64), of_votes.labels), abs=1e-4)
+
+
+def test_the_mixture_is_chosen_by_calibrated_answers() -> None:
+    """Raw outputs that are far too unsure favor a larger exponent than is best once they are calibrated."""
+    faces, logits = voted()
+    logits = np.float32(0.3) * logits
+    first, plus = logits[0].astype(np.float64), [7 + FERPLUS8.index(name) for name in FER7]
+    raw, calibrated = {}, {}
+    for ratio in (0.25, 0.5, 1.0, 2.0):
+        scores = first[:, :7] + ratio * first[:, plus]
+        raw[ratio] = negative_log_likelihood(scores, faces.labels)
+        calibrated[ratio] = negative_log_likelihood(scores / fit_temperature(scores, faces.labels), faces.labels)
+    best = min(calibrated, key=lambda ratio: calibrated[ratio])
+    assert best != min(raw, key=lambda ratio: raw[ratio])
+    assert calibrated_outputs(HEADS, logits, faces)[3].weights == (1.0, best)
