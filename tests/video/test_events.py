@@ -9,7 +9,7 @@ import pytest
 
 from ferkit import Expression, Face, Result
 from ferkit.labels import FER7
-from ferkit.video.events import Event, Events
+from ferkit.video.events import Event, Events, Person
 from ferkit.video.frame import Frame
 from ferkit.video.shares import Shares, in_words
 
@@ -120,6 +120,13 @@ def test_an_event_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         event.label = "sad"  # type: ignore[misc]
     assert event.to_dict() == {"track_id": 1, "label": "happy", "start_s": 0.123, "end_s": 1.988, "peak": 0.9877}
+
+
+def test_a_person_is_told_in_milliseconds() -> None:
+    person = Person(2, 0.12345, 1.98765)
+    person.shares.add(0.12345, "happy")
+    told = {"track_id": 2, "start_s": 0.123, "end_s": 1.988, "frames": 0, "share": {"happy": 1.0}, "changes": 0}
+    assert person.to_dict() == told
 
 
 def test_shares_by_hand() -> None:
