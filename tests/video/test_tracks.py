@@ -73,14 +73,18 @@ def test_a_new_size_of_the_stream_scales_each_side_by_itself() -> None:
     assert track.number == 1
 
 
-def test_a_detection_near_by_counts_half_and_one_that_jumped_counts_whole() -> None:
+def test_a_detection_near_by_counts_half() -> None:
     tracker = started((0, 100, 80))
     [(_, there)] = tracker.update(shown((0, 100, 80)), 0.24, [face(108, 80, 0.7)])
     assert there.box == pytest.approx((104, 80, 164, 140), abs=0.5)
     assert there.score == 0.7
-    tracker = started((0, 100, 80))
-    [(track, there)] = tracker.update(shown((0, 140, 80)), 0.24, [face(140, 80)])
-    assert there.box == pytest.approx((140, 80, 200, 140), abs=0.5)
+
+
+@pytest.mark.parametrize("y", [20, 80, 150])
+def test_a_jump_of_two_thirds_of_a_face_is_still_the_same_one(y: int) -> None:
+    tracker = started((0, 100, y))
+    [(track, there)] = tracker.update(shown((0, 140, y)), 0.24, [face(140, y)])
+    assert there.box == pytest.approx((140, y, 200, y + 60), abs=0.5)
     assert track.number == 1
 
 
