@@ -65,12 +65,20 @@ class CropGeometry:
     def __post_init__(self) -> None:
         if self.mode not in ("square", "aligned", "box"):
             raise InputError(f"Crop mode {self.mode!r}; expected 'square', 'aligned' or 'box'.")
-        if not 0 < self.scale < 10:
-            raise InputError(f"Crop scale {self.scale}; expected a number between 0 and 10.")
+        try:
+            scale, (x, y) = float(self.scale), (float(v) for v in self.centre)
+            template = tuple((float(across), float(down)) for across, down in self.template)
+        except (TypeError, ValueError):
+            raise InputError(
+                f"A crop with scale {self.scale!r}, centre {self.centre!r} and template {self.template!r}; expected a number, two numbers, and "
+                "pairs of numbers."
+            ) from None
+        if not 0 < scale < 10 or not abs(x) + abs(y) < 10:
+            raise InputError(f"Crop scale {self.scale}, centre {self.centre}; expected a number between 0 and 10, and shifts below 10.")
         if self.mode == "aligned" and len(self.template) != 5:
             raise InputError(f"Aligned crops need a template of five points; got {len(self.template)}.")
-        object.__setattr__(self, "centre", tuple(float(v) for v in self.centre))
-        object.__setattr__(self, "template", tuple((float(x), float(y)) for x, y in self.template))
+        object.__setattr__(self, "centre", (x, y))
+        object.__setattr__(self, "template", template)
 
     def to_dict(self) -> CropTable:
         """Return plain JSON values; the template only where there is one."""

@@ -137,7 +137,19 @@ def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
         ("crop = 44", "crop = 44\nscale = [1.2, 0.8]", "scale .* the smaller first"),
         ("crop = 44", "crop = 44\nerase_area = 0.1", "erase_area .* two numbers"),
         ("std = 0.25", "std = 0", "std in .data."),
-        ("ema = 0.9", "ema = 9", "ema .* at most 1"),
+        ("ema = 0.9", "ema = 9", "ema .* at most 0.999999"),
+        ("ema = 0.9", "ema = 1", "ema .* at most 0.999999"),
+        ("ema = 0.9", "sam = 0", "sam .* expected a number, at least"),
+        ('name = "tiny"', "name = 5", "name = 5 in .model."),
+        ("std = 0.25", "std = 0.25\nwindow = 100", "A window of 100 pixels .* of faces of 48"),
+        ("crop = 44", "crop = 64", "crop .* at most 48"),
+        ("crop = 44", 'crop = 44\nfill = "mirror"', "fill = 'mirror' .* reflect or nearest"),
+        ('labels = "fer2013"', "labels = 5", "labels = 5 of a head"),
+        ('labels = "fer2013"', 'labels = "fer2013"\nweight = 0', "weight 0: nothing would be learnt"),
+        ("[augment]", "[balance]\nnobody = 2\n[augment]", ".balance. .* unknown nobody; expected labels of its heads"),
+        ("[augment]", '[release]\ndefault_output = "nope"\n[augment]', "default_output = 'nope' .* expected one of fer2013"),
+        ("[augment]", '[teacher]\nweights = "fer2013-n-v5"\n[augment]', "weights = 'fer2013-n-v5' in .teacher."),
+        ("[augment]", "[teacher]\nweights = [5]\n[augment]", "expected a list of names or folders"),
         ("label_smoothing = 0.1", "label_smoothing = true", "label_smoothing of the head 'fer2013'"),
         ("epochs = 2\nsize = 24", 'epochs = "two"\nsize = 24', "epochs of stage 1"),
         ("seed = 3", "seed = -3", "seed of recipe"),
@@ -151,6 +163,26 @@ def test_values_of_recipes(tmp_path: Path, old: str, new: str, told: str) -> Non
     path.write_text(TINY.replace(old, new, 1))
     with pytest.raises(InputError, match=told):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('name = "tiny"', 'name = "tiny"\ndropout = 2', "Architecture 'tiny' cannot be built with .*dropout = 2"),
+        ('name = "tiny"', 'name = "tiny"\ndropout = "a"', "cannot be built with .*dropout = 'a'"),
+        ("[augment]", '[crop]\nscale = "a"\n[augment]', "A crop with scale 'a'"),
+        ("[augment]", "[crop]\ncentre = [1]\n[augment]", "A crop with scale"),
+        ("[augment]", "[crop]\nscale = -1\n[augment]", "Crop scale -1"),
+    ],
+)
+def test_values_that_the_network_and_the_crop_refuse(tmp_path: Path, no_work: None, old: str, new: str, told: str) -> None:
+    """Before the data are looked for, which are not there."""
+    from ferkit.train import train
+
+    path = tmp_path / "r.toml"
+    path.write_text(TINY.replace(old, new, 1))
+    with pytest.raises(InputError, match=told):
+        train(path, tmp_path / "nothing", tmp_path / "out")
 
 
 def test_faces_are_checked() -> None:

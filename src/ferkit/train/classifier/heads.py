@@ -33,6 +33,8 @@ class Head:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.labels, str) or not self.labels:
+            raise InputError(f"labels = {self.labels!r} of a head; expected the name of a label set.")
         if isinstance(self.classes, str) or not all(isinstance(name, str) for name in self.classes):
             raise InputError(f"classes = {self.classes!r} of the head {self.labels!r}; expected a list of names.")
         object.__setattr__(self, "classes", tuple(self.classes))

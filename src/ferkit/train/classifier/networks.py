@@ -301,7 +301,11 @@ def build_model(name: str, classes: Heads = 7, *, size: int | None = None, chann
     if unknown:
         known = [option for option in accepted if option != "size"]
         raise InputError(f"Architecture {name!r} has no option {', '.join(unknown)}; expected one of {', '.join(known) or 'none'}.")
-    return MODELS[name](classes=classes, channels=channels, **options)
+    try:
+        return MODELS[name](classes=classes, channels=channels, **options)
+    except (TypeError, ValueError) as error:  # of Keras, about an option's value
+        told = ", ".join(f"{key} = {value!r}" for key, value in options.items())
+        raise InputError(f"Architecture {name!r} cannot be built with {told or 'nothing'}: {error}") from error
 
 
 def _own_network(name: str, outputs: Heads, shape: tuple[int | None, int | None, int], options: dict[str, Any]) -> keras.Model:

@@ -9,14 +9,14 @@ from typing import Any
 from ...errors import InputError
 from ..common.values import check_number, check_pair
 
-__all__ = ["check_types", "check_values"]
+__all__ = ["FILLS", "check_types", "check_values"]
 
 # (least, most, whole) of each number; what has two is a pair of such, the smaller first.
 _INF = float("inf")
 _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
     "data": {"size": (8, 4096, True), "window": (8, 4096, True)},
     "augment": {
-        "crop": (8, 4096, True),
+        "crop": (8, 48, True),  # of FER2013's faces
         "rotation": (0, 3.15, False),
         **dict.fromkeys(("shear", "shift", "contrast", "blur", "noise"), (0, _INF, False)),
         **dict.fromkeys(("flip", "brightness", "erase", "degrade"), (0, 1, False)),
@@ -27,8 +27,9 @@ _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
     "training": dict.fromkeys(("batch_size", "validate_every", "faint_smiles"), (1, _INF, True)),
     "optimizer": {
         **dict.fromkeys(("learning_rate", "weight_decay", "warmup_epochs", "decay_epochs"), (0, _INF, False)),
-        **dict.fromkeys(("ema", "momentum", "beta_1", "beta_2", "rho"), (0, 1, False)),
-        **{"epsilon": (0, _INF, False), "sam": (-_INF, _INF, False), "cycles": (1, _INF, True)},
+        # At 1 a mean never moves: the averaged weights would be those that the run began with.
+        **dict.fromkeys(("ema", "momentum", "beta_1", "beta_2", "rho"), (0, 0.999999, False)),
+        **{"epsilon": (0, _INF, False), "sam": (1e-6, _INF, False), "cycles": (1, _INF, True)},
     },
     "early_stopping": {"patience": (-_INF, _INF, True), "min_delta": (0, _INF, False)},
     "plateau": {
@@ -39,6 +40,7 @@ _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
 }
 _PAIRS: dict[str, tuple[float, float]] = {"scale": (1e-3, 100), "gain": (0, 100), "erase_area": (0, 1)}
 _SWITCHES = (("data", "standardise"), ("optimizer", "nesterov"), ("training", "settle"), ("early_stopping", "restore_best"))
+FILLS = ("reflect", "nearest")
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -62,6 +64,7 @@ def check_values(recipe: Any) -> None:
             if given.get(key) is not None:
                 check_number(f"{key} in [{table}] of recipe {recipe.name!r}", given[key], low, high, whole=whole)
     _check_scale(recipe)
+    _check_names(recipe)
     for key, (low, high) in _PAIRS.items():
         check_pair(f"{key} in [augment] of recipe {recipe.name!r}", recipe.augment.get(key, (low, high)), low, high)
     for table, key in _SWITCHES:
@@ -80,6 +83,33 @@ def check_values(recipe: Any) -> None:
         for key, whole in (("epochs", True), ("size", True), ("learning_rate", False), ("weight_decay", False)):
             if (value := getattr(stage, key)) is not None:
                 check_number(f"{key} of stage {number} in recipe {recipe.name!r}", value, -_INF if whole else 0, whole=whole)
+
+
+def _check_names(recipe: Any) -> None:
+    """Refuse names that are no text, or that nothing answers to."""
+    where = f"of recipe {recipe.name!r}"
+    if not isinstance(recipe.model.get("name", ""), str):
+        raise InputError(f"name = {recipe.model['name']!r} in [model] {where}; expected text.")
+    if recipe.augment.get("fill", "reflect") not in FILLS:
+        raise InputError(f"fill = {recipe.augment['fill']!r} in [augment] {where}; expected {' or '.join(FILLS)}.")
+    if recipe.data.get("window", 8) > recipe.data.get("size", 48):
+        raise InputError(
+            f"A window of {recipe.data['window']} pixels in [data] {where}, of faces of {recipe.data.get('size', 48)}; expected at most those."
+        )
+    weights = recipe.teacher.get("weights", ["-"])
+    if isinstance(weights, str) or not weights or not all(isinstance(name, str) for name in weights):
+        raise InputError(f"weights = {weights!r} in [teacher] {where}; expected a list of names or folders, at least one.")
+    heads = [head.labels for head in recipe.heads]
+    chosen = recipe.release.get("default_output", heads[0] if heads else "")
+    if chosen not in (*heads, "photos", "mixed"):
+        raise InputError(
+            f"default_output = {chosen!r} in [release] {where}; expected one of {', '.join(heads)}, or of both heads photos, mixed."
+        )
+    known = {name for head in recipe.heads for name in head.label_set}
+    if strange := [label for label in recipe.balance if label not in known]:
+        raise InputError(f"[balance] {where}: unknown {', '.join(strange)}; expected labels of its heads, {', '.join(sorted(known))}.")
+    if recipe.heads and not any(head.weight for head in recipe.heads):
+        raise InputError(f"All heads {where} have the weight 0: nothing would be learnt; expected one above 0.")
 
 
 def _check_scale(recipe: Any) -> None:
