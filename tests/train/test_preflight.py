@@ -257,7 +257,7 @@ def test_outputs_of_prepare_and_export_are_tried_first(tmp_path: Path, monkeypat
     def fail(*_: Any, **__: Any) -> None:
         raise AssertionError("work before the check")
 
-    monkeypatch.setattr(preparing, "list_data", fail)
+    monkeypatch.setattr(preparing.Source, "of", fail)
     monkeypatch.setattr(single_files, "ExpressionClassifier", fail)
     data = write_faces(tmp_path / "data", ("a", "b"), 2)
     with pytest.raises(InputError, match="cannot be written"):
