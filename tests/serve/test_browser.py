@@ -254,11 +254,18 @@ def test_the_first_result_is_scrolled_to_and_announced(phone: Any) -> None:
 
 def test_a_group_has_numbered_tags_and_a_summary(page: Any, tmp_path: Path) -> None:
     upload(page, crowd(tmp_path, 22))
-    tags = page.locator("#results svg .tag").all_text_contents()
-    assert tags == [str(n + 1) for n in range(22)]
+    numbers = [int(text) for text in page.locator("#results svg .tag").all_text_contents()]
+    assert sorted(numbers) == list(range(1, 23))
+    assert page.locator("#results details.compact .number").all_text_contents() == [str(n) for n in range(1, 23)]
+    boxes = [tag.bounding_box() for tag in page.locator("#results svg .box").all()]
+    middles = {n: (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for n, box in zip(numbers, boxes, strict=True)}
+    tall = max(box["height"] for box in boxes)
+    for n in range(1, 22):
+        (x, y), (next_x, next_y) = middles[n], middles[n + 1]
+        assert (next_x > x and abs(next_y - y) < tall) or (next_x < x and next_y > y), f"{n + 1} does not come after {n} as one reads"
     playwright.expect(page.locator("#results details.compact")).to_have_count(22)
     assert sum(int(text.split()[0]) for text in page.locator("#results .summary-key li").all_inner_texts()) == 22
-    page.locator("#results svg .face-mark").nth(3).click()
+    page.locator("#results svg .face-mark").nth(numbers.index(4)).click()
     playwright.expect(page.locator("#results details.compact").nth(3)).to_have_attribute("open", "")
     page.mouse.move(5, 5)
     shoot(page, "group-of-22")

@@ -99,7 +99,15 @@ def test_the_astronaut_alone(alone: Any, tmp_path: Path) -> None:
     Image.open(astronaut()).resize((90, 90)).save(small)
     Image.open(astronaut()).resize((1500, 1500)).save(large)
     Image.open(astronaut()).rotate(180).save(over)
-    paths = [small, large, over]
+    sideways = []
+    for side in (154, 256):  # found without being asked for, and so without a label
+        sideways.append(tmp_path / f"sideways-{side}.png")
+        Image.open(astronaut()).rotate(90).resize((side, side)).save(sideways[-1])
+    close = tmp_path / "close-up-upside-down.png"
+    Image.open(astronaut()).crop((120, 0, 360, 260)).rotate(180).resize((1400, 1400)).save(close)
+    across = tmp_path / "close-up-sideways.png"
+    Image.open(astronaut()).crop((120, 0, 360, 260)).rotate(-90, expand=True).resize((1400, 1000)).save(across)
+    paths = [small, large, over, *sideways, close, across]
     boxes, shares = differences(answers(alone, paths), paths)
     assert boxes <= 1
     assert shares <= 1e-3

@@ -1,6 +1,6 @@
 // From a picture and a face to probabilities, by the rules that the weights' spec names.
 
-import { clamp, cut, grey, resize, rint, tensor, upsideDown, warp } from "./local-pixels.js";
+import { boxTurnedBack, clamp, cut, grey, pointTurnedBack, resize, rint, tensor, turnedBack, warp } from "./local-pixels.js";
 
 // Rotation, scale and shift that best map points to points, by rows of a 2x3 matrix.
 function similarity(from, to) {
@@ -36,13 +36,12 @@ export function crop(image, { box, points }, geometry) {
   return cut(image, rint(left), rint(top), side, side);
 }
 
-// A face upside down is turned upright first, its points with it.
+// A turned face is turned upright first, its points with it. Boxes tell edges, points pixel centres: their last is one less.
 function upright(image, face) {
-  if (!face.turned) return [image, face];
+  if (!face.turn) return [image, face];
   const { width, height } = image;
-  const [x1, y1, x2, y2] = face.box;
-  const points = face.points?.map(([x, y]) => [width - 1 - x, height - 1 - y]);
-  return [upsideDown(image), { ...face, box: [width - x2, height - y2, width - x1, height - y1], points }];
+  const points = face.points?.map((point) => pointTurnedBack(point, face.turn, width - 1, height - 1));
+  return [turnedBack(image, face.turn), { ...face, box: boxTurnedBack(face.box, face.turn, width, height), points }];
 }
 
 function input(crops, spec) {
@@ -89,7 +88,7 @@ export async function classified(image, faces, weights, { mixing, classes }, run
       box: face.box,
       score: face.score,
       landmarks: face.points,
-      label: face.turned ? null : classes[best],
+      label: face.turn ? null : classes[best],
       confidence: shares[best],
       probabilities: Object.fromEntries(classes.map((name, k) => [name, shares[k]])),
     };

@@ -1,7 +1,7 @@
 // The package's own face detector, looked through in the browser. Follows the module that holds it in the package, number
 // by number; a test compares their answers.
 
-import { clamp, cut, mirrored, picture, resize, rint, tensor, upsideDown } from "./local-pixels.js";
+import { boxTurnedBack, clamp, cut, mirrored, picture, resize, rint, tensor, turnedBack, upsideDown } from "./local-pixels.js";
 
 const STRIDES = [8, 16, 32];
 const [MULTIPLE, MAX_SIDE, LEAST_SIDE, ENLARGED, SMALL_SIDE, LARGE] = [32, 1280, 640, 2, 256, 160];
@@ -124,7 +124,7 @@ export class Detector {
     return faces.map(({ score, box, points }) => ({ score, box: box.map((v, k) => v * (k % 2 ? sy : sx)), points: points.map(([x, y]) => [x * sx, y * sy]) }));
   }
 
-  // Faces of an RGB picture, the largest first: box xyxy, score, five points, and whether it is upside down.
+  // Faces of an RGB picture, the largest first: box xyxy, score, five points, and the degrees by which it is turned clockwise.
   async detect(image) {
     const long = Math.max(image.width, image.height);
     const first = long < LEAST_SIDE ? Math.min(ENLARGED, LEAST_SIDE / long) : Math.min(1, MAX_SIDE / long);
@@ -138,7 +138,8 @@ export class Detector {
     faces = faces.filter((face) => !isPart(face, faces) && !isEcho(face, faces, large, image));
     for (const face of faces) await this.#landmarks(image, face);
     await this.#lookAround(image, faces);
-    return faces.filter((face) => !face.turned || shownShare(face, image) > CUT).sort((a, b) => area(b.box) - area(a.box));
+    const again = (face) => faces.some((other) => other.whose && other.whose === face.whose && other.alike > face.alike);
+    return faces.filter((face) => !face.turn || (!again(face) && shownShare(face, image) > CUT)).sort((a, b) => area(b.box) - area(a.box));
   }
 
   // The mean of a face's answer and its mirror image's; turned over, a face that is upside down is the clearer one.
@@ -152,19 +153,25 @@ export class Detector {
       return [left + ((x - mx) / 2 + 0.5) * side - 0.5, top + ((y + my) / 2 + 0.5) * side - 0.5];
     });
     face.clearer = (plain.entropy + mirror.entropy - turned[0].entropy - turned[1].entropy) / 2;
-    face.turned = face.clearer > CLEARER;
+    face.turn = face.clearer > CLEARER ? 180 : 0;
   }
 
+  // Where a face might be turned, from the other sides: what one of them sees as one face is one, and how much of it each part has.
   async #lookAround(image, faces) {
     const { width, height } = image;
     const scale = SMALL_SIDE / Math.max(width, height);
     const doubtful = faces.filter((face) => face.clearer > DOUBTFUL && size(face) * scale > CLEAR);
-    if (!doubtful.length) return;
-    for (const { score, box } of await this.#at(upsideDown(image), scale)) {
-      const here = [width - box[2], height - box[3], width - box[0], height - box[1]];
+    const best = new Map(doubtful.map((face) => [face, face.score]));
+    for (const turn of doubtful.length ? [90, 180, 270] : []) {
+      const seen = await this.#at(turnedBack(image, turn), scale);
       for (const face of doubtful) {
-        const shared = intersection(face.box, here) / Math.max(Math.min(area(face.box), area(here)), 1e-9);
-        if (shared > ONE && score > face.score) face.turned = true;
+        const box = boxTurnedBack(face.box, turn, width, height);
+        const shared = (other) => intersection(box, other.box) / Math.max(Math.min(area(box), area(other.box)), 1e-9);
+        for (const other of seen) {
+          if (other.score <= best.get(face) || shared(other) <= ONE) continue;
+          Object.assign(face, { turn, whose: other, alike: iou(box, other.box) });
+          best.set(face, other.score);
+        }
       }
     }
   }

@@ -35,6 +35,31 @@ export function upsideDown({ width, height, channels, data }) {
   return out;
 }
 
+// A picture turned back, counter-clockwise, by 0, 90, 180 or 270 degrees.
+export function turnedBack(image, turn) {
+  if (turn === 0) return image;
+  if (turn === 180) return upsideDown(image);
+  const { width, height, channels, data } = image;
+  const out = picture(height, width, channels);
+  for (let y = 0, from = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1, from += channels) {
+      const to = (turn === 90 ? (width - 1 - x) * height + y : x * height + height - 1 - y) * channels;
+      for (let c = 0; c < channels; c += 1) out.data[to + c] = data[from + c];
+    }
+  }
+  return out;
+}
+
+// Where a point of a picture of `width` x `height` lies once that is turned back.
+export function pointTurnedBack([x, y], turn, width, height) {
+  return turn === 0 ? [x, y] : turn === 90 ? [y, width - x] : turn === 180 ? [width - x, height - y] : [height - y, x];
+}
+
+export function boxTurnedBack([x1, y1, x2, y2], turn, width, height) {
+  const [[ax, ay], [bx, by]] = [pointTurnedBack([x1, y1], turn, width, height), pointTurnedBack([x2, y2], turn, width, height)];
+  return [Math.min(ax, bx), Math.min(ay, by), Math.max(ax, bx), Math.max(ay, by)];
+}
+
 export function mirrored({ width, height, channels, data }) {
   const out = picture(width, height, channels);
   for (let y = 0; y < height; y += 1) {

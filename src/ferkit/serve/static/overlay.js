@@ -3,6 +3,7 @@
 import { nameOf } from "./choices.js";
 import { element, shape } from "./dom.js";
 import { clipped, leader, place } from "./layout.js";
+import { readingNumbers } from "./reading.js";
 
 const UNKNOWN = "#6e6e6e";
 const MANY = 6; // faces from which tags hold numbers only, and the cards and the bar say the rest
@@ -23,8 +24,8 @@ function textWidth(text) {
 }
 
 // What is written at a face: its number where there are several, what it shows, and how sure that is.
-function tagText(face, index, count, short) {
-  const who = face.track_id ?? (count > 1 ? index + 1 : "");
+function tagText(face, number, count, short) {
+  const who = face.track_id ?? (count > 1 ? number : "");
   if (count > MANY) return String(who);
   return `${who === "" ? "" : `${who} `}${nameOf(face) ?? "unsure"}${short ? "" : ` ${Math.round(100 * face.confidence)}%`}`;
 }
@@ -32,9 +33,10 @@ function tagText(face, index, count, short) {
 // Every tag as large and whole as there is room for: its text, its size and its place.
 function tags(width, height, faces, boxes, scale) {
   const [largest, least] = [Math.min(17, Math.max(11, width / scale / 34)) * scale, 11 * scale];
+  const numbers = readingNumbers(faces);
   let best = null;
   for (const [size, short] of [[largest, false], [(largest + least) / 2, false], [least, false], [least, true]]) {
-    const texts = faces.map((face, index) => tagText(face, index, faces.length, short));
+    const texts = faces.map((face, index) => tagText(face, numbers[index], faces.length, short));
     const plates = texts.map((text) => [Math.min(width, (textWidth(text) + 0.7) * size), Math.min(height, 1.4 * size)]);
     const [places, covered] = place(width, height, boxes, plates);
     if (!best || covered < best.covered - 1e-6) best = { size, texts, places, covered };

@@ -6,6 +6,7 @@ import { evidencePanel, overPhoto } from "./evidence.js";
 import { facePanel, inWords, link, summaryBar } from "./faces.js";
 import { predict } from "./local.js";
 import { drawnOver, overlay } from "./overlay.js";
+import { readingNumbers } from "./reading.js";
 import { call, cancelled } from "./service.js";
 import { shrunk, unshrunk } from "./shrink.js";
 
@@ -246,8 +247,9 @@ function showResult(photo) {
   stage.firstChild.alt = `${photo.name}: ${inWords(faces)}`;
   const list = element("div", { className: "faces" });
   if (faces.length === 0) list.append(element("p", { className: "muted" }, "No face found. Faces should be upright and look towards the camera."));
-  const panels = faces.map((face, index) => facePanel(face, index, faces.length, photo.classes));
-  list.append(...panels);
+  const numbers = readingNumbers(faces);
+  const panels = faces.map((face, index) => facePanel(face, numbers[index] - 1, faces.length, photo.classes));
+  list.append(...[...panels.keys()].sort((a, b) => numbers[a] - numbers[b]).map((index) => panels[index]));
   const download = named("Download picture", photo, () => savePicture(photo, download), "save-picture");
   keepingFocus(photo.card, () => {
     photo.card.className = faces.length > 2 ? "card many" : "card";
