@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .drawing.fonts import font_file, readable
 from .errors import MissingExtraError
 
 __all__ = [
@@ -44,6 +45,17 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, list[An
     return figure, axes
 
 
+def _name(axis: Any, names: Sequence[str], **look: Any) -> None:
+    """Write names along an axis as they are: no formula between two dollars, in a font that has their letters."""
+    from matplotlib.font_manager import FontProperties
+
+    written = [readable(name, f"label {number + 1}") for number, name in enumerate(names)]
+    axis.set_ticks(range(len(names)), written, parse_math=False, **look)
+    for text, name in zip(axis.get_ticklabels(), written, strict=True):
+        if file := font_file(name):  # matplotlib's own has all that Pillow's own has
+            text.set_fontproperties(FontProperties(fname=file, size=text.get_fontsize()))
+
+
 def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -60,8 +72,8 @@ def confusion_matrix(classes: Sequence[str], rows: Sequence[Sequence[int]], few:
     side = 1.8 + 0.62 * len(classes)
     figure, (axis,) = _figure(side + 0.6, side)
     axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    axis.set_xticks(range(len(classes)), classes, rotation=40, ha="right")
-    axis.set_yticks(range(len(classes)), classes)
+    _name(axis.xaxis, classes, rotation=40, ha="right")
+    _name(axis.yaxis, classes)
     axis.set_xlabel("prediction")
     axis.set_ylabel("label")
     axis.spines[:].set_visible(False)
@@ -116,7 +128,7 @@ def class_distribution(counts: Mapping[str, Mapping[str, int]]) -> bytes:
             x, [row.get(label, 0) for label in labels], width, label=split, color=(_BLUE, _ORANGE, "#009e73", "#cc79a7")[number % 4]
         )
         axis.bar_label(bars, fmt="{:,.0f}", fontsize=7, color=_INK)
-    axis.set_xticks(range(len(labels)), labels)
+    _name(axis.xaxis, labels)
     axis.set_ylabel("faces")
     if len(counts) > 1:
         axis.legend(fontsize=8, frameon=False)

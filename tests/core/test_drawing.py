@@ -20,6 +20,7 @@ from ferkit.drawing.anonymous import anonymized, head
 from ferkit.drawing.fonts import _has, font, readable
 from ferkit.drawing.layout import _features, clipped, overlap, place, text_sizes
 from ferkit.labels import FER7, LABEL_SETS
+from ferkit.plots import class_distribution, confusion_matrix
 from ferkit.weights.specs import Output
 
 HAPPY = Expression("happy", 0.9, dict.fromkeys(FER7, 0.1 / 6) | {"happy": 0.9})
@@ -208,6 +209,34 @@ def test_no_label_is_drawn_as_empty_boxes(name: str) -> None:
     e = Expression(name, 0.9, {name: 0.9, "other": 0.1})
     drawn = Result((Face((50, 50, 150, 150), expression=e),), 300, 200, pixels=np.full((200, 300, 3), 128, np.uint8)).draw()
     assert drawn.size == (300, 200)
+
+
+@pytest.mark.parametrize("name", ["确定", "खुश", "嬉しい", "행복"])
+def test_a_font_that_draws_one_box_for_a_whole_script_has_none_of_its_letters(name: str) -> None:
+    """matplotlib brings such a font: Last Resort."""
+    written = readable(name, "label 3")
+    assert written == "label 3" or len({bytes(font(name, 32).getmask(letter)) for letter in name}) == len(set(name))
+
+
+@pytest.mark.parametrize(("name", "written"), [("line\nbreak", "line break"), ("tab\tx", "tab x"), ("\r\n", "label 1"), (" a  b ", "a b")])
+def test_a_label_is_one_line(name: str, written: str) -> None:
+    assert readable(name, "label 1") == written
+    e = Expression(name, 0.9, {name: 0.9, "other": 0.1})
+    assert Result((Face((50, 50, 150, 150), expression=e),), 300, 200, pixels=np.full((200, 300, 3), 128, np.uint8)).draw().size == (
+        300,
+        200,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["a$b$", "$\\frac", "_hidden", "确定", "खुश", "متفاجئ", "line\nbreak", "x_1^2", "\N{SLIGHTLY SMILING FACE}"]
+)
+def test_reports_write_labels_as_they_are(name: str) -> None:
+    """No formula between two dollars, no warning of a letter that a font lacks."""
+    pytest.importorskip("matplotlib")
+    plain = confusion_matrix(["happy", "other"], [[30, 1], [2, 40]])
+    assert confusion_matrix([name, "other"], [[30, 1], [2, 40]]) != plain
+    class_distribution({"Training": {name: 3, "other": 4}})
 
 
 def _has_basic(text: str) -> bool:

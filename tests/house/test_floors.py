@@ -33,7 +33,7 @@ FLOORS = {
     "orphans": 1,
     "ray_clusters": 1,
     "images": 2,
-    "plots": 2,
+    "plots": 2.5,
     "drawing": 2,
     "turning": 2,
     "display": 3,

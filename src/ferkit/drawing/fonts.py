@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import ImageFont
 
 from ..errors import InputError
 
-__all__ = ["VARIABLE", "Font", "font", "has_letters", "readable"]
+__all__ = ["VARIABLE", "Font", "font", "font_file", "has_letters", "readable"]
 
 Font = ImageFont.FreeTypeFont
 VARIABLE = "FERKIT_FONT"
@@ -33,6 +34,7 @@ _FAMILIES = (
     "wqy",
     "unifont",
 )
+_PLACEHOLDERS = ("lastresort", "adobeblank", "notdef")  # draw the same box, or nothing, for whole scripts; matplotlib brings one
 _NONE = "\U0010ffff"  # a noncharacter: what a font draws for it is what it draws for every letter that it lacks
 
 
@@ -55,13 +57,16 @@ def _folders() -> Iterator[Path]:
 def _files() -> tuple[str, ...]:
     found = {path for folder in _folders() if folder.is_dir() for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES}
 
+    def plain(path: Path) -> str:
+        return path.stem.lower().replace("-", "").replace("_", "").replace(" ", "")
+
     def order(path: Path) -> tuple[int, int, int, str]:
-        name = path.stem.lower().replace("-", "").replace("_", "")
+        name = plain(path)
         rank = next((i for i, family in enumerate(_FAMILIES) if name.startswith(family)), len(_FAMILIES))
         styled = any(word in name for word in ("bold", "italic", "oblique", "light", "black", "thin", "mono", "serif", "condensed"))
         return rank, styled, len(name), str(path)
 
-    return tuple(str(path) for path in sorted(found, key=order))
+    return tuple(str(path) for path in sorted(found, key=order) if not any(word in plain(path) for word in _PLACEHOLDERS))
 
 
 @lru_cache(maxsize=256)
@@ -102,6 +107,11 @@ def _path(text: str) -> str | None:
     return _chosen(frozenset(text), os.environ.get(VARIABLE, ""))
 
 
+def font_file(text: str) -> str:
+    """Return the file of the font that ``font`` chooses for a text; ``""`` is Pillow's own."""
+    return _path(text) or ""
+
+
 def font(text: str, size: float) -> Font:
     """Return a font that has the letters of a text: ``FERKIT_FONT``, Pillow's own, or the first on the system that has them.
 
@@ -116,5 +126,6 @@ def font(text: str, size: float) -> Font:
 
 
 def readable(text: str, instead: str) -> str:
-    """Return a text if some font here has its letters, else what to write instead of it: a number says more than empty boxes."""
-    return text if _path(text) is not None else instead
+    """Return a text in one line if some font here has its letters, else what to write instead: a number says more than empty boxes."""
+    line = " ".join("".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text).split())
+    return line if line and _path(line) is not None else instead
