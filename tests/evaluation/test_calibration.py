@@ -177,3 +177,16 @@ def test_the_mixture_is_chosen_by_calibrated_answers() -> None:
     best = min(calibrated, key=lambda ratio: calibrated[ratio])
     assert best != min(raw, key=lambda ratio: raw[ratio])
     assert calibrated_outputs(HEADS, logits, faces)[3].weights == (1.0, best)
+
+
+@pytest.mark.parametrize("n", [3, 5, 40, 400])
+def test_answers_that_no_temperature_makes_surer_keep_theirs(n: int) -> None:
+    """A network that says the same of every label is right by chance: no temperature at all explains that."""
+    assert fit_temperature(np.zeros((n, 7)), np.arange(n) % 7) == 1.0
+    assert fit_temperature(np.full((2, n, 3), 4.0), np.zeros(n, np.int64)) == 1.0
+
+
+def test_the_name_that_programs_hold() -> None:
+    from ferkit.train.calibrate import fit_temperature as held
+
+    assert held is fit_temperature

@@ -58,6 +58,7 @@ FLOORS = {
     "train/detector": 8.2,
     "train/finetuning": 8.3,
     "train/ensembling": 8.4,
+    "train/calibrate": 8,
     "cli": 9,
     "__main__": 10,
 }

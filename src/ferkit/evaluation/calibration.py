@@ -34,7 +34,8 @@ def fit_temperature(scores: Scores, truth: NDArray[np.int64], counts: Sequence[i
 
     A few faces that are all answered rightly do not make every answer certain: an accuracy above (n + 1) / (n + 2), which Laplace's rule of
     succession gives n right answers of n, counts as that. And a temperature below 1, which makes answers surer, has to hold on faces that it
-    was not fitted on: if it makes their NLL larger in five-fold cross-validation, by more than a thousandth of a nat, it stays 1.
+    was not fitted on: if it makes their NLL larger in five-fold cross-validation, by more than a thousandth of a nat, it stays 1. It does
+    too for a network that says the same of every label, of which no temperature makes anything.
 
     The mean over several views is less confident than one view is, and one temperature has to serve them all: with several counts,
     confidence less accuracy is 0 in their mean.
@@ -46,6 +47,8 @@ def fit_temperature(scores: Scores, truth: NDArray[np.int64], counts: Sequence[i
     """
     views = scores if scores.ndim == 3 else scores[None]
     views = views[: max(counts)]
+    if not np.ptp(views, axis=-1).any():
+        return 1.0
     temperature = _consistent(views, truth, counts)
     return temperature if temperature >= 1 or _holds_below_one(views, truth, counts) else 1.0
 
