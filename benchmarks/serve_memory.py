@@ -34,6 +34,7 @@ WORST = {  # name: (format, size, mode, options); sizes are just below the servi
     "WebP, 40 MP": ("WEBP", (16383, 2441), "RGB", {}),
     "WebP, lossless with alpha, 40 MP": ("WEBP", (16383, 2441), "RGBA", {"lossless": True}),
     "AVIF, 25 MP": ("AVIF", (6000, 4166), "RGB", {}),
+    "HEIC, 48 MP, in tiles, as a phone's": ("HEIF", (8064, 6048), "RGB", {"quality": 40}),
     "GIF, 50 MP": ("GIF", (8333, 6000), "P", {}),
     "TIFF, compressed, 50 MP": ("TIFF", (8333, 6000), "RGB", {"compression": "tiff_lzw"}),
 }
@@ -41,6 +42,11 @@ WORST = {  # name: (format, size, mode, options); sizes are just below the servi
 
 def encoded(kind: str, size: tuple[int, int], mode: str, options: dict[str, object]) -> bytes:
     picture = Image.new("RGB", size, GREY).convert(mode)
+    if kind == "HEIF":
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        pillow_heif.options.GRID_TILE_SIZE = 512
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()

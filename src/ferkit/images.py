@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import ImageError, ImageNotFoundError, InputError
 from .gate import native
+from .heif import missing_bytes, opened_heif
 from .image_files import expanded, is_heif
 from .resizing import resized_to
 from .tensors import to_array
@@ -118,7 +119,8 @@ def pixels_of(data: bytes) -> int:
             picture = _opened(io.BytesIO(data), "the given bytes")
         except Image.DecompressionBombError:  # more than Pillow itself opens
             return sys.maxsize
-        return picture.width * picture.height * (2 if picture.format in ("AVIF", "HEIF") else 1)
+        twice = picture.format == "AVIF" or (picture.format == "HEIF" and picture.info.get("bit_depth", 8) > 8)
+        return picture.width * picture.height * (1 + twice)
 
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -193,8 +195,11 @@ def _only_image_errors(source: str) -> Iterator[None]:
 
 def _decode(file: Any, source: str, limits: _Limits) -> Loaded:
     with _only_image_errors(source):
-        if limits.side is not None and (loaded := _decode_webp(file, source, limits)) is not None:
-            return loaded
+        _check_whole(file, source)
+        if limits.side is not None:
+            for decode in (_decode_webp, _decode_heif):
+                if (loaded := decode(file, source, limits)) is not None:
+                    return loaded
         with _opened(file, source) as picture:
             return _from_pil(picture, source, limits)
 
@@ -228,6 +233,21 @@ def _decode_webp(file: Any, source: str, limits: _Limits) -> Loaded | None:
     return Loaded(_flat(upright), *((webp.width, webp.height) if across else (webp.height, webp.width)))
 
 
+def _decode_heif(file: Any, source: str, limits: _Limits) -> Loaded | None:
+    """Decode a HEIF picture that has to be shrunk from its decoder's memory, which takes half of Pillow's. None leaves it to Pillow."""
+    start = file.read(64)
+    file.seek(0)
+    heif = opened_heif(file) if is_heif(start) else None
+    file.seek(0)
+    if heif is None or max(heif.width, heif.height) <= (limits.side or 0):
+        return None
+    _check_size(heif.width, heif.height, source, limits)
+    from PIL import Image
+
+    pixels = heif.pixels()
+    return Loaded(_flat(Image.fromarray(_shrunk(pixels, limits.side))), pixels.shape[1], pixels.shape[0])
+
+
 def _opened(file: Any, source: str) -> Image.Image:
     """Read a picture's head; its pixels are decoded when they are needed."""
     from PIL import Image, UnidentifiedImageError
@@ -244,6 +264,14 @@ def _opened(file: Any, source: str) -> Image.Image:
         _register_heif(source)
         file.seek(0)
         return Image.open(file)
+
+
+def _check_whole(file: Any, source: str) -> None:
+    """Raises ImageError for a HEIF file whose end is missing."""
+    start = file.read(64)
+    file.seek(0)
+    if is_heif(start) and (lacking := missing_bytes(file)):
+        raise ImageError(f"{source}: damaged or truncated (its last {lacking:,} bytes are missing); copy it again.")
 
 
 def _register_heif(source: str) -> None:

@@ -20,6 +20,7 @@ from ferkit.data.folders import read_photos
 from ferkit.data.preparing import prepare
 from ferkit.evaluation.measuring import evaluate
 from ferkit.image_files import IMAGE_SUFFIXES, image_files
+from ferkit.images import load, pixels_of
 from ferkit.train.finetuning.splitting import gather, list_parts
 
 READABLE = (".jpg", ".JPG", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".jp2", ".j2k")
@@ -118,6 +119,42 @@ def test_heic_is_read_where_pillow_heif_is_there(tmp_path: Path, crops: np.ndarr
     for cut in (30, 200, len(data) - 20):
         with pytest.raises(ImageError):
             load_image(data[:cut])
+
+
+@pytest.mark.parametrize("kind", ["plain", "turned", "alpha", "deep", "grid", "grey"])
+def test_a_heic_that_is_shrunk_is_that_of_pillow(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pixels are taken from the decoder's memory; turned, with alpha, with 10 bits, in tiles as phones write it, and grey."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs the extra heif")
+    y, x = np.mgrid[0:500, 0:722]
+    pixels = np.stack([x % 256, y % 256, (x + y) // 5], axis=2).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.heic"
+    if kind == "grid":
+        monkeypatch.setattr(pillow_heif.options, "GRID_TILE_SIZE", 256)
+    try:
+        if kind == "deep":
+            pillow_heif.encode("RGB;16", (722, 500), (pixels.astype("<u2") << 8).tobytes(), str(path), quality=95)
+        else:
+            picture = Image.fromarray(pixels).convert({"alpha": "RGBA", "grey": "L"}.get(kind, "RGB"))
+            if kind == "alpha":
+                picture.putalpha(Image.fromarray((x // 3).astype(np.uint8)))
+            pillow_heif.from_pillow(picture).save(path, quality=95, **({"exif": exif.tobytes()} if kind == "turned" else {}))
+    except (RuntimeError, ValueError) as error:
+        pytest.skip(f"this libheif does not write it: {error}")
+    loaded = load(path, max_side=200)
+    assert (loaded.width, loaded.height) == ((500, 722) if kind == "turned" else (722, 500))
+    assert max(loaded.pixels.shape) == 200
+    assert pixels_of(path.read_bytes()) == 722 * 500 * (2 if kind == "deep" else 1)
+    monkeypatch.setattr("ferkit.images._decode_heif", lambda *_: None)
+    wanted = load(path, max_side=200)
+    assert wanted.pixels.shape == loaded.pixels.shape
+    assert np.abs(loaded.pixels.astype(int) - wanted.pixels).mean() < 4
+    data = path.read_bytes()
+    assert load(data + b"a phone's own trailer, which is no box").width == wanted.width
+    for cut in (30, 200, len(data) // 2, len(data) - 1):
+        with pytest.raises(ImageError):
+            load(data[:cut], max_side=200)
 
 
 def test_every_suffix_of_pillows_pictures_is_known() -> None:

@@ -27,6 +27,7 @@ FLOORS = {
     "resizing": 1,
     "tensors": 1,
     "webp": 1,
+    "heif": 1,
     "image_files": 1,
     "faces": 1,
     "files": 1,

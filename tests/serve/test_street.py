@@ -701,6 +701,18 @@ def test_heic_is_read_with_its_extra(client: TestClient) -> None:
     assert (answer.json()["images"][0]["width"], answer.json()["images"][0]["height"]) == (64, 48)
 
 
+def test_a_heic_counts_its_pixels_once() -> None:
+    """So that a phone's 48 megapixels are within the 50 that are accepted: it is shrunk from its decoder's own memory."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="needs ferkit[heif]")
+    pillow_heif.register_heif_opener()
+    data = encoded(Image.new("RGB", (640, 480), "gray"), "HEIF")
+    loaded = decode(data, Settings(max_pixels=640 * 480, max_side=320), PixelBudget(640 * 480))
+    assert (loaded.pixels.shape, loaded.width, loaded.height) == ((240, 320, 3), 640, 480)
+    assert pillow_heif.options.DECODE_THREADS == 1, "its threads would take memory beside the lanes"
+    with pytest.raises(Problem, match="takes to decode, more than"):
+        decode(data, Settings(max_pixels=640 * 480 - 1), PixelBudget(640 * 480))
+
+
 def test_heic_without_its_extra_is_a_format_that_is_not_read(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from ferkit.serve import uploads
 
