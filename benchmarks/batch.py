@@ -1,9 +1,11 @@
 """What ``ferkit batch`` costs: against one process, on nothing (overhead), in memory, and at planning. CPU seconds, since machines are busy.
 
 python benchmarks/batch.py FOLDER [--images 1000] [--plan 2000000] [--ray]
+python benchmarks/batch.py FOLDER --sizes [--images 40]
 
 FOLDER is searched for photos, which are copied, smaller and at 12 megapixels, into a temporary folder. --ray measures the overhead of a
-cluster too: a head and two nodes on 127.0.0.x, which are up before; what their processes use meanwhile counts.
+cluster too: a head and two nodes on 127.0.0.x, which are up before; what their processes use meanwhile counts. --sizes measures nothing
+but what a picture of each size costs one worker, without its start: what docs/batch.md reckons with.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,18 +99,34 @@ def line(what: str, n: int, cost: tuple[float, float, float]) -> None:
     print(f"| {what} | {n} | {cost[0]:.1f} | {cost[1]:.1f} | {1000 * cost[1] / n:.1f} | {cost[2]:.0f} |", flush=True)
 
 
+def sizes(photos: list[Path], root: Path, n: int) -> None:
+    """Measure one worker on pictures of each size, less what it takes to start and to look at one."""
+    print("| longer side | n | CPU ms each |\n|---|---|---|")
+    for side, scale in ((480, None), (1280, None), (1920, None), (4032, None), (4032, 1280)):
+        folder = root / str(side)
+        if not folder.exists():
+            copies(photos, folder, n + 1, side)
+        some = sorted(folder.iterdir())
+        spent = []
+        for these in (some[:1], some):
+            job = partial(ferkit.batch, these, root / f"{side}-{scale}-{len(these)}", workers=1, max_side=scale)
+            spent.append(measured(job)[1])
+        alone, whole = spent
+        print(f"| {side}{f', max_side {scale}' if scale else ''} | {n} | {1000 * (whole - alone) / n:.0f} |", flush=True)
+
+
 def planning(keys: int, folder: Path) -> None:
     """Plan names that need not be there, in a process of its own, whose peak is the plan's."""
     code = (
-        "import sys, time, resource; from ferkit.bulk.plan import plan; from ferkit.bulk.listing import Listed; from ferkit.bulk.options import Options\n"
+        "import sys, time, resource; from ferkit.bulk.plan import plan, write; from ferkit.bulk.storage import Place; from ferkit.bulk.listing import Listed; from ferkit.bulk.options import Options\n"
         "import pyarrow.parquet\n"
         "n = int(sys.argv[1]); base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; t = time.process_time()\n"
         "made = plan((Listed('images', f's3://bucket/{i % 997:03d}/{i:09d}.jpg', 20000 + i % 999, 1) for i in range(n)), Options())\n"
-        "for table in made.tables(): pass\n"
+        "write(Place(sys.argv[2]), made)\n"
         "t = time.process_time() - t\n"
         "print(f'| plan of {n:,} names, {made.shards} shards | | | {t:.1f} | | {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base) / 1000:.0f} |')"
     )
-    subprocess.run([sys.executable, "-c", code, str(keys)], check=True, cwd=folder)
+    subprocess.run([sys.executable, "-c", code, str(keys), str(folder / "plan")], check=True)
 
 
 def ray_overhead(folder: Path, output: Path, n: int) -> None:
@@ -154,10 +173,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--plan", type=int, default=2_000_000)
     parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--sizes", action="store_true")
     arguments = parser.parse_args()
     photos = image_files(arguments.folder)
     here = Path(__file__).resolve().parent
     sys.path.insert(0, str(here))  # where the workers find Nothing
+    if arguments.sizes:
+        with tempfile.TemporaryDirectory() as name:
+            sizes(photos, Path(name), arguments.images)
+        return
     print("| what | n | wall s | CPU s | CPU ms each | largest worker, MB |\n|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         root, n = Path(name), arguments.images

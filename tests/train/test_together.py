@@ -304,6 +304,29 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_together(made, 4, 0)
 
 
+def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason='needs the extra "ray"')
+    from types import SimpleNamespace
+
+    from ferkit.train.common.nodes import Holder, Nodes
+
+    probe = tmp_path / "run" / "probe"
+    assert Holder().place({str(probe): "token"})[2] == str(probe)
+    probe.parent.mkdir()
+    for text, lacking in (("token", None), ("another run's", str(probe))):
+        probe.write_text(text)
+        assert Holder().place({str(probe): "token"})[2] == lacking
+    holder = SimpleNamespace(place=SimpleNamespace(remote=lambda probes: probes))
+    nodes = Nodes.__new__(Nodes)
+    nodes._workers = 2
+    nodes._ray = SimpleNamespace(
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda: holder),
+        get=lambda *_, **__: [("10.0.0.1", 1, None), ("10.0.0.2", 2, str(probe))],
+    )
+    with pytest.raises(InputError, match=r"Node 10\.0\.0\.2 does not see .*run as this machine does"):
+        nodes.start(("module:function", {}), {str(probe): "token"})
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason='needs the extra "ray"')
