@@ -54,7 +54,7 @@ def missing_bytes(file: Any) -> int:
     Args:
         file: Seekable; left at its beginning.
     """
-    size, place = file.seek(0, 2), 0
+    size, place = int(file.seek(0, 2)), 0
     while 0 <= place < size:
         file.seek(place)
         head = file.read(16)

@@ -88,6 +88,14 @@ def test_a_folder_that_holds_output_is_refused_by_a_pattern_too(jpeg: bytes, tmp
             ferkit.batch(inputs, output, pipeline=QUICK, dry_run=True)
 
 
+def test_an_address_of_this_machine_is_a_folder_of_it(jpeg: bytes, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a b%20.jpg").write_bytes(jpeg)
+    report = ferkit.batch(f"file://{tmp_path}/in", f"file://{tmp_path}/o ut", pipeline=QUICK, workers=1)
+    assert (report.state, report.output) == ("done", f"{tmp_path}/o ut")
+    assert set(images(rows_of(tmp_path / "o ut"))) == {f"file://{tmp_path}/in/a b%20.jpg"}
+
+
 @pytest.fixture
 def web(jpeg: bytes, tmp_path: Path) -> Iterator[str]:
     """A server of this machine that has two pictures."""

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import ferkit
+from ferkit import DataError
 from ferkit.bulk import updating
 from ferkit.bulk.commit import clean, compact, done, manifest, receipts
 from ferkit.bulk.job import Job
+from ferkit.bulk.plan import units
 from ferkit.bulk.status import status
 from ferkit.bulk.storage import Place
 
@@ -89,6 +91,15 @@ def test_wherever_it_is_stopped_it_comes_to_the_same_files(staged: Path, tmp_pat
         assert digests(output) == digests(tmp_path / "calm"), f"stopped before change {number}"
         assert not [path for path in (output / "_ferkit" / "parts").rglob("*") if path.is_file()]
     assert number > 7  # receipts, the file, the note, three parts, the manifest
+
+
+def test_a_plan_that_is_gone_is_told_as_such(staged: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(staged, output)
+    place, job = opened(output)
+    (output / job.groups[0]["plan"]).unlink()
+    with pytest.raises(DataError, match="is missing; the plan is damaged"):
+        units(place, job.groups[0]["plan"], 0)
 
 
 @pytest.fixture

@@ -226,8 +226,11 @@ def units(place: Place, name: str, shard: int) -> list[Unit]:
     """Return a shard's pieces from the plan's file. Raises DataError."""
     import pyarrow.parquet as pq
 
-    with place.open(name) as file:
-        table = pq.read_table(file, filters=[("shard", "=", shard)])
+    try:
+        with place.open(name) as file:
+            table = pq.read_table(file, filters=[("shard", "=", shard)])
+    except FileNotFoundError as error:
+        raise DataError(f"{place.path(name)} is missing; the plan is damaged. Start again in an empty OUTPUT.") from error
     if not table.num_rows:
         raise DataError(f"{place.path(name)} has no shard {shard}; the plan is damaged. Start again in an empty OUTPUT.")
     rows = table.drop_columns(["shard"]).to_pylist()

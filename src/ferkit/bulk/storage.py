@@ -122,6 +122,7 @@ class Place:
     """
 
     def __init__(self, address: str) -> None:
+        address = address.removeprefix("file://")  # which is a folder of this machine, and written as one
         self.address = address.rstrip("/") if is_address(address) else address
         self.local = None if is_address(address) else Path(address)
         if self.local is None:
