@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError, ImageNotFoundError, InputError
+from .flattening import flat, reduced
 from .gate import native
 from .heif import missing_bytes, opened_heif
 from .image_files import expanded, is_heif
@@ -32,7 +33,6 @@ ImageLike = Any  # path | bytes | file object | PIL.Image.Image | NDArray | tens
 # 100 megapixels are 300 MB as RGB: above every camera of today, below what a decompression bomb would take.
 MAX_PIXELS = 100_000_000
 
-_BAND = 128  # rows of a reduced picture that are averaged at once
 _SHOWN = 80  # characters of a path that is none, which may be a whole picture as base64
 _ORIENTATION = 0x0112  # the EXIF tag
 
@@ -230,7 +230,7 @@ def _decode_webp(file: Any, source: str, limits: _Limits) -> Loaded | None:
         exif.load(webp.exif)
     upright = picture if (how := _turn(exif)) is None else picture.transpose(how)
     across = (upright.width > upright.height) == (webp.width > webp.height)
-    return Loaded(_flat(upright), *((webp.width, webp.height) if across else (webp.height, webp.width)))
+    return Loaded(flat(upright), *((webp.width, webp.height) if across else (webp.height, webp.width)))
 
 
 def _decode_heif(file: Any, source: str, limits: _Limits) -> Loaded | None:
@@ -245,7 +245,7 @@ def _decode_heif(file: Any, source: str, limits: _Limits) -> Loaded | None:
     from PIL import Image
 
     pixels = heif.pixels()
-    return Loaded(_flat(Image.fromarray(_shrunk(pixels, limits.side))), pixels.shape[1], pixels.shape[0])
+    return Loaded(flat(Image.fromarray(_shrunk(pixels, limits.side))), pixels.shape[1], pixels.shape[0])
 
 
 def _opened(file: Any, source: str) -> Image.Image:
@@ -297,7 +297,7 @@ def _from_pil(picture: Image.Image, source: str, limits: _Limits) -> Loaded:
     mode = upright.mode
     if mode.startswith("I") or mode == "F":
         return Loaded(_shrunk(_from_deep(np.asarray(upright), source), limits.side), *own)
-    return Loaded(_flat(upright), *own)
+    return Loaded(flat(upright), *own)
 
 
 def _check_size(width: int, height: int, source: str, limits: _Limits) -> None:
@@ -307,20 +307,6 @@ def _check_size(width: int, height: int, source: str, limits: _Limits) -> None:
         raise ImageError(
             f"{source}: {width}x{height} pixels are more than {limits.pixels:,}; make it smaller, or pass a larger max_pixels."
         )
-
-
-def _flat(picture: Image.Image) -> NDArray[np.uint8]:
-    """Return a picture's pixels as RGB, transparent parts over white."""
-    if _is_transparent(picture):
-        from PIL import Image
-
-        rgba = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, (255, 255, 255, 255)), rgba)
-    return np.array(picture.convert("RGB"), np.uint8)
-
-
-def _is_transparent(picture: Image.Image) -> bool:
-    return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
 
 
 def _decoded(picture: Image.Image, side: int | None) -> Image.Image:
@@ -340,26 +326,7 @@ def _decoded(picture: Image.Image, side: int | None) -> Image.Image:
         size = (size[1], size[0])  # the TIFF that has turned itself
     from PIL import Image
 
-    return _reduced(picture, max(1, max(picture.size) // (2 * side))).resize(size, Image.Resampling.BILINEAR)
-
-
-def _reduced(picture: Image.Image, factor: int) -> Image.Image:
-    """Return a picture at a whole fraction of its scale, averaged band by band: what Pillow averages it copies whole first.
-
-    Neither a palette's numbers nor a color that stands for none can be averaged, so these become RGB or RGBA.
-    """
-    from PIL import Image
-
-    odd = picture.mode in ("1", "P", "PA") or "transparency" in picture.info
-    mode = ("RGBA" if _is_transparent(picture) else "L" if picture.mode == "1" else "RGB") if odd else picture.mode
-    if factor == 1:
-        return picture.convert(mode)
-    whole = Image.new(mode, (-(-picture.width // factor), -(-picture.height // factor)))
-    for top in range(0, picture.height, _BAND * factor):
-        band = picture.crop((0, top, picture.width, min(picture.height, top + _BAND * factor)))
-        band.info = picture.info
-        whole.paste(band.convert(mode).reduce(factor), (0, top // factor))
-    return whole
+    return reduced(picture, max(1, max(picture.size) // (2 * side))).resize(size, Image.Resampling.BILINEAR)
 
 
 def _shrunk(pixels: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ FLOORS = {
     "tensors": 1,
     "webp": 1,
     "heif": 1,
+    "flattening": 1,
     "image_files": 1,
     "faces": 1,
     "files": 1,
