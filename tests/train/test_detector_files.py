@@ -111,6 +111,7 @@ def faces(tmp_path: Path) -> Path:
 def test_int8_is_measured(faces: Path, tmp_path: Path) -> None:
     done = ferkit("export", "ferkit-face-v3", "--out", tmp_path / "out", "--precision", "int8", "--data", faces)
     assert done.exit_code == 0, done.output
+    assert done.stdout.split() == [str(tmp_path / "out" / "ferkit-face-v3-int8.onnx")]  # nothing of the quantiser's
     measured = json.loads((tmp_path / "out" / "ferkit-face-v3-int8.json").read_text())["measured"]
     assert measured["pictures"] == 1
     assert measured["ap50"]["ferkit"] == 1.0

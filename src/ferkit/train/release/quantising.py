@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +44,16 @@ def quantised(network: bytes, batches: Iterable[NDArray[np.float32]]) -> bytes:
         given, folded, made = (Path(temporary) / name for name in ("given.onnx", "folded.onnx", "made.onnx"))
         given.write_bytes(network)
         quant_pre_process(str(given), str(folded), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(folded),
-            str(made),
-            Ranges(_input_name(network)),
-            per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.Percentile,
-        )
+        with redirect_stdout(sys.stderr):  # it prints how far it is, and standard output has the files
+            quantization.quantize_static(
+                str(folded),
+                str(made),
+                Ranges(_input_name(network)),
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.Percentile,
+            )
         return made.read_bytes()
 
 
