@@ -299,7 +299,7 @@ def main() -> int:
                 without, seconds = outcome(test, one, folder, mechanism.seconds)
                 good = with_it == "passed" and without in ("failed", "hung")
                 wrong += not good
-                line = f"{'ok ' if good else 'NOT'} {one}: {mechanism.what}. {test.rpartition('::')[2]}: with it {with_it}, without {without} ({seconds:.0f} s)"
+                line = f"{'ok ' if good else 'NOT'} {one}: {mechanism.what}. {test.removeprefix('tests/')}: with it {with_it}, without {without} ({seconds:.0f} s)"
                 print(line, flush=True)
                 if arguments.into is not None:
                     with arguments.into.open("a") as file:
