@@ -18,6 +18,7 @@ from ...faces import Face
 from ...files import write_bytes, write_json
 from ...image_files import expanded, image_files
 from ...images import load_image
+from ...resizing import resized_to
 from ...weights.specs import DetectorSpec
 from ...weights.store import read_verified
 from .half_precision import halved_onnx
@@ -97,13 +98,10 @@ def _about(spec: DetectorSpec) -> dict[str, Any]:
 
 def _scaled(pixels: NDArray[np.uint8], side: int = SIDES[1]) -> NDArray[np.uint8]:
     """Return a picture at the scale of ferkit's first look: its longer side from 640 to ``side`` pixels, enlarged at most twice."""
-    import cv2
-
     longer = max(pixels.shape[:2])
     scale = min(2.0, SIDES[0] / longer) if longer < SIDES[0] else min(1.0, side / longer)
-    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return pixels if scale == 1 else np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
+    size = [max(1, round(length * scale)) for length in pixels.shape[1::-1]]
+    return resized_to(pixels, *size)
 
 
 def _prepared(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
