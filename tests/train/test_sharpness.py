@@ -58,5 +58,5 @@ def test_a_run_resumes_and_bad_radii_are_refused(tmp_path: Path) -> None:
     for a, b in zip(whole.model.get_weights(), parts.model.get_weights(), strict=True):
         assert np.array_equal(a, b)
     recipe.write_text(TINY.replace("ema = 0.9", "sam = -1.0"))
-    with pytest.raises(InputError, match=r"sam = -1\.0; expected a positive radius"):
+    with pytest.raises(InputError, match=r"sam in \[optimizer\] of recipe 'tiny-test' = -1\.0; expected a number, at least 1e-06"):
         fit(load_recipe(recipe), data, tmp_path / "bad", log=lambda line: None)
