@@ -111,7 +111,8 @@ def prepare(
     Example:
         >>> from ferkit.data import prepare
         >>> report = prepare("my_faces", "prepared", size=64)
-        >>> {label: count for label, count in report["splits"]["train"].items() if count}
+        >>> splits = report["splits"]
+        >>> {label: count for label, count in splits["train"].items() if count}
         {'happy': 12, 'sad': 12}
     """
     if not isinstance(size, int) or isinstance(size, bool) or not 16 <= size <= 1024:

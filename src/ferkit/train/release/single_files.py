@@ -85,8 +85,9 @@ def export(
 
     Example:
         >>> from ferkit.train import export
-        >>> [file.name for file in export("fer2013-n-v5", "exported", formats=("onnx",))]
-        ['fer2013-n-v5.onnx']
+        >>> (file,) = export("fer2013-n-v5", "exported", formats=("onnx",))
+        >>> file.name
+        'fer2013-n-v5.onnx'
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
