@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +28,10 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
         InputError: It cannot be written to, or it or a part of its path is a file.
         WeightsError: The disk is nearly full.
     """
+    # Here, since reading a picture needs neither, and both together cost its cold start 7 ms.
+    import shutil
+    import tempfile
+
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     if not there.is_dir():
         raise InputError(f"{there} is a file; expected a folder for {out}. Choose another out.", arguments=["out"])
