@@ -686,7 +686,7 @@ def test_pictures_are_decoded_at_the_scale_that_is_needed() -> None:
 def test_every_format_is_read_as_predict_reads_it(client: TestClient, kind: str) -> None:
     from PIL import features
 
-    if kind == "AVIF" and not features.check("avif"):
+    if kind == "AVIF" and not ("avif" in features.modules and features.check("avif")):
         pytest.skip("this Pillow reads no AVIF")
     answer = client.post("/v1/predict", content=encoded(Image.new("RGB", (64, 48), "gray"), kind))
     assert answer.status_code == 200
