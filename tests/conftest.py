@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ferkit import (
     Pipeline,
 )
 from tests.helpers.faces import patterns, write_fer_csv
+from tests.helpers.hubs import WriteHub
 from tests.helpers.paths import SHARED
 
 # How long an example takes to draw depends on what else the machine does; no test is timed.
@@ -27,6 +29,15 @@ settings.load_profile("ferkit")
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test may reach the network; those that speak to a loopback hub allow it themselves."""
     monkeypatch.setenv("FERKIT_OFFLINE", "1")
+
+
+@pytest.fixture
+def hub() -> Iterator[WriteHub]:
+    """A loopback hub that takes what is pushed."""
+    hub = WriteHub()
+    yield hub
+    hub.server.shutdown()
+    hub.server.server_close()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -66,14 +65,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(PACKAGE.parents[1] / "weights" / "fer2013-n-v5", tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def hub() -> Iterator[WriteHub]:
-    hub = WriteHub()
-    yield hub
-    hub.server.shutdown()
-    hub.server.server_close()
 
 
 @pytest.mark.parametrize("names", parameters())

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,6 @@ from ferkit import InputError, WeightsError
 from ferkit.weights.publishing import push
 from ferkit.weights.store import resolve
 from tests.helpers.hubs import WriteHub, environment_for
-
-
-@pytest.fixture
-def hub() -> Iterator[WriteHub]:
-    hub = WriteHub()
-    yield hub
-    hub.server.shutdown()
-    hub.server.server_close()
 
 
 @pytest.fixture
