@@ -25,6 +25,7 @@ COMMANDS = {
     "train": (["train", "--recipe", "ferkit-n", "--data", "faces.csv", "--out", "runs/a"], "training ferkit-n on faces.csv into runs/a"),
     "find-lr": (["train", "--recipe", "ferkit-n", "--data", "faces.csv", "--out", "runs/a", "--find-lr"], "ferkit-n on faces.csv"),
     "finetune": (["finetune", "--data", "faces", "--out", "runs/b"], "fine-tuning the default weights on faces into runs/b"),
+    "finetune prepared": (["finetune", "--prepared", "found", "--out", "runs/b"], "fine-tuning the default weights on found into runs/b"),
     "train-detector": (["train-detector", "--data", "faces", "--out", "runs/c"], "training ferkit-face on faces into runs/c"),
 }
 

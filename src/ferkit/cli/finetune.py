@@ -59,13 +59,15 @@ __all__ = ["finetune"]
 def finetune(data: Path | None, out: Path, reading: Reading, format_: str, **options: Any) -> None:
     """Adapt weights to your own labels and pictures, and write weights that every other command accepts."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
+    if data is None and options["prepared"] is None:
+        raise click.UsageError("Missing option '--data', or '--prepared'.")
     base = reading.weights or "the default weights"
-    click.echo(f"ferkit: fine-tuning {base} on {data} into {out}; loading what that needs takes some seconds.", err=True)
+    click.echo(
+        f"ferkit: fine-tuning {base} on {data or options['prepared']} into {out}; loading what that needs takes some seconds.", err=True
+    )
     from ..train import finetune as run
     from ..train.finetuning.assembly import format_finetuning
 
-    if data is None and options["prepared"] is None:
-        raise click.UsageError("Missing option '--data', or '--prepared'.")
     report = run(data, out, reading.weights, detector=reading.asked_detector(), progress=True, **options)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_finetuning(report))
     for _, reason in report["skipped"]:
