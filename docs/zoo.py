@@ -1,7 +1,7 @@
-"""Regenerate the tables of docs/zoo.md from docs/zoo/*.json, so that no figure is typed by hand.
+"""Regenerate the tables and curves of docs/zoo.md from docs/zoo/*.json, so that no figure is typed by hand.
 
-python docs/zoo.py                        # writes docs/zoo.md
-python docs/zoo.py --check                # writes nothing; exit code 1 if a table is stale
+python docs/zoo.py                        # writes docs/zoo.md, and docs/images/zoo_curves.png if the histories changed
+python docs/zoo.py --check                # writes nothing; exit code 1 if a table or the curves are stale
 python docs/zoo.py --nets                 # counts parameters and multiply-adds anew (needs the train extra)
 python docs/zoo.py --add runs/shallow     # keeps a run's history and metrics in docs/zoo/<recipe>.json
 python docs/zoo.py --add runs/shallow --ensemble runs/shallow-ensemble --data fer2013.csv   # and measures its snapshots' ensemble
@@ -10,6 +10,7 @@ python docs/zoo.py --add runs/shallow --ensemble runs/shallow-ensemble --data fe
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "zoo.md"
 KEPT = ROOT / "docs" / "zoo"
+CURVES = ROOT / "docs" / "images" / "zoo_curves.png"
 
 # What the systems said of themselves. "-" where they gave no figure; none of these was measured here.
 SYSTEMS: dict[str, tuple[str, str]] = {
@@ -102,6 +104,54 @@ def page(text: str) -> str:
     return text
 
 
+def accuracies(row: dict[str, Any]) -> tuple[float, float | None]:
+    """Return an epoch's accuracy on Training, as the net saw its faces, and on PublicTest, if it was measured."""
+    own = next(value for key, value in row.items() if key.endswith("accuracy") and not key.startswith("val_"))
+    return own, next((value for key, value in row.items() if key.startswith("val_") and key.endswith("accuracy")), None)
+
+
+def drawn_from() -> str:
+    """Return a digest of what the curves show; it lies in the picture, so that a stale one is noticed."""
+    shown = {name: [accuracies(row) for row in run["history"]] for name in SYSTEMS if (run := load(name)) is not None}
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+
+
+def kept_digest() -> str:
+    from PIL import Image
+
+    with Image.open(CURVES) as picture:
+        return str(picture.info.get("histories"))
+
+
+def draw_curves() -> None:
+    """Write the picture: for every kept run its accuracy on Training and PublicTest over its epochs."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    runs = [(name, run) for name in SYSTEMS if (run := load(name)) is not None]
+    figure = Figure(figsize=(11, 2.5 * -(-len(runs) // 4)), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (name, run) in enumerate(runs):
+        axis = figure.add_subplot(-(-len(runs) // 4), 4, place + 1)
+        shown = [accuracies(row) for row in run["history"]]
+        epochs = range(1, len(shown) + 1)
+        axis.plot(
+            epochs, [100 * own for own, _ in shown], color="#0072b2", linewidth=1.4, marker="." if len(shown) < 8 else "", label="Training"
+        )
+        measured = [(epoch, 100 * value) for epoch, (_, value) in zip(epochs, shown, strict=True) if value is not None]
+        axis.plot(*zip(*measured, strict=True), color="#d55e00", linewidth=1.4, marker="." if len(shown) < 8 else "", label="PublicTest")
+        axis.set_title(f"{name} (system {SYSTEMS[name][0]})" if len(SYSTEMS[name][0]) == 1 else f"{name} ({SYSTEMS[name][0]})", fontsize=9)
+        axis.set_ylim(10, 102)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        if place == 0:
+            axis.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("accuracy, %", fontsize=9)
+    figure.savefig(CURVES, format="png", metadata={"Software": None, "histories": drawn_from()})
+
+
 def count_nets() -> None:
     """Write docs/zoo/nets.json: parameters and multiply-adds of every net, from the code."""
     from ferkit.train.classifier.loop import build_from_recipe
@@ -179,8 +229,12 @@ def main() -> None:
     if args.check:
         if page(text) != text:
             raise SystemExit("docs/zoo.md: a table is stale; type: python docs/zoo.py")
+        if kept_digest() != drawn_from():
+            raise SystemExit(f"{CURVES.relative_to(ROOT)} shows other histories; type: python docs/zoo.py")
         return
     PAGE.write_text(page(text), encoding="utf-8")
+    if not CURVES.exists() or kept_digest() != drawn_from():
+        draw_curves()
 
 
 if __name__ == "__main__":
