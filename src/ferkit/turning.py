@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .faces import Expression, Face
+from .gate import native
 from .geometry import area, intersection
 
 __all__ = ["checked_rotations", "judged", "surest", "turn_back", "turn_upright", "upright"]
@@ -36,7 +37,13 @@ def checked_rotations(rotations: Sequence[int] | None) -> tuple[int, ...]:
 
 def upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
     """Return a picture turned back, counter-clockwise, by ``turn`` degrees."""
-    return np.ascontiguousarray(np.rot90(pixels, turn // 90)) if turn else pixels
+    if not turn:
+        return pixels
+    import cv2
+
+    how = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}[turn]
+    with native:  # a quarter of the time of copying NumPy's turned view
+        return np.asarray(cv2.rotate(pixels, how), np.uint8)
 
 
 def judged(face: Face, expression: Expression, rotations: Sequence[int]) -> Face:

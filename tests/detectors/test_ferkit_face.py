@@ -301,3 +301,16 @@ def test_the_pages_example_has_one_face() -> None:
     """A false answer that the frame cuts, upside down at that, stood in its corner."""
     example = Path(own.__file__).parents[1] / "serve" / "static" / "astronaut.jpg"
     assert len(FaceDetector().detect(example)) == 1
+
+
+def test_looks_from_all_sides_shrink_the_picture_once(
+    detector: FaceDetector, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each scale: shrinking and turning the whole picture for each side took as long as the networks."""
+    resized_to, planes, shrunk, looks = own.resized_to, own.planes, [], []
+    monkeypatch.setattr(own, "resized_to", lambda pixels, *size: shrunk.append(pixels.shape) or resized_to(pixels, *size))
+    monkeypatch.setattr(own, "planes", lambda images: looks.append(max(images.shape)) or planes(images))
+    picture = np.ascontiguousarray(np.rot90(resized(astronaut, 1.5), 2))
+    assert 180 in [face.turn for face in detector.detect(picture)]
+    assert shrunk == [picture.shape] * 2
+    assert looks.count(own.SMALL_SIDE) == 4

