@@ -114,10 +114,7 @@ def test_a_worker_of_ray_that_dies_costs_its_shard(
 ) -> None:
     driver = drivers(pictures, tmp_path / "out", *HOW, "--address", cluster.address)
     driver.wait_for(lambda: len(parts(tmp_path / "out")) >= 4)
-    victim = driver.wait_for(lambda: [pid for pid in cluster.workers(1) if children(pid)])[0]
-    (child,) = children(victim)
-    os.kill(child, signal.SIGSTOP)  # between two shards, a death would cost nothing: it holds the one that it has, or gets next
-    time.sleep(1)
+    victim, child = held(driver, cluster)
     os.kill(victim, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGCONT)
@@ -127,6 +124,15 @@ def test_a_worker_of_ray_that_dies_costs_its_shard(
     assert len(told(out)) == 24
     assert not running(child), "its worker process outlived it"
     whole(tmp_path / "out", undisturbed)
+
+
+def held(driver: Driver, cluster: Cluster) -> tuple[int, int]:
+    """Have the first node hold the shard that it has, or gets next, so that its death costs one; return Ray's process and its worker."""
+    victim = driver.wait_for(lambda: [pid for pid in cluster.workers(1) if children(pid)])[0]
+    (child,) = children(victim)
+    os.kill(child, signal.SIGSTOP)
+    time.sleep(1)
+    return victim, child
 
 
 def children(pid: int) -> list[int]:
@@ -141,11 +147,13 @@ def test_a_node_is_lost_and_another_joins(
     driver.wait_for(lambda: len(parts(tmp_path / "out")) >= 4)
     watch = threading.Thread(target=times, args=(tmp_path / "out", heard, driver))
     watch.start()
+    held(driver, cluster)
     cluster.kill_node(1)
     late = cluster.add()
     code, out, err = driver.end()
     watch.join()
     assert code == 0, err
+    assert err.count("a worker died") == 1
     whole(tmp_path / "out", undisturbed)
     assert {one["shard"] for one in told(out)} == set(range(24))
     assert cluster.node(late) in {one["node"] for one in told(out)}, "the node that joined late got no work"

@@ -158,52 +158,46 @@ def members() -> list[int]:
 @on_linux
 @pytest.mark.slow
 def test_a_killed_group_starts_again_from_the_checkpoint(
-    two: Path, arguments: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    two: Path, arguments: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second process in the second epoch, then the first; the third time both, as the last checkpoint is being written."""
+    """The second process in the second epoch's validation, then the first after a step; the third time both, as a checkpoint is written."""
     run = tmp_path / "run"
+    monkeypatch.setattr("ferkit.train.classifier.together._CALL", "tests.helpers.dying:member")
 
-    def epoch() -> int:
-        return len(history(run)) if (run / "history.json").exists() else 0
+    def both() -> list[int]:
+        return found if len(found := members()) == 2 else []
 
-    def group(*which: int) -> Callable[[], list[int]]:
-        return lambda: [found[number] for number in which] if len(found := members()) == 2 else []
-
-    killed = []
-    for when, victims in ((lambda: epoch() == 1, group(1)), (lambda: epoch() == 1, group(0)), (lambda: writing(run, epoch()), group(0, 1))):
-        killed.append((when, victims))
-    done = killing_in_turn(killed)
+    killed = killing(lambda: Path(f"{run}.step").exists() and writing(run), both)
     trained(arguments, run, 2)
-    assert [len(found) for found in done()] == [1, 1, 2]
+    assert len(killed()) == 2
     said = capfd.readouterr().err
     assert all(f"all start again from the last checkpoint ({number} of 3)" in said for number in (1, 2, 3)), said
+    assert "process 2 of 2 ended with SIGKILL" in said.partition("(1 of 3)")[0], said
+    assert "process 1 of 2 ended with SIGKILL" in said.partition("(1 of 3)")[2].partition("(2 of 3)")[0], said
     identical(run, two)
     assert not members()
 
 
-def writing(run: Path, epoch: int) -> bool:
-    """Whether a checkpoint is half written, after the first."""
-    return epoch >= 1 and any(path.name != "checkpoint.npz" and "checkpoint" in path.name for path in run.iterdir())
+def writing(run: Path) -> bool:
+    """Whether a checkpoint is half written."""
+    return any(path.name != "checkpoint.npz" and "checkpoint" in path.name for path in run.iterdir())
 
 
-def killing_in_turn(steps: list[tuple[Callable[[], Any], Callable[[], list[int]]]]) -> Callable[[], list[list[int]]]:
-    """Kill once something is so, then somebody else, of those who were started since, once something else is."""
-    killed: list[list[int]] = []
+def killing(when: Callable[[], Any], victims: Callable[[], list[int]]) -> Callable[[], list[int]]:
+    """Kill some once something is so; call what is returned for whom it was."""
+    killed: list[int] = []
 
     def watch() -> None:
-        dead: set[int] = set()
-        for when, victims in steps:
-            while not when() or not (found := victims()) or dead & set(found):
-                time.sleep(0.001)
-            for pid in found:
-                os.kill(pid, signal.SIGKILL)
-            dead.update(members())
-            killed.append(found)
+        while not when() or not (found := victims()):
+            time.sleep(0.001)
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        killed.extend(found)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
 
-    def done() -> list[list[int]]:
+    def done() -> list[int]:
         thread.join(timeout=5)
         return killed
 
@@ -216,7 +210,7 @@ def killing_in_turn(steps: list[tuple[Callable[[], Any], Callable[[], list[int]]
 def test_a_group_that_dies_too_often_is_given_up_and_goes_on(two: Path, arguments: dict[str, Any], tmp_path: Path) -> None:
     """On one process, then on two: a checkpoint knows no number of processes."""
     run = tmp_path / "run"
-    done = killing_in_turn([((run / "checkpoint.npz").exists, lambda: members()[1:])])
+    done = killing((run / "checkpoint.npz").exists, lambda: members()[1:])
     with pytest.raises(FerkitError, match="given up after 1 deaths; process 2 of 2 ended with SIGKILL"):
         trained(arguments, run, 2, failures=0)
     assert len(done()) == 1
