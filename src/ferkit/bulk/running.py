@@ -252,6 +252,8 @@ def _planned(place: Place, request: Request, here: dict[str, Any], pool: Hands, 
     """Write the plan, unless another part was quicker: then take that one's."""
     pool.add()  # which starts while this process lists
     made = plan(_found(request, left_out), request.options)
+    for _ in range(min(pool.room(), len(_own(range(made.shards), request.options))) - 1):
+        pool.add()  # while the plan is written, and not only once the first is there
     labels = _greeting(pool)["labels"]
     from .columns import schema
 
@@ -294,9 +296,7 @@ def _with(job: Job, made: Plan, groups: list[dict[str, Any]]) -> Job:
 
 def _drive(place: Place, job: Job, options: Options, pool: Hands, watch: Watch) -> Drive:
     shards, groups = done(place, job)
-    todo = missing(job, shards)
-    if options.part is not None:
-        todo = [shard for shard in todo if shard % options.part[1] == options.part[0] - 1]
+    todo = _own(missing(job, shards), options)
     drive = Drive(place, job, options, pool, watch, totals(place, job, groups))
     countable = all(one["countable"] for one in job.generations)
     watch.start(job.shards, len(shards), sum(one["pictures"] for one in job.generations) if countable else None)
@@ -309,6 +309,11 @@ def _drive(place: Place, job: Job, options: Options, pool: Hands, watch: Watch) 
                 clean(place, job)
             manifest(place, job)  # last of all: whoever sees it need not look for anything else
     return drive
+
+
+def _own(shards: Sequence[int], options: Options) -> Sequence[int]:
+    """Return those of some shards that are this run's to do: all, or its part."""
+    return shards if options.part is None else [shard for shard in shards if shard % options.part[1] == options.part[0] - 1]
 
 
 def _report(place: Place, job: Job, drive: Drive | None, seconds: float, left_out: Counter[str]) -> BatchReport:
