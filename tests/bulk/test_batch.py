@@ -7,7 +7,10 @@ import importlib.util
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 import ferkit
-from ferkit import InputError
+from ferkit import FerkitError, InputError
+from ferkit.bulk.status import status, verify
 from ferkit.cli import main
 
 from ..helpers.jobs import QUICK, digests, rows_of
@@ -97,6 +101,24 @@ def test_a_finished_job_is_not_done_again(pictures: Path, tmp_path: Path, monkey
         report = ferkit.batch(pictures, tmp_path / "out", pipeline="tests.bulk.models:Counted", shard_images=100, workers=1)
         assert (report.state, report.images) == ("done", 240)
         assert counted.stat().st_size == 240
+
+
+@pytest.mark.parametrize(("workers", "part", "count"), [(1, None, 1), (3, None, 3), (3, (1, 4), 2)])
+def test_the_workers_of_a_new_job_start_together(
+    workers: int, part: tuple[int, int] | None, count: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first of them answers; no more of them than there are shards to do."""
+    from ferkit.bulk import running
+
+    class Greeted(Exception):
+        pass
+
+    def greeting(pool: Any) -> None:
+        raise Greeted(len(pool.processes))
+
+    monkeypatch.setattr(running, "_greeting", greeting)
+    with pytest.raises(Greeted, match=f"^{count}$"):
+        ferkit.batch(pictures, tmp_path / "out", pipeline=QUICK, shard_images=30, workers=workers, part=part)
 
 
 def test_what_is_missing_is_done_and_nothing_else(
@@ -224,6 +246,26 @@ def test_update_does_what_is_new_or_changed(tmp_path: Path, pictures: Path) -> N
     assert strip(after) == strip(fresh)
 
 
+def test_update_takes_what_is_named_twice_once(tmp_path: Path, pictures: Path) -> None:
+    """Also a table of several row groups, which the plan has as often."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "in").mkdir()
+    data = [path.read_bytes() for path in sorted((pictures / "d0").iterdir())[:12]]
+    pq.write_table(pa.table({"image": pa.array(data, pa.binary())}), tmp_path / "in" / "a.parquet", row_group_size=4)
+    notes: list[str] = []
+    how: dict[str, Any] = {"pipeline": QUICK, "shard_images": 4, "workers": 1}
+    for folder, count in ((pictures / "d0", 60), (tmp_path / "in", 12)):
+        output = tmp_path / f"out{count}"
+        inputs = [folder, min(folder.iterdir())]
+        assert ferkit.batch(inputs, output, **how).images == count
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ferkit.bulk.running.Quiet.note", lambda _, text: notes.append(text))
+            report = ferkit.batch(inputs, output, update=True, **how)
+        assert (report.state, report.images, notes) == ("done", count, [])
+
+
 def test_a_picture_that_changed_since_the_plan_says_so(tmp_path: Path, pictures: Path) -> None:
     folder = tmp_path / "in"
     shutil.copytree(pictures / "d0", folder)
@@ -271,6 +313,43 @@ def test_verify_finds_a_flipped_byte_a_missing_and_an_extra_file(undisturbed: Pa
     (output / "extra.parquet").write_bytes(b"")
     assert wrong().startswith("1")
     assert "extra.parquet is not a file of this job" in wrong()
+
+
+def spoiled(data: bytes) -> Iterator[bytes]:
+    for place in (0, len(data) // 2, len(data) - 9):
+        yield data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :]
+    yield data[: len(data) // 2]
+    yield b""
+
+
+def test_any_damaged_file_of_a_job_is_told_of(undisturbed: Path, pictures: Path, tmp_path: Path) -> None:
+    """Every file, changed, cut and emptied: whoever reads it says so, or needs it not; and --verify finds all but how long shards took."""
+    output = tmp_path / "out"
+    how: dict[str, Any] = {"pipeline": QUICK, "shard_images": 30, "workers": 1}
+    names = [path.relative_to(undisturbed) for path in undisturbed.rglob("*") if path.is_file()]
+    assert len(names) == 5
+    for name in names:
+        for data in spoiled((undisturbed / name).read_bytes()):
+            shutil.rmtree(output, ignore_errors=True)
+            shutil.copytree(undisturbed, output)
+            (output / name).write_bytes(data)
+            found: list[object] = []
+            for ask in (verify, status, partial(ferkit.batch, pictures, **how), partial(ferkit.batch, pictures, update=True, **how)):
+                try:
+                    found.append(ask(output if ask not in (verify, status) else str(output)))
+                except FerkitError as error:
+                    found.append(str(error))
+            assert found[0] or name.parent.name == "receipts", (name, found)
+
+
+def test_a_finished_job_whose_rows_are_gone_makes_them_anew(undisturbed: Path, pictures: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(undisturbed, output)
+    (output / "rows-0000-of-0001.parquet").unlink()
+    assert status(str(output))["state"] == "stopped"
+    assert ferkit.batch(pictures, output, pipeline=QUICK, shard_images=30, workers=1).state == "done"
+    assert digests(output) == digests(undisturbed)
+    assert verify(str(output)) == []
 
 
 def test_status_tells_how_far_it_is(pictures: Path, tmp_path: Path) -> None:

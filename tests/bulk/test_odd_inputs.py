@@ -215,3 +215,140 @@ def test_text_that_no_encoding_holds_is_escaped() -> None:
     rows = Rows(("happy",), 0)
     rows.add_error("a\udcff.jpg", 0, "io", "a\udcff.jpg: no")
     assert rows.table()["image"].to_pylist() == ["a\\udcff.jpg"]
+
+
+WRONG: dict[str, Any] = {
+    "workers": ("2", 2.5, True, 0),
+    "shard_images": (2.5, "many", -1),
+    "max_side": (3.5, "1280"),
+    "shard_mb": ("a", float("nan")),
+    "memory": ("2",),
+    "timeout": ("soon", 0),
+    "fps": ("a", 0),
+    "every": (-1,),
+    "max_error_rate": ("5%", 5, float("nan")),
+    "part": ("1/2", (1,), (1, 2, 3), (1.0, 2), (0, 2), 1),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_an_option_that_is_no_such_number_is_named(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=rf"^{name}=.*; expected "):
+        Options(**{name: value})
+
+
+@pytest.mark.parametrize("inputs", [None, 5, b"folder", [b"folder"], [None], [["a"]], "", [""], [bytes(5)]], ids=repr)
+def test_inputs_that_are_no_names_are_refused(inputs: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="path"):
+        ferkit.batch(inputs, tmp_path / "out", pipeline=QUICK, dry_run=True)
+
+
+def test_any_collection_of_names_is_taken(jpeg: bytes, tmp_path: Path) -> None:
+    names = [tmp_path / f"{number}.jpg" for number in range(3)]
+    for name in names:
+        name.write_bytes(jpeg)
+    for inputs in ((name for name in names), set(names), dict.fromkeys(names), dict.fromkeys(map(str, names)).keys()):
+        assert ferkit.batch(inputs, tmp_path / "out", pipeline=QUICK, dry_run=True).images == 3
+
+
+def packed(path: Path, mode: str, data: bytes) -> Path:
+    with tarfile.open(path, mode) as tar:
+        for number in range(3):
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"), [(".tar.bz2", "w:bz2"), (".tbz2", "w:bz2"), (".tar.xz", "w:xz"), (".txz", "w:xz"), (".tgz", "w:gz")]
+)
+def test_compressed_tars(suffix: str, mode: str, jpeg: bytes, tmp_path: Path) -> None:
+    """Whole, and with each of some bytes changed: what is read is right, and what cannot be read is a row."""
+    path = packed(tmp_path / f"a{suffix}", mode, jpeg)
+    assert [one.kind for one in listed([str(tmp_path)], "auto", Counter())] == ["tar"]
+    data = path.read_bytes()
+    unit = Unit("tar", str(path), len(data), 0, 0, -1)
+    assert [item.data for item in items([unit], "")] == [jpeg] * 3
+    for place in range(0, len(data), max(1, len(data) // 40)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
+        found = list(items([unit], ""))
+        assert len(found) >= 3 or found[-1].kind == "damaged", place
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.zst", "A.7Z", "a.jpg.gz", "a.rar"])
+def test_an_archive_that_is_not_read_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(InputError, match="is an archive that is not read; expected it unpacked, or a tar"):
+        ferkit.batch(tmp_path / name, tmp_path / "out", pipeline=QUICK, dry_run=True)
+
+
+def test_a_tar_in_a_tar_is_a_row(jpeg: bytes, tmp_path: Path) -> None:
+    inner = packed(tmp_path / "inner.tar", "w", jpeg)
+    with tarfile.open(tmp_path / "outer.tar", "w") as tar:
+        tar.add(inner, "deep/inner.tar")
+    found = list(items([Unit("tar", str(tmp_path / "outer.tar"), -1, 0, 0, -1)], ""))
+    assert [(item.key.rpartition("#")[2], item.kind) for item in found] == [("deep/inner.tar", "not_image")]
+    assert "is a tar in a tar" in found[0].error
+
+
+def test_cells_that_are_no_bytes_are_rows(jpeg: bytes, tmp_path: Path) -> None:
+    """Whatever the type of the column that was named: the job goes on."""
+    import pyarrow as pa
+
+    columns = {
+        "whole": pa.array([3, 10**12, None]),
+        "real": pa.array([1.5, None]),
+        "truth": pa.array([True]),
+        "text": pa.array(["a.jpg"]),
+        "time": pa.array([1], pa.timestamp("s")),
+        "decimal": pa.array([1], pa.decimal128(5, 2)),
+        "texts": pa.array([["a"]]),
+        "wholes": pa.array([[300, -1], [None], list(jpeg)]),
+        "structs": pa.array([[{"bytes": jpeg}]]),
+        "map": pa.array([[("a", jpeg)]], pa.map_(pa.string(), pa.binary())),
+    }
+    for name, column in columns.items():
+        found = list(items([table_of(tmp_path / f"{name}.parquet", image=column)], "", column="image"))
+        assert len(found) == len(column)
+        assert all(item.data == jpeg if item.kind is None else item.kind in ("empty", "not_image") for item in found), (name, found)
+
+
+def test_a_column_of_views_holds_pictures(jpeg: bytes, tmp_path: Path) -> None:
+    """As polars writes them."""
+    import pyarrow as pa
+
+    unit = table_of(tmp_path / "a.parquet", pic=pa.array([jpeg, None], pa.binary_view()))
+    assert [(item.data, item.kind) for item in items([unit], "")] == [(jpeg, None), (None, "empty")]
+
+
+@pytest.mark.parametrize("codec", ["none", "snappy", "zstd", "gzip"])
+def test_a_damaged_table_is_a_row_and_not_the_end(codec: str, jpeg: bytes, tmp_path: Path) -> None:
+    """Any byte of it: its head, its pages, its footer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": pa.array([jpeg] * 9, pa.binary())}), path, compression=codec, row_group_size=4)
+    data, seen = path.read_bytes(), Counter[str]()
+    for place in (*range(0, len(data) - 300, len(data) // 30), *range(len(data) - 300, len(data), 7)):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 255]) + data[place + 1 :])
+        try:
+            found = list(items([Unit("parquet", str(path), len(data), 0, -1, -1)], ""))
+        except InputError as error:
+            assert "has the columns" in str(error), place  # the column's name is what was changed
+            continue
+        seen.update(str(item.kind) for item in found)
+        assert len(found) == 9 or found[-1].kind == "damaged", (place, found)
+    assert seen["damaged"]
+    (tmp_path / "list.parquet").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"list\.parquet cannot be read"):
+        ferkit.batch([], tmp_path / "out", keys=tmp_path / "list.parquet", pipeline=QUICK)
+
+
+def test_a_table_that_may_not_be_read_is_a_row(tmp_path: Path) -> None:
+    for kind, name in (("parquet", "a.parquet"), ("tar", "a.tar")):
+        (tmp_path / name).mkdir()
+        (item,) = items([Unit(kind, str(tmp_path / name), -1, 0, -1, -1)], "")
+        assert item.kind == "not_image"
+        assert "is a folder; expected a" in item.error

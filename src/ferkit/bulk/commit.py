@@ -13,9 +13,23 @@ from typing import Any
 from ..errors import DataError
 from .columns import encoded
 from .job import Job
-from .storage import Place
+from .storage import Place, read_whole
 
-__all__ = ["MANIFEST", "clean", "compact", "done", "footer_of", "manifest", "missing", "part_name", "receipts", "redo", "totals", "waiting"]
+__all__ = [
+    "MANIFEST",
+    "clean",
+    "compact",
+    "done",
+    "footer_of",
+    "manifest",
+    "missing",
+    "part_name",
+    "receipts",
+    "redo",
+    "totals",
+    "waiting",
+    "whole",
+]
 
 MANIFEST = "_manifest.json"
 _TOGETHER = 8  # requests: compaction must not take so long that it never lives to its end where machines die all the time
@@ -38,8 +52,7 @@ def _redo(place: Place, job: Job, group: dict[str, Any], listed: set[str] | None
     name = _redo_name(job, group)
     if listed is not None and name.rpartition("/")[2] not in listed:
         return set()
-    data = place.read(name)
-    return set() if data is None else set(json.loads(data))
+    return set(place.read_json(name) or ())
 
 
 def redo(place: Place, job: Job, number: int, shards: list[int]) -> None:
@@ -68,6 +81,11 @@ def done(place: Place, job: Job) -> tuple[set[int], set[int]]:
     return shards, groups
 
 
+def whole(place: Place, job: Job, groups: set[int] | None = None) -> bool:
+    """Return whether a job is finished: the manifest says so, and every group's file is there; ``groups`` are those, if they are known."""
+    return place.read(MANIFEST) is not None and len(done(place, job)[1] if groups is None else groups) == len(job.groups)
+
+
 def missing(job: Job, shards: set[int]) -> list[int]:
     """Return the shards that are not done."""
     return [shard for shard in range(job.shards) if shard not in shards]
@@ -86,7 +104,9 @@ def _footer(place: Place, name: str, file: Any) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"ferkit"])
         return told
-    except (pa.ArrowInvalid, KeyError, ValueError, TypeError) as error:
+    except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, OSError) and not read_whole(place.path(name), ""):
+            raise  # the store is at fault, and not what it holds
         raise DataError(f"{place.path(name)} is damaged ({error}); delete it and run the job again.") from error
 
 
@@ -117,7 +137,7 @@ def compact(place: Place, job: Job, number: int) -> None:
             told = _footer(place, part_name(job, shard), io.BytesIO(read[shard]))
             receipts[shard] = {name: told[name] for name in ("shard", "images", "faces", "errors")}
             stages.append({name: told[name] for name in ("shard", "seconds", "host", "pid")})
-    stages += [one for one in json.loads((place.read(stages_name) if again else None) or b"[]") if one["shard"] not in read]
+    stages += [one for one in (place.read_json(stages_name) if again else None) or () if one["shard"] not in read]
     columns = pq.read_schema(io.BytesIO(read[min(read)] if read else before)).remove_metadata()
     data = encoded(_rows(shards, read, before), columns, job.footer(_summed([receipts[shard] for shard in shards])))
     place.put(stages_name, json.dumps(stages).encode())

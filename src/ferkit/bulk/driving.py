@@ -113,7 +113,7 @@ class Drive:
         heapq.heappush(self._todo, (time.monotonic() + wait if wait else 0.0, self._rank, task))
 
     def _task(self, shard: int) -> dict[str, Any]:
-        known = json.loads(self._place.read(self._note(shard)) or b"{}") if self._noted(shard) else {}
+        known = (self._place.read_json(self._note(shard)) or {}) if self._noted(shard) else {}
         return {"do": "shard", "shard": shard, "skip": known, "ahead": len(self._deaths.get(shard, ())) < _CAREFUL}
 
     def _note(self, shard: int) -> str:

@@ -19,7 +19,8 @@ from .storage import is_address, open_input, patiently, remote
 
 __all__ = ["Listed", "kind_of", "listed", "listed_keys"]
 
-_TARS = (".tar", ".tar.gz", ".tgz")
+_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_PACKED = (".zip", ".7z", ".rar", ".zst", ".gz", ".bz2", ".xz", ".lz4")
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv", ".vob")
 
 
@@ -91,7 +92,15 @@ def _file(path: str, kind: str) -> Listed:
         size, changed = about.st_size, about.st_mtime_ns
     except OSError:
         size = changed = -1
-    return Listed((kind_of(path) or "images") if kind == "auto" else kind, path, size, changed)
+    return Listed(_named(path, kind), path, size, changed)
+
+
+def _named(name: str, kind: str) -> str:
+    """Return the kind of what was named itself. Raises InputError on an archive, which nobody means as one picture."""
+    what = kind_of(name)
+    if what is None and kind == "auto" and name.lower().endswith(_PACKED):
+        raise InputError(f"{name} is an archive that is not read; expected it unpacked, or a tar ({', '.join(_TARS)}).")
+    return (what or "images") if kind == "auto" else kind
 
 
 def _folder(folder: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
@@ -151,7 +160,7 @@ def _addressed(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]
     try:
         about = patiently(lambda: file_system.get_file_info(root))
         if about.type == fs.FileType.File:
-            yield Listed((kind_of(root) or "images") if kind == "auto" else kind, _address(scheme, root), about.size, about.mtime_ns or 0)
+            yield Listed(_named(root, kind), _address(scheme, root), about.size, about.mtime_ns or 0)
             return
         selector = fs.FileSelector(root, recursive=True, allow_not_found=True)
         infos = patiently(lambda: file_system.get_file_info(selector))
@@ -196,7 +205,7 @@ def listed_keys(path: str, kind: str) -> Iterator[Listed]:
         for key, size in _parquet_keys(path) if path.lower().endswith(".parquet") else _text_keys(path):
             found = True
             yield Listed((kind_of(key) or "images") if kind == "auto" else kind, key, size, 0)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: what pyarrow says of a damaged table
         raise InputError(
             f"keys={path} cannot be read: {error}. Expected a text file with one name a line, or Parquet.", arguments=["keys"]
         ) from error

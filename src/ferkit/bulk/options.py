@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from ..errors import InputError, MissingExtraError
@@ -14,6 +15,7 @@ Kind = Literal["auto", "images", "parquet", "tar", "video"]
 # Options that may differ between two runs of one job: they change how it runs, never what is written.
 FREE = ("workers", "part", "max_error_rate", "memory", "timeout", "address", "install")
 _FLOATS = ("min_confidence", "fps", "every", "shard_mb")
+_WHOLE = ("shard_images", "workers", "max_side")
 
 
 def need(package: str, purpose: str) -> None:
@@ -22,6 +24,10 @@ def need(package: str, purpose: str) -> None:
 
     if find_spec(package) is None:
         raise MissingExtraError(package, "batch", purpose)
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,15 @@ class Options:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise InputError(f"kind={self.kind!r}; expected one of {', '.join(get_args(Kind))}.")
-        for name in ("shard_images", "shard_mb", "workers", "memory", "timeout", "max_side"):
+        for name in (*_WHOLE, "shard_mb", "memory", "timeout", "fps", "every"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"{name}={value!r}; expected a number above 0.")
-        if self.max_error_rate is not None and not 0 <= self.max_error_rate <= 1:
-            raise InputError(f"max_error_rate={self.max_error_rate!r}; expected a share of the pictures, 0 to 1.")
-        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            if value is not None and not (_is_number(value, Integral if name in _WHOLE else Real) and value > 0):
+                raise InputError(f"{name}={value!r}; expected a {'whole ' if name in _WHOLE else ''}number above 0.")
+        share, part = self.max_error_rate, self.part
+        if share is not None and not (_is_number(share, Real) and 0 <= share <= 1):
+            raise InputError(f"max_error_rate={share!r}; expected a share of the pictures, 0 to 1.")
+        pair = part is None or (isinstance(part, (tuple, list)) and len(part) == 2 and all(_is_number(one, Integral) for one in part))
+        if not pair or (part is not None and not 1 <= part[0] <= part[1]):
             raise InputError(f"part={self.part!r}; expected (I, N), the I-th of N with 1 <= I <= N.")
         if self.pipeline is not None and ":" not in self.pipeline:
             raise InputError(f"pipeline={self.pipeline!r}; expected module:function, of a function that returns a Pipeline.")
@@ -80,4 +88,5 @@ class Options:
         out = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in FREE}
         if not self.features:
             del out["features"]  # jobs that were planned before there were any go on
-        return {name: float(value) if name in _FLOATS and value is not None else value for name, value in out.items()}
+        plain = {**dict.fromkeys(_FLOATS, float), **dict.fromkeys(_WHOLE, int)}
+        return {name: plain[name](value) if name in plain and value is not None else value for name, value in out.items()}

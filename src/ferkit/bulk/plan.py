@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,12 @@ from ..errors import DataError, InputError
 from .listing import Listed
 from .names import Names
 from .options import Options
-from .storage import Place, open_input
+from .storage import Place, open_input, read_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GROUP", "Plan", "Unit", "plan", "units", "write", "write_group"]
+__all__ = ["GROUP", "Plan", "Unit", "as_written", "batches", "plan", "read_group", "units", "write", "write_group"]
 
 GROUP = 500  # shards whose parts become one file: about a million rows
 _ROW_GROUP = 20_000
@@ -217,20 +218,56 @@ def write_group(place: Place, tables: Iterable[pa.Table], number: int) -> str:
         writer.write_table(pa.concat_tables(waiting), row_group_size=_ROW_GROUP)
     writer.close()
     data = sink.getvalue().to_pybytes()
-    name = f"_ferkit/plan/{hashlib.sha256(data).hexdigest()[:16]}-{number:05d}.parquet"
+    name = f"_ferkit/plan/{_digest(data)}-{number:05d}.parquet"
     place.put(name, data)
     return name
 
 
-def units(place: Place, name: str, shard: int) -> list[Unit]:
-    """Return a shard's pieces from the plan's file. Raises DataError."""
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def as_written(place: Place, name: str) -> bool:
+    """Return whether a group's file has the bytes that its name tells."""
+    data = place.read(name)
+    return data is not None and name.startswith(f"_ferkit/plan/{_digest(data)}-")
+
+
+def read_group(place: Place, name: str, **how: Any) -> pa.Table:
+    """Return a group's table, or as much of it as ``pyarrow.parquet.read_table`` is asked for. Raises DataError."""
     import pyarrow.parquet as pq
+
+    with _opened(place, name) as file:
+        return pq.read_table(file, **how)
+
+
+def batches(place: Place, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a group, a few thousand rows at a time. Raises DataError."""
+    import pyarrow.parquet as pq
+
+    with _opened(place, name) as file:
+        yield from pq.ParquetFile(file).iter_batches(_ROW_GROUP, columns=columns)
+
+
+@contextmanager
+def _opened(place: Place, name: str) -> Iterator[IO[bytes]]:
+    import pyarrow as pa
 
     try:
         with place.open(name) as file:
-            table = pq.read_table(file, filters=[("shard", "=", shard)])
+            yield file
     except FileNotFoundError as error:
         raise DataError(f"{place.path(name)} is missing; the plan is damaged. Start again in an empty OUTPUT.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and not read_whole(place.path(name), ""):
+            raise
+        said = str(error).partition("\n")[0]
+        raise DataError(f"{place.path(name)} cannot be read ({said}); the plan is damaged. Start again in an empty OUTPUT.") from error
+
+
+def units(place: Place, name: str, shard: int) -> list[Unit]:
+    """Return a shard's pieces from the plan's file. Raises DataError."""
+    table = read_group(place, name, filters=[("shard", "=", shard)])
     if not table.num_rows:
         raise DataError(f"{place.path(name)} has no shard {shard}; the plan is damaged. Start again in an empty OUTPUT.")
     rows = table.drop_columns(["shard"]).to_pylist()

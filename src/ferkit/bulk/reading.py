@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
 import zlib
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from .columns import ErrorKind
 from .plan import Unit
-from .storage import AddressError, StoreError, is_address, open_input, read
+from .storage import AddressError, StoreError, is_address, open_input, read, read_whole
 from .tars import members
 
 __all__ = ["Item", "cell", "holds_images", "image_column", "items"]
@@ -102,12 +103,12 @@ def _file(unit: Unit, base: str) -> Item:
     return Item(key, data)
 
 
-def _said(key: str, base: str, error: OSError) -> tuple[ErrorKind, str]:
+def _said(key: str, base: str, error: OSError, what: str = "an image file") -> tuple[ErrorKind, str]:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return "not_found", f"{key} does not exist; expected an image file."
+        return "not_found", f"{key} does not exist; expected {what}."
     folder = not is_address(key) and os.path.isdir(os.path.join(base, key))  # noqa: PTH112 - pathlib's raises on names that are too long
     if isinstance(error, IsADirectoryError) or (folder and os.access(os.path.join(base, key), os.R_OK | os.X_OK)):
-        return "not_image", f"{key} is a folder; expected an image file."
+        return "not_image", f"{key} is a folder; expected {what}."
     return "io", f"{key} cannot be read: {error.strerror or error}."
 
 
@@ -129,14 +130,8 @@ def _rows(unit: Unit, base: str, column: str | None, key_column: str | None) -> 
                     key = row[named] if named else None
                     yield cell(f"{unit.key}#{number}" if key is None else str(key), row[image])
                     number += 1
-    except FileNotFoundError:
-        yield Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected a Parquet file.")
-    except AddressError as error:
-        yield Item(unit.key, None, "not_found", f"{unit.key}: {error}")
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
-        said = f"{unit.key}: not a Parquet file that can be read ({str(error).splitlines()[0]}); what came before is in the rows."
-        yield Item(unit.key, None, kind, said)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, AddressError, OSError) as error:
+        yield _broken(unit, base, error, "a Parquet file")
 
 
 def image_column(source: str, columns: Any, wanted: str | None, option: str = "column") -> str:
@@ -164,7 +159,8 @@ def holds_images(kind: Any) -> bool:
     if pa.types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or (lists and kind.value_type == pa.uint8()))
+    plain = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return bool(plain or (lists and kind.value_type == pa.uint8()))
 
 
 def cell(key: str, value: Any) -> Item:
@@ -174,18 +170,32 @@ def cell(key: str, value: Any) -> Item:
         return Item(key, None, "empty", f"{key}: no bytes in this row; expected an encoded picture.")
     if isinstance(data, str):
         return Item(key, None, "not_image", f"{key}: text instead of bytes; name pictures that lie elsewhere in a list of keys.")
-    return Item(key, bytes(data))
+    try:
+        if isinstance(data, (bytes, list)):
+            return Item(key, bytes(data))
+    except (TypeError, ValueError):  # a list of something else
+        pass
+    return Item(key, None, "not_image", f"{key}: {type(data).__name__} instead of bytes; expected an encoded picture.")
 
 
 def _members(unit: Unit, base: str) -> Iterator[Item]:
     try:
-        for key, data in members(unit.key, base, max(unit.start, 0), unit.stop, unit.size):
-            linked = f"{key} is a link; expected the picture itself in the tar (tar --dereference --hard-dereference)."
-            yield Item(key, data) if data is not None else Item(key, None, "not_image", linked)
-    except FileNotFoundError:
-        yield Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected a tar.")
-    except AddressError as error:
-        yield Item(unit.key, None, "not_found", f"{unit.key}: {error}")
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
-        yield Item(unit.key, None, kind, f"{unit.key}: a damaged or cut tar ({error}); what came before it is in the rows.")
+        for key, data, why in members(unit.key, base, max(unit.start, 0), unit.stop, unit.size):
+            yield Item(key, data) if data is not None else Item(key, None, "not_image", f"{key} {why}")
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, AddressError, OSError) as error:
+        yield _broken(unit, base, error, "a tar")
+
+
+def _broken(unit: Unit, base: str, error: Exception, what: str) -> Item:
+    """Return what to say of a table or a tar that cannot be read, or not to its end. Raises OSError where its store is at fault."""
+    if isinstance(error, FileNotFoundError):
+        return Item(unit.key, None, "not_found", f"{unit.key} does not exist; expected {what}.")
+    if isinstance(error, AddressError):
+        return Item(unit.key, None, "not_found", f"{unit.key}: {error}")
+    if isinstance(error, OSError) and not read_whole(unit.key, base):
+        if is_address(unit.key):
+            raise error
+        return Item(unit.key, None, *_said(unit.key, base, error, what))
+    said = str(error).partition("\n")[0]
+    kind: ErrorKind = "empty" if unit.size == 0 else "damaged"
+    return Item(unit.key, None, kind, f"{unit.key}: not {what}, or a damaged or cut one ({said}); what came before is in the rows.")

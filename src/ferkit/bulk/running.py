@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import writable
 from ..image_files import expanded
-from .commit import MANIFEST, clean, done, manifest, missing, totals
+from .commit import MANIFEST, clean, done, manifest, missing, totals, whole
 from .driving import Drive, Hands, Watch
 from .granted import worker_count, worker_memory
 from .job import JOB, Job
@@ -145,11 +146,10 @@ def batch(
         [{'image': 'photos/a.jpg', 'label': 'happy'}]
     """
     given = dict(locals())
-    names = (inputs,) if isinstance(inputs, (str, os.PathLike)) else tuple(inputs)
     options = {name: given[name] for name in Options.__dataclass_fields__}
     options |= {name: None if options[name] is None else os.fspath(options[name]) for name in ("weights", "detector_model")}
     request = Request(
-        tuple(os.fspath(name) for name in names),
+        _names(inputs),
         os.fspath(output),
         Options(**options),
         keys=None if keys is None else os.fspath(keys),
@@ -159,6 +159,18 @@ def batch(
         steal=steal,
     )
     return run(request, Quiet())
+
+
+def _names(inputs: Any) -> tuple[str, ...]:
+    """Return inputs as text. Raises InputError."""
+    try:
+        names = tuple(map(os.fspath, (inputs,) if isinstance(inputs, (str, os.PathLike)) else inputs))
+    except TypeError as error:
+        raise InputError(f"inputs={reprlib.repr(inputs)}: {error}. Expected paths, patterns or addresses.") from error
+    for name in names:
+        if not isinstance(name, str):
+            raise InputError(f"inputs has {reprlib.repr(name)}; expected paths, patterns or addresses as text.")
+    return names
 
 
 def run(request: Request, watch: Watch) -> BatchReport:
@@ -182,7 +194,7 @@ def run(request: Request, watch: Watch) -> BatchReport:
     job = Job.read(place)
     if job is not None:
         _check_same(job, request, here)
-        if place.read(MANIFEST) is not None and not (request.update or request.retry_errors):
+        if not (request.update or request.retry_errors) and whole(place, job):
             sweep(place)
             return _report(place, job, None, time.perf_counter() - began, left_out)
     with Lock(place, request.options.part, request.steal):
@@ -193,11 +205,15 @@ def run(request: Request, watch: Watch) -> BatchReport:
                 job = _updated(place, job, request, left_out, watch)
             if request.retry_errors:
                 _retried(place, job)
+            if not whole(place, job):
+                place.delete(MANIFEST)  # a file of it was deleted
             drive = _drive(place, job, request.options, pool, watch)
         return _report(place, job, drive, time.perf_counter() - began, left_out)
 
 
 def _check_apart(request: Request) -> None:
+    if "" in (*request.inputs, request.output):
+        raise InputError(f"{'OUTPUT' if request.output == '' else 'An input'} is empty text, which names no place; expected a path.")
     for item in request.inputs:
         if is_address(item) or is_address(request.output):
             one, other = f"{item.rstrip('/')}/", f"{request.output.rstrip('/')}/"
@@ -319,10 +335,9 @@ def _own(shards: Sequence[int], options: Options) -> Sequence[int]:
 def _report(place: Place, job: Job, drive: Drive | None, seconds: float, left_out: Counter[str]) -> BatchReport:
     shards, groups = done(place, job)
     told = totals(place, job, groups)
-    finished = place.read(MANIFEST) is not None
     return BatchReport(
         place.address,
-        "stopped" if drive is not None and drive.stopped else "done" if finished else "partial",
+        "stopped" if drive is not None and drive.stopped else "done" if whole(place, job, groups) else "partial",
         **told,
         shards=job.shards,
         missing=job.shards - len(shards),

@@ -8,9 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import InputError
-from .commit import MANIFEST, done, totals, waiting
+from .commit import MANIFEST, done, totals, waiting, whole
 from .job import Job
 from .lock import alive, locks
+from .plan import as_written
 from .storage import Place
 
 __all__ = ["status", "verify"]
@@ -48,15 +49,13 @@ def status(output: str) -> dict[str, Any]:
 def _status(place: Place, job: Job) -> dict[str, Any]:
     shards, groups = done(place, job)
     told = totals(place, job, groups)
-    receipts = [
-        one for found in place.list("_ferkit/receipts") for one in json.loads(place.read(f"_ferkit/receipts/{found.name}") or b"[]")
-    ]
+    receipts = [one for found in place.list("_ferkit/receipts") for one in place.read_json(f"_ferkit/receipts/{found.name}") or ()]
     again = waiting(place, job, groups)
     known = {one["shard"] for one in again}
     receipts = [one for one in receipts if one["shard"] not in known] + again
     spent = sum(one["seconds"] for one in receipts)
     held = [holder for holder in (alive(place, name) for name in locks(place)) if holder is not None]
-    finished = place.read(MANIFEST) is not None
+    finished = whole(place, job, groups)
     left = job.shards - len(shards)
     return {
         "output": place.address,
@@ -75,7 +74,7 @@ def _status(place: Place, job: Job) -> dict[str, Any]:
 
 
 def verify(output: str) -> list[str]:
-    """Compare a finished job's files with its manifest.
+    """Compare a finished job's files with its manifest, and its plan with its name.
 
     Returns:
         What is wrong, a sentence each; empty if nothing is.
@@ -83,16 +82,23 @@ def verify(output: str) -> list[str]:
     Raises:
         InputError: There is no job, or it is not finished.
     """
-    place, _ = _opened(output)
+    place, job = _opened(output)
     manifest = place.read(MANIFEST)
     if manifest is None:
         raise InputError(f"{output} is not finished, so that there is no manifest to hold it against; run the job again until it is.")
-    wanted = {one["file"]: one for one in json.loads(manifest)["files"]}
+    try:
+        wanted = {one["file"]: one for one in json.loads(manifest)["files"]}
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{MANIFEST} is damaged ({error}); delete it and run the job again, which makes it anew."]
     there = {found.name for found in place.list()} - {MANIFEST}
-    wrong = [f"{name} is missing; delete {MANIFEST} and run the job again, which makes it anew." for name in sorted(set(wanted) - there)]
+    wrong = [f"{name} is missing; run the job again, which makes it anew." for name in sorted(set(wanted) - there)]
     wrong += [f"{name} is not a file of this job; programs that read the folder would read it too." for name in sorted(there - set(wanted))]
     for name in sorted(there & set(wanted)):
         found = hashlib.sha256(place.read(name) or b"").hexdigest()
         if found != wanted[name]["sha256"]:
             wrong.append(f"{name} has SHA-256 {found}, expected {wanted[name]['sha256']}; delete it and {MANIFEST}, and run the job again.")
-    return wrong
+    return wrong + [
+        f"{group['plan']} is missing or damaged; the rows are whole, but --update and --retry-errors need it. Start again in an empty OUTPUT."
+        for group in job.groups
+        if not as_written(place, group["plan"])
+    ]

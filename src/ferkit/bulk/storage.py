@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import posixpath
 import random
@@ -13,10 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from ..errors import FerkitError, InputError, MissingExtraError
+from ..errors import DataError, FerkitError, InputError, MissingExtraError
 from .options import need
 
-__all__ = ["AddressError", "Found", "Place", "StoreError", "is_address", "open_input", "patiently", "read", "remote"]
+__all__ = ["AddressError", "Found", "Place", "StoreError", "is_address", "open_input", "patiently", "read", "read_whole", "remote"]
 
 _T = TypeVar("_T")
 _TRIES = 5
@@ -114,6 +115,17 @@ def read(key: str, base: str) -> tuple[bytes, int]:
     return patiently(fetch), 0
 
 
+def read_whole(key: str, base: str) -> bool:
+    """Return whether all bytes of a key can be read: then what a reader of a format stumbles over is in them, and not on their way."""
+    try:
+        with open_input(key, base) as file:
+            while file.read(1 << 20):
+                pass
+    except OSError:
+        return False
+    return True
+
+
 class Place:
     """A folder, here or in a store.
 
@@ -138,6 +150,14 @@ class Place:
             return read(self.path(name), "")[0]
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def read_json(self, name: str) -> Any:
+        """Return what an object says, None where there is none. Raises DataError."""
+        data = self.read(name)
+        try:
+            return None if data is None else json.loads(data)
+        except ValueError as error:
+            raise DataError(f"{self.path(name)} is damaged ({error}); delete it and run the job again.") from error
 
     def open(self, name: str) -> IO[bytes]:
         """Open an object for reading at any place."""

@@ -68,9 +68,9 @@ def cuts(key: str, size: int, most: int) -> list[int]:
     return [place for place in places if place < size]
 
 
-def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[tuple[str, bytes | None]]:
-    """Yield the pictures of a tar, or of its bytes from ``start`` to ``stop`` (-1: its end): ``key#member`` and the bytes,
-    None of a link: what it leads to has gone by in a stream, or is not there at all.
+def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[tuple[str, bytes | None, str]]:
+    """Yield the pictures of a tar, or of its bytes from ``start`` to ``stop`` (-1: its end): ``key#member``, the bytes, and why there
+    are none: of a link, since what it leads to has gone by in a stream, or is not there at all, and of a tar in the tar.
 
     Members whose names are not pictures' are left out: labels and captions lie beside pictures.
 
@@ -82,12 +82,23 @@ def members(key: str, base: str, start: int, stop: int, size: int) -> Iterator[t
         source: IO[bytes] = file if whole else io.BufferedReader(_Window(file, start, size if stop < 0 else stop))
         with tarfile.open(fileobj=source, mode="r|*", tarinfo=_Marked if stop < 0 else _Piece) as tar:
             for member in tar:
-                if (member.issym() or member.islnk()) and kind_of(member.name) == "images":
-                    yield f"{key}#{member.name}", None
-                elif member.isfile() and kind_of(member.name) == "images":
+                what = kind_of(member.name)
+                if (member.issym() or member.islnk()) and what == "images":
+                    yield (
+                        f"{key}#{member.name}",
+                        None,
+                        "is a link; expected the picture itself in the tar (tar --dereference --hard-dereference).",
+                    )
+                elif member.isfile() and what == "tar":
+                    yield (
+                        f"{key}#{member.name}",
+                        None,
+                        "is a tar in a tar; expected its pictures. Unpack it, and name it as an input of its own.",
+                    )
+                elif member.isfile() and what == "images":
                     body = tar.extractfile(member)
                     data = b"" if body is None else body.read()
                     if len(data) < member.size:
                         raise tarfile.ReadError(f"{member.name} ends after {len(data)} of {member.size} bytes")
-                    yield f"{key}#{member.name}", data
+                    yield f"{key}#{member.name}", data, ""
                 tar.members = []  # type: ignore[attr-defined]

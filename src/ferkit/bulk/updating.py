@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from .commit import MANIFEST, done, receipts, redo
@@ -12,11 +18,12 @@ from .driving import Watch
 from .job import Job
 from .listing import Listed
 from .options import Options
-from .plan import Plan, plan, write_group
+from .plan import Plan, batches, plan, read_group, write_group
 from .storage import Place
 
 __all__ = ["again", "retried", "updated"]
 
+_TOGETHER = 8_192
 _PASSING = ("io", "timeout", "not_found")  # errors that may be gone the next time
 
 
@@ -48,52 +55,89 @@ def updated(place: Place, job: Job, found: Iterable[Listed], options: Options, w
     Raises:
         InputError: A Parquet file or a tar changed: its rows cannot be told one by one.
     """
-    known = _known(place, job)
-    new: list[Listed] = []
-    changed: dict[str, Listed] = {}
-    for one in found:
-        before = known.pop(one.key, None)
-        if before is None:
-            new.append(one)
-        elif (one.size, one.changed) != before[:2]:
-            changed[one.key] = one
-            if one.kind in ("parquet", "tar"):
-                raise InputError(f"{one.key} changed since it was planned; its rows are in several shards. Start again in another OUTPUT.")
-            known[one.key] = before
-    gone = len(known) - len(changed)
-    if gone:
-        watch.note(f"{gone} inputs are not there any more; their rows stay")
-    if not new and not changed:
+    known, changed = _Known(place, job), dict[str, Listed]()
+    made = plan(known.news(found, changed), options, first=job.shards)
+    if known.gone:
+        watch.note(f"{known.gone} inputs are not there any more; their rows stay")
+    if not made.shards and not changed:
         return None
-    watch.note(f"{len(new)} new and {len(changed)} changed inputs")
-    job = _replanned(place, job, changed, sorted({known[key][2] for key in changed}))
-    return job, plan(new, options, first=job.shards) if new else None
+    watch.note(f"{sum(made.kinds.values())} new and {len(changed)} changed inputs")
+    job = _replanned(place, job, changed, known.shards_of(changed))
+    return job, made if made.shards else None
 
 
-def _known(place: Place, job: Job) -> dict[str, tuple[int, int, int]]:
-    import pyarrow.parquet as pq
+class _Known:
+    """What a job's plan has, millions of names in 40 bytes each: the 128 bits of a hash, and the numbers beside them, sorted by it."""
 
-    out: dict[str, tuple[int, int, int]] = {}
-    for group in job.groups:
-        with place.open(group["plan"]) as file:
-            table = pq.read_table(file, columns=["key", "size", "changed", "shard"])
-        for key, *rest in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            out[key.decode("utf-8", "surrogateescape")] = (rest[0], rest[1], rest[2])
-    return out
+    def __init__(self, place: Place, job: Job) -> None:
+        digests, numbers = bytearray(), array("q")
+        for group in job.groups:
+            for batch in batches(place, group["plan"], ["key", "size", "changed", "shard"]):
+                digests += b"".join(map(_digest, batch.column("key").to_pylist()))
+                columns = [batch.column(name).to_numpy() for name in ("size", "changed", "shard")]
+                numbers.frombytes(np.stack(columns, axis=1, dtype=np.int64).tobytes())
+        pairs = np.frombuffer(digests, np.uint64).reshape(-1, 2)
+        order = np.lexsort((pairs[:, 1], pairs[:, 0]))
+        again = np.append(False, (pairs[order[1:]] == pairs[order[:-1]]).all(axis=1))  # pieces of one table or tar
+        order = order[~again[: len(order)]]
+        self._pairs, self._numbers = pairs[order], np.frombuffer(numbers, np.int64).reshape(-1, 3)[order]
+        self._high = np.ascontiguousarray(self._pairs[:, 0])
+        self._seen = np.zeros(len(order), bool)
+
+    def _places(self, keys: list[str]) -> NDArray[np.intp]:
+        """Return where some names are, -1 for those that are not known."""
+        wanted = np.frombuffer(b"".join(_digest(key.encode("utf-8", "surrogateescape")) for key in keys), np.uint64).reshape(-1, 2)
+        first, end = (np.searchsorted(self._high, wanted[:, 0], side) for side in ("left", "right"))
+        places = np.full(len(keys), -1)
+        for step in range(int((end - first).max(initial=0))):  # 1, unless two names share 64 bits
+            some = np.flatnonzero(first + step < end)
+            some = some[self._pairs[first[some] + step, 1] == wanted[some, 1]]
+            places[some] = first[some] + step
+        return places
+
+    @property
+    def gone(self) -> int:
+        """How many were not among what was found."""
+        return int((~self._seen).sum())
+
+    def shards_of(self, keys: Iterable[str]) -> list[int]:
+        """Return the shards that some known names are in."""
+        return sorted(set(self._numbers[self._places(list(keys)), 2].tolist()))
+
+    def news(self, found: Iterable[Listed], changed: dict[str, Listed]) -> Iterator[Listed]:
+        """Yield what is new of what is found, and note what changed. Raises InputError on a table or a tar that did."""
+        stream = iter(found)
+        while chunk := list(islice(stream, _TOGETHER)):
+            places = self._places([one.key for one in chunk])
+            self._seen[places[places >= 0]] = True
+            told = np.array([one[2:] for one in chunk])
+            same = (self._numbers[places, :2] == told).all(axis=1) if len(self._numbers) else places >= 0
+            for number in np.flatnonzero((places < 0) | ~same):
+                one = chunk[number]
+                if places[number] < 0:
+                    yield one
+                elif one.kind in ("parquet", "tar"):
+                    raise InputError(
+                        f"{one.key} changed since it was planned; its rows are in several shards. Start again in another OUTPUT."
+                    )
+                else:
+                    changed[one.key] = one
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=16).digest()
 
 
 def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[int]) -> Job:
     """Write what changed into the plan: the same cut, so that only its shards are done again."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     groups: list[dict[str, Any]] = []
     for group in job.groups:
         if not any(group["first"] <= shard <= group["last"] for shard in shards):
             groups.append(group)
             continue
-        with place.open(group["plan"]) as file:
-            table = pq.read_table(file)
+        table = read_group(place, group["plan"])
         rows = table.to_pylist()
         for row in rows:
             one = changed.get(row["key"].decode("utf-8", "surrogateescape"))

@@ -31,6 +31,8 @@ def main() -> None:
     die_with(start["driver"])
     sys.path[:] = start["sys_path"]
     _limit(start["memory"])
+    if start["options"]["pipeline"] is None:  # a pipeline of somebody else may need it
+        sys.meta_path.insert(0, _WithoutPandas())
     from . import opening
 
     opening.INSTEAD.update(start["instead"])
@@ -40,6 +42,15 @@ def main() -> None:
         if not line:
             return
         worker.do(json.loads(line))
+
+
+class _WithoutPandas:
+    """Finds no pandas: pyarrow imports it, a third of a second for each worker, to see whether a list is one of its series."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:  # noqa: ARG004 - the interpreter's signature
+        if name == "pandas":
+            raise ModuleNotFoundError("ferkit batch's workers do without pandas", name=name)
 
 
 class _Tasks:

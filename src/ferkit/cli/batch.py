@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["batch"]
 
 _STOPPED = 130
+_STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # nohup has the second one ignored
 
 
 def _kinds() -> tuple[str, ...]:
@@ -71,7 +72,8 @@ def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: 
     Stopped, killed or crashed: type the same again, and it goes on.
 
     \b
-    Exit codes: 0 all could be read; 1 some have error rows; 2 usage; 3 more errors than allowed; 130 stopped by Ctrl-C.
+    Exit codes: 0 all could be read; 1 some have error rows; 2 usage; 3 more errors than allowed; 130 stopped by Ctrl-C,
+    SIGTERM or SIGHUP.
     """
     if ask_status or ask_verify:
         if len(inputs) != 1:
@@ -89,14 +91,16 @@ def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: 
 
 
 def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | None, options: dict[str, Any]) -> BatchReport:
-    from ..bulk.options import Options
+    from ..bulk.options import Options, need
     from ..bulk.progress import Progress
     from ..bulk.running import Request, run
 
+    need("pyarrow", "ferkit batch")
     how = {name: options.pop(name) for name in ("keys", "update", "retry_errors", "dry_run", "steal")}
     progress = Progress(sys.stdout if format_ == "json" else None, metrics)
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN}
     try:
+        _load_undisturbed()
         with redirect_stdout(sys.stderr):  # Ray prints to standard output what its nodes complain of: no line of ours
             return run(Request(inputs, output, Options(**options), **how), progress)
     except KeyboardInterrupt:
@@ -105,11 +109,27 @@ def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | Non
         sys.exit(_STOPPED)
     finally:
         progress.close()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _load_undisturbed() -> None:
+    """Load pyarrow, and pandas, which it looks for with its first array, while signals wait: an interrupted import forgets them."""
+    stops = {signal.SIGINT, *_STOPS}
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    try:
+        import pyarrow
+
+        pyarrow.enable_signal_handlers(False)  # else a signal that comes while it works is forgotten too
+        pyarrow.array([0])
+    finally:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the system's signature
-    """A scheduler takes the machine away: the same as Ctrl-C."""
+    """A scheduler takes the machine away, or the terminal is gone: the same as Ctrl-C."""
     raise KeyboardInterrupt
 
 

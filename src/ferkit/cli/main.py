@@ -82,6 +82,9 @@ class _Group(click.Group):
             raise click.UsageError(self._told(error, ctx)) from error
         except FerkitError as error:
             raise click.ClickException(self._told(error, ctx)) from error
+        except KeyboardInterrupt:
+            click.echo("ferkit: stopped.", err=True)
+            sys.exit(130)  # click's own code is 1, which has another meaning for some commands
 
     def _told(self, error: FerkitError, ctx: click.Context) -> str:
         """Return the message, which names Python's arguments, with the flags by which this command takes them."""
