@@ -131,7 +131,7 @@ def module_list() -> str:
             if docstring is None:
                 raise SystemExit(f"{file.relative_to(ROOT)} has no docstring.")
             name = "  " * depth + path.name + ("/" if path.is_dir() else "")
-            first = " ".join(docstring.partition("\n\n")[0].split())
+            first = " ".join(docstring.partition("\n\n")[0].replace("``", "").split())  # in a block of text marks stand as they are
             lines.append(f"{name:<34}{first}")
             if path.is_dir():
                 add(path, depth + 1)

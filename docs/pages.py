@@ -7,6 +7,7 @@ no page, to the project's public address ([tool.ferkit] in pyproject.toml), or, 
 from __future__ import annotations
 
 import posixpath
+import re
 import sys
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ PAGES = {
     "RELEASING.md": "project/releasing.md",
     "SECURITY.md": "project/security.md",
 }
+STACKED = ("errors.md",)
 CARDS = {f"weights/{card.parent.name}/card.md": f"cards/{card.parent.name}.md" for card in ROOT.glob("weights/*/card.md")}
 
 
@@ -54,9 +56,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - MkDocs names them
     """Lead the links of a page of docs/ that leave it."""
-    if page.file.generated_by:
-        return markdown
-    return _led(markdown, f"docs/{page.file.src_uri}", page.file.src_uri, files)
+    if not page.file.generated_by:
+        markdown = _led(markdown, f"docs/{page.file.src_uri}", page.file.src_uri, files)
+    # A plot of several panels is small on a phone: a picture with a line to itself leads to its file.
+    return re.sub(r"^(!\[[^\]\n]*\]\(([^)\n]+)\))$", r"[\1](\2)", markdown, flags=re.MULTILINE)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - MkDocs names them
+    """Mark what site.css treats apart: names in code that are not to be cut, and pages whose rows of sentences become cards on a phone."""
+    html = re.sub(r"(?<!<pre>)<code>([^<\s]{1,24})</code>", r'<code class="whole">\1</code>', html)
+    return f'<div class="stacked">{html}</div>' if page.file.src_uri in STACKED else html
 
 
 def _led(text: str, source: str, page: str, files: Files) -> str:

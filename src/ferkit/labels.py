@@ -64,7 +64,7 @@ class LabelSet:
         InputError: Fewer than two classes (one label or value is enough), a repeated or empty name, an unknown kind, or a decoration of the
             wrong length.
 
-    Example:
+    Examples:
         >>> LabelSet("affect", ("valence", "arousal"), kind="values").classes
         ('valence', 'arousal')
     """

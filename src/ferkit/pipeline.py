@@ -53,7 +53,7 @@ class Pipeline(ByArguments):
         runtime, providers, threads: Engine of both networks, as for ExpressionClassifier, for what is given by name; None is OpenCV.
             Detectors other than ``"ferkit"`` run in OpenCV alone, whatever is said here.
 
-    Example:
+    Examples:
         >>> Pipeline("none", "fer2013-n-v5").classifier.name
         'fer2013-n-v5'
 
@@ -190,7 +190,7 @@ class Pipeline(ByArguments):
             ImageError, InputError: For the first image that cannot be read, with ``on_error="raise"``.
             InputError: One image instead of many, or an argument out of range.
 
-        Example:
+        Examples:
             >>> pixels = np.zeros((48, 48, 3), np.uint8)
             >>> first, second = Pipeline("none").stream([pixels, "missing.jpg"], on_error="yield")
             >>> len(first), type(second).__name__

@@ -32,7 +32,7 @@ class Result(Sequence[Face]):
 
     ``result[0]`` is a Face and ``result[:3]`` a Result of fewer faces. In a notebook it shows its picture and a table.
 
-    Example:
+    Examples:
         >>> face = Face((10, 10, 50, 60), expression=Expression("happy", 0.9, {"happy": 0.9, "sad": 0.1}))
         >>> result = Result((face,), 100, 80)
         >>> [face.expression.label for face in result], result.boxes.tolist()
@@ -40,7 +40,8 @@ class Result(Sequence[Face]):
 
     Attributes:
         faces: Largest first.
-        width, height: Of the image as loaded, pixels.
+        width: Of the image as loaded, pixels.
+        height: The same.
         image: The path it was loaded from, or None.
         weights: Name of the classifier's weights.
         pixels: The image, or None.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,13 @@ def upload(page: Any, *paths: Path, already: int = 0) -> None:
     playwright.expect(page.locator("#results .save-picture")).to_have_count(already + len(paths))
 
 
-def faults(page: Any) -> list[str]:
-    """Return what axe-core finds against the page as it is now; skip without axe-core."""
+def faults(page: Any, where: str = "html", rules: Sequence[str] = ()) -> list[str]:
+    """Return what axe-core finds against the page as it is now, or against a part of it by some rules; skip without axe-core."""
     if not AXE.is_file():
         pytest.skip(f"needs axe-core, which {AXE} is not; run: npm install --no-save axe-core, or set FERKIT_AXE")
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("async () => (await axe.run(document, {resultTypes: ['violations']})).violations")
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = page.evaluate("async ([where, options]) => (await axe.run(where, options)).violations", [where, options])
     return [f"{fault['id']}: {node['html'][:120]}" for fault in found for node in fault["nodes"]]
 
 

@@ -15,9 +15,11 @@ class BatchReport:
     Attributes:
         output: Where the rows are.
         state: ``"done"``; ``"partial"``, where shards of other parts, or shards that failed, are missing; ``"stopped"`` by the error budget.
-        images, faces: Pictures (of films: frames) that have rows, and faces in them.
+        images: Pictures (of films: frames) that have rows.
+        faces: Faces in them.
         errors: Kind of error -> pictures.
-        shards, missing: How many there are, and how many are missing.
+        shards: How many there are.
+        missing: How many of them are missing.
         failed: Shards that could not be done although none of their pictures is at fault, and why.
         seconds: That this run took.
         files: Names of the finished files.

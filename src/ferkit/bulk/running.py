@@ -139,7 +139,7 @@ def batch(
         MissingExtraError: pyarrow, or for a cluster ray, is not installed.
         StoreError: The output cannot be written.
 
-    Example:
+    Examples:
         >>> import ferkit
         >>> report = ferkit.batch("photos/", "faces/", workers=1)
         >>> report.dataset().to_table(columns=["image", "label"]).to_pylist()

@@ -59,7 +59,7 @@ def rows(
         InputError: There is no such column.
         MissingExtraError: pyarrow is not installed.
 
-    Example:
+    Examples:
         >>> import ferkit
         >>> import pyarrow as pa
         >>> rows(pa.table({"image": [b"no picture"]}), pipeline=ferkit.Pipeline("none"))["error_kind"].to_pylist()

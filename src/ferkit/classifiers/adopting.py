@@ -88,7 +88,7 @@ def adopt(
         WeightsError: The file cannot be read, names code, or reads other files.
         MissingExtraError: No installed engine runs it.
 
-    Example:
+    Examples:
         >>> from ferkit import ExpressionClassifier, adopt
         >>> folder = adopt("model.onnx", "theirs", labels=["angry", "happy", "sad"], pixels="0-255")
         >>> ExpressionClassifier(folder).labels.classes

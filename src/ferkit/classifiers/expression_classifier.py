@@ -51,7 +51,7 @@ class ExpressionClassifier(ByArguments):
         threads: Of the engine; None is ``FERKIT_THREADS``, else the CPUs that this process is given. OpenCV's threads are
             those of the whole process.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> ExpressionClassifier("fer2013-n-v5").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
         (2, 7)
@@ -200,7 +200,7 @@ class ExpressionClassifier(ByArguments):
             InputError: As ``predict_proba``.
             WeightsError: The network does not end in a linear layer.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> ExpressionClassifier("fer2013-n-v5").features(np.zeros((2, 48, 48), np.uint8)).shape
             (2, 80)

@@ -108,7 +108,7 @@ def prepare(
         DataError: As the readers.
         InputError: ``size`` out of range, or ``out`` was prepared with other settings.
 
-    Example:
+    Examples:
         >>> from ferkit.data import prepare
         >>> report = prepare("my_faces", "prepared", size=64)
         >>> splits = report["splits"]

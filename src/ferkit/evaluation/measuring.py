@@ -84,7 +84,7 @@ def evaluate(
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
 
-    Example:
+    Examples:
         >>> from ferkit.evaluation import evaluate
         >>> report = evaluate("fer2013-n-v5", "my_faces", split="Training")
         >>> report["n"], 0 <= report["accuracy"] <= 1

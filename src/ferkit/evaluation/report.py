@@ -70,7 +70,7 @@ def write_report(
         InputError: The measurement is of several labels at once, or of values.
         MissingExtraError: matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> from ferkit import ExpressionClassifier
         >>> from ferkit.evaluation import measure, write_report
         >>> measured = measure(ExpressionClassifier("fer2013-n-v5"), "my_faces", split="Training")

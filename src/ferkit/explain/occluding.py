@@ -33,7 +33,7 @@ def occlusion(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.flo
     Raises:
         InputError: As ``classifier.predict_proba``.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from ferkit import ExpressionClassifier
         >>> occlusion(ExpressionClassifier("fer2013-n-v5"), np.zeros((48, 48), np.uint8)).shape

@@ -110,7 +110,7 @@ def explain(
         ImageError, InputError: As load_image; InputError also for an unknown method, or for ``most`` below 1.
         MissingExtraError: ``"grad-cam"`` without Keras.
 
-    Example:
+    Examples:
         >>> from ferkit import Pipeline
         >>> from ferkit.explain import explain, sheet
         >>> faces = explain(Pipeline(classifier="fer2013-n-v5"), "photo.jpg")

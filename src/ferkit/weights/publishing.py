@@ -55,7 +55,7 @@ def push(bundle: str | Path, address: str, *, private: bool = False, name: str |
         WeightsError: A file is missing or damaged, the version exists, the repository holds something else, the network is forbidden, or
             the hub refuses.
 
-    Example:
+    Examples:
         >>> from ferkit.train import push
         >>> push("runs/mine", "hf://org/repo", name="mine-v1")  # doctest: +ELLIPSIS
         'hf://org/repo@...'

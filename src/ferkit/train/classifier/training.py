@@ -81,7 +81,7 @@ def train(
         InputError: ``workers`` that cannot share a batch evenly, or a recipe or backend that several processes cannot have.
         FerkitError: Processes died more than ``max_failures`` times.
 
-    Example:
+    Examples:
         >>> from ferkit import ExpressionClassifier
         >>> from ferkit.train import train
         >>> out = train("tiny.toml", "my_faces", "runs/tiny", settings=["lr=0.05"])

@@ -33,7 +33,7 @@ class Step(NamedTuple):
 class Callback:
     """What hears of a run. Override what you need; an object of another class may have any of these methods too.
 
-    Example:
+    Examples:
         >>> class Losses(Callback):
         ...     def on_epoch(self, row):
         ...         print(row["epoch"], row["loss"])

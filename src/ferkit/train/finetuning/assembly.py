@@ -109,7 +109,7 @@ def finetune(
         InputError: ``out`` is in use, an argument out of range, the base has no ``model.keras``, or ``prepared`` is no finished OUTPUT.
         WeightsError: The base cannot be found, or is damaged.
 
-    Example:
+    Examples:
         >>> from ferkit.train import finetune
         >>> report = finetune("my_faces", "runs/mine-v1", "fer2013-n-v5", detector="none")
         >>> report["weights"], report["labels"]

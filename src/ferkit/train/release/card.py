@@ -148,7 +148,13 @@ def _several(spec: WeightsSpec | EnsembleSpec) -> list[str]:
     lines = [f"On {_selected_on(spec)}. Intervals are of 95 %, by bootstrap over the faces."]
     for m in spec.metrics:
         figures = [name for name in m["mean"] if name != "ci95"]
-        lines += ["", f"Views: {m['tta']}, n = {m['n']:,}.", "", f"| | n | {' | '.join(figures)} |", f"|---|---|{'---|' * len(figures)}"]
+        lines += [
+            "",
+            f"Views: {m['tta']}, n = {m['n']:,}.",
+            "",
+            f"| set | n | {' | '.join(figures)} |",
+            f"|---|---|{'---|' * len(figures)}",
+        ]
         for name, row in (*m["per_output"].items(), ("mean", {"n": m["n"], **m["mean"]})):
             lines += [f"| {name} | {row['n']:,} | {' | '.join(_with_interval(row, figure) for figure in figures)} |"]
     source = spec.training["source"]

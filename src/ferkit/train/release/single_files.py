@@ -83,7 +83,7 @@ def export(
         MissingExtraError: onnx or TensorFlow is not installed.
         DataError: As the readers.
 
-    Example:
+    Examples:
         >>> from ferkit.train import export
         >>> (file,) = export("fer2013-n-v5", "exported", formats=("onnx",))
         >>> file.name
