@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tomllib
@@ -10,10 +11,16 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ferkit
+from ferkit.bulk.commit import footer_of
+from ferkit.bulk.records import Generation, Group, GroupFooter, Manifest, Stage, Status
+from ferkit.bulk.status import status
+from ferkit.bulk.storage import Place
 from ferkit.data.faces import Faces
 from ferkit.data.preparing import Preparation, prepare
+from ferkit.doctor import Installation, examine
 from ferkit.evaluation.comparing import compare
 from ferkit.evaluation.measuring import evaluate, metric_rows
 from ferkit.evaluation.records import Report
@@ -116,6 +123,57 @@ def test_recipes_are_their_records_and_stay(path: Path) -> None:
         ]
     )
     assert Recipe.from_dict(json.loads(json.dumps(kept))).to_dict() == kept
+
+
+def test_a_detectors_recipe_is_its_records() -> None:
+    """The class has the defaults and the table what differs: the same entries, in the same order."""
+    from ferkit.train.detector.landmark_crops import PointAugmentation, PointAugmentTable
+    from ferkit.train.detector.photos import Augmentation, AugmentTable
+    from ferkit.train.detector.recipe import load_detector_recipe
+
+    recipe = load_detector_recipe()
+    for table in (recipe.augment, *(stage.augment for stage in recipe.stages)):
+        assert not list(mismatches(table, AugmentTable))
+    assert not list(mismatches(recipe.landmarks.augment, PointAugmentTable))
+    assert recipe.augment
+    assert list(AugmentTable.__annotations__) == [field.name for field in dataclasses.fields(Augmentation)]
+    assert list(PointAugmentTable.__annotations__) == [field.name for field in dataclasses.fields(PointAugmentation)]
+
+
+def test_an_installation_is_its_record() -> None:
+    found = examine()
+    assert not list(mismatches(json.loads(json.dumps(found)), Installation))
+    assert list(found) == list(Installation.__annotations__)
+
+
+def test_a_job_is_its_records(tmp_path: Path) -> None:
+    """What a batch job leaves behind is read by other programs, and by the ferkit that goes on with it."""
+    pytest.importorskip("pyarrow", reason='needs the extra batch: pip install "ferkit[batch]"')
+    (tmp_path / "in").mkdir()
+    for number in range(2):
+        Image.new("RGB", (40, 40), (50 * number, 90, 90)).save(tmp_path / "in" / f"{number}.png")
+    (tmp_path / "in" / "empty.png").touch()
+    out = tmp_path / "out"
+    ferkit.batch(tmp_path / "in", out, weights="fer2013-n-v5", detector="none", shard_images=2, workers=1)
+    job = json.loads((out / "_ferkit" / "job.json").read_text(encoding="utf-8"))
+    assert list(job) == ["inputs", "base", "options", "facts", "labels", "video", "groups", "generations", "schema"]
+    assert not list(mismatches(job["groups"], list[Group]))
+    assert list(job["groups"][0]) == ["plan", "first", "last", "file"]
+    assert not list(mismatches(job["generations"], list[Generation]))
+    manifest = json.loads((out / "_manifest.json").read_text(encoding="utf-8"))
+    assert not list(mismatches(manifest, Manifest))
+    assert list(manifest) == ["schema", "fingerprint", "images", "faces", "errors", "rows", "files"]
+    assert list(manifest["files"][0]) == ["file", "rows", "bytes", "sha256"]
+    footer = footer_of(Place(str(out)), manifest["files"][0]["file"])
+    assert not list(mismatches(footer, GroupFooter))
+    assert list(footer) == ["fingerprint", "images", "faces", "errors", "shards"]
+    assert [list(one) for one in footer["shards"]] == [["shard", "images", "faces", "errors"]] * 2
+    (stages,) = (out / "_ferkit" / "receipts").iterdir()
+    assert not list(mismatches(json.loads(stages.read_text(encoding="utf-8")), list[Stage]))
+    told = status(str(out))
+    assert not list(mismatches(told, Status))
+    assert " ".join(told) == ("output state shards done images faces errors image_seconds remaining_worker_seconds slowest held_by")
+    assert (told["state"], told["images"], told["errors"]) == ("done", 3, {"empty": 1})
 
 
 @pytest.mark.train

@@ -18,6 +18,7 @@ from ..errors import FerkitError, InputError
 from ..ray_clusters import connected, in_short
 from .local import Answer
 from .options import Options
+from .records import Task
 from .storage import Place, is_address
 
 __all__ = ["Cluster", "Slot"]
@@ -34,11 +35,11 @@ class Slot:
     """A task that is handed out, to whatever node; it looks like a process of the local engine."""
 
     hands: Cluster
-    task: dict[str, Any] | None = None
+    task: Task | None = None
     at: int | None = None
     ref: Any = field(default=None, repr=False)
 
-    def give(self, task: dict[str, Any]) -> None:
+    def give(self, task: Task) -> None:
         """Hand it a task."""
         self.task, self.at = task, None
         self.ref = self.hands.submit(task)
@@ -100,7 +101,7 @@ class Cluster:
         if self._ours:
             self._ray.shutdown()
 
-    def submit(self, task: dict[str, Any]) -> Any:
+    def submit(self, task: Task) -> Any:
         """Hand a task to the cluster; return Ray's name of it."""
         return self._do.remote(self._spec, task, self._carried)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import DataError
 from .columns import encoded
 from .job import Job
+from .records import Counts, Group, GroupFooter, Manifest, ManifestFile, Receipt, ShardCounts
 from .storage import Place, read_whole
 
 __all__ = [
@@ -35,7 +36,7 @@ MANIFEST = "_manifest.json"
 _TOGETHER = 8  # requests: compaction must not take so long that it never lives to its end where machines die all the time
 
 
-def _parts(job: Job, group: dict[str, Any]) -> str:
+def _parts(job: Job, group: Group) -> str:
     return f"_ferkit/parts/{job.groups.index(group):04d}"
 
 
@@ -44,11 +45,11 @@ def part_name(job: Job, shard: int) -> str:
     return f"{_parts(job, job.group_of(shard))}/part-{shard:07d}.parquet"
 
 
-def _redo_name(job: Job, group: dict[str, Any]) -> str:
+def _redo_name(job: Job, group: Group) -> str:
     return f"_ferkit/redo/{job.groups.index(group):04d}.json"
 
 
-def _redo(place: Place, job: Job, group: dict[str, Any], listed: set[str] | None = None) -> set[int]:
+def _redo(place: Place, job: Job, group: Group, listed: set[str] | None = None) -> set[int]:
     name = _redo_name(job, group)
     if listed is not None and name.rpartition("/")[2] not in listed:
         return set()
@@ -91,19 +92,18 @@ def missing(job: Job, shards: set[int]) -> list[int]:
     return [shard for shard in range(job.shards) if shard not in shards]
 
 
-def footer_of(place: Place, name: str) -> dict[str, Any]:
-    """Return what a file's footer says, without reading its rows. Raises DataError."""
+def footer_of(place: Place, name: str) -> Any:
+    """Return what a file's footer says, a part's (Receipt) or a group's (GroupFooter), without reading its rows. Raises DataError."""
     with place.open(name) as file:
         return _footer(place, name, file)
 
 
-def _footer(place: Place, name: str, file: Any) -> dict[str, Any]:
+def _footer(place: Place, name: str, file: Any) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        told: dict[str, Any] = json.loads(pq.read_schema(file).metadata[b"ferkit"])
-        return told
+        return json.loads(pq.read_schema(file).metadata[b"ferkit"])
     except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, OSError) and not read_whole(place.path(name), ""):
             raise  # the store is at fault, and not what it holds
@@ -138,8 +138,9 @@ def compact(place: Place, job: Job, number: int) -> None:
             receipts[shard] = {name: told[name] for name in ("shard", "images", "faces", "errors")}
             stages.append({name: told[name] for name in ("shard", "seconds", "host", "pid")})
     stages += [one for one in (place.read_json(stages_name) if again else None) or () if one["shard"] not in read]
+    counted = [receipts[shard] for shard in shards]
     columns = pq.read_schema(io.BytesIO(read[min(read)] if read else before)).remove_metadata()
-    data = encoded(_rows(shards, read, before), columns, job.footer(_summed([receipts[shard] for shard in shards])))
+    data = encoded(_rows(shards, read, before), columns, job.footer({**_counts(counted), "shards": counted}))
     place.put(stages_name, json.dumps(stages).encode())
     place.put(group["file"], data)
     if hashlib.sha256(place.read(group["file"]) or b"").digest() != hashlib.sha256(data).digest():
@@ -168,16 +169,7 @@ def _rows(shards: range, read: dict[int, bytes], before: bytes) -> Iterator[Any]
             yield pq.read_table(io.BytesIO(before), filters=[("shard", "=", shard)])
 
 
-def _summed(receipts: list[dict[str, Any]]) -> dict[str, Any]:
-    errors: dict[str, int] = {}
-    for receipt in receipts:
-        for kind, count in receipt["errors"].items():
-            errors[kind] = errors.get(kind, 0) + count
-    sums = {name: sum(receipt[name] for receipt in receipts) for name in ("images", "faces")}
-    return {**sums, "errors": dict(sorted(errors.items())), "shards": receipts}
-
-
-def waiting(place: Place, job: Job, groups: set[int]) -> list[dict[str, Any]]:
+def waiting(place: Place, job: Job, groups: set[int]) -> list[Receipt]:
     """Return the footers of the parts that are not in the file of their group yet; ``groups`` are those whose file is whole."""
     folders = [_parts(job, group) for number, group in enumerate(job.groups) if number not in groups]
     names = [f"{folder}/{found.name}" for folder in folders for found in place.list(folder) if found.name.startswith("part-")]
@@ -185,9 +177,9 @@ def waiting(place: Place, job: Job, groups: set[int]) -> list[dict[str, Any]]:
         return list(threads.map(partial(footer_of, place), names))
 
 
-def receipts(place: Place, job: Job, groups: set[int]) -> list[dict[str, Any]]:
+def receipts(place: Place, job: Job, groups: set[int]) -> list[ShardCounts]:
     """Return what every shard that is done came to: ``shard``, ``images``, ``faces``, ``errors``."""
-    told = waiting(place, job, groups)
+    told: list[ShardCounts] = [*waiting(place, job, groups)]
     known = {one["shard"] for one in told}
     files = {found.name for found in place.list()}
     for group in job.groups:
@@ -197,27 +189,33 @@ def receipts(place: Place, job: Job, groups: set[int]) -> list[dict[str, Any]]:
     return told
 
 
-def totals(place: Place, job: Job, groups: set[int]) -> dict[str, Any]:
+def totals(place: Place, job: Job, groups: set[int]) -> Counts:
     """Return how many pictures, faces and errors the files and parts have."""
     return _counts(receipts(place, job, groups))
 
 
-def _counts(told: list[dict[str, Any]]) -> dict[str, Any]:
-    summed = _summed(told)
-    return {name: summed[name] for name in ("images", "faces", "errors")}
+def _counts(told: Sequence[Counts]) -> Counts:
+    errors: dict[str, int] = {}
+    for one in told:
+        for kind, count in one["errors"].items():
+            errors[kind] = errors.get(kind, 0) + count
+    images, faces = sum(one["images"] for one in told), sum(one["faces"] for one in told)
+    return {"images": images, "faces": faces, "errors": dict(sorted(errors.items()))}
 
 
-def manifest(place: Place, job: Job) -> dict[str, Any]:
+def manifest(place: Place, job: Job) -> Manifest:
     """Write the list of the finished files, whose presence says that the job is done; and return it."""
     import pyarrow.parquet as pq
 
-    files, told = [], []
+    files: list[ManifestFile] = []
+    told: list[GroupFooter] = []
     for group in job.groups:
         data = place.read(group["file"]) or b""
         told.append(_footer(place, group["file"], io.BytesIO(data)))
         rows = pq.read_metadata(io.BytesIO(data)).num_rows
         files.append({"file": group["file"], "rows": rows, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    out = {"schema": 1, "fingerprint": job.fingerprint, **_counts(told), "rows": sum(one["rows"] for one in files), "files": files}
+    rows = sum(one["rows"] for one in files)
+    out: Manifest = {"schema": 1, "fingerprint": job.fingerprint, **_counts(told), "rows": rows, "files": files}
     place.put(MANIFEST, (json.dumps(out, indent=1) + "\n").encode())
     return out
 

@@ -19,6 +19,7 @@ from .job import Job
 from .local import Answer, failed, stillborn
 from .opening import difference
 from .options import Options
+from .records import Counts, Receipt, Task, Told
 from .storage import Place
 
 __all__ = ["Drive", "Hands", "Watch"]
@@ -37,7 +38,7 @@ class Watch(Protocol):
 
     def start(self, shards: int, done: int, pictures: int | None) -> None: ...
 
-    def receipt(self, receipt: dict[str, Any]) -> None: ...
+    def receipt(self, receipt: Receipt) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -45,10 +46,10 @@ class Watch(Protocol):
 class Hand(Protocol):
     """A worker, or a task that waits for one: what it is at, and the picture that it spoke of last."""
 
-    task: dict[str, Any] | None
+    task: Task | None
     at: int | None
 
-    def give(self, task: dict[str, Any]) -> None: ...
+    def give(self, task: Task) -> None: ...
 
 
 class Hands(Protocol):
@@ -76,12 +77,12 @@ class Drive:
         before: Pictures, faces and errors of what was done before.
     """
 
-    def __init__(self, place: Place, job: Job, options: Options, pool: Hands, watch: Watch, before: dict[str, Any]) -> None:
+    def __init__(self, place: Place, job: Job, options: Options, pool: Hands, watch: Watch, before: Counts) -> None:
         self._place, self._job, self._options, self._pool, self._watch = place, job, options, pool, watch
         self.images, self.faces, self.errors = before["images"], before["faces"], Counter(before["errors"])
         self.failed: dict[int, str] = {}
         self.stopped = False
-        self._todo: list[tuple[float, int, dict[str, Any]]] = []  # not before, order, task
+        self._todo: list[tuple[float, int, Task]] = []  # not before, order, task
         self._left: dict[int, int] = {}  # group -> its shards that this run has yet to do
         self._deaths: dict[int, list[tuple[int | None, int, bool]]] = {}
         self._tries: Counter[int] = Counter()
@@ -108,11 +109,11 @@ class Drive:
                 self._add({"do": "compact", "group": number})
         self._run()
 
-    def _add(self, task: dict[str, Any], wait: float = 0.0) -> None:
+    def _add(self, task: Task, wait: float = 0.0) -> None:
         self._rank += 1
         heapq.heappush(self._todo, (time.monotonic() + wait if wait else 0.0, self._rank, task))
 
-    def _task(self, shard: int) -> dict[str, Any]:
+    def _task(self, shard: int) -> Task:
         known = (self._place.read_json(self._note(shard)) or {}) if self._noted(shard) else {}
         return {"do": "shard", "shard": shard, "skip": known, "ahead": len(self._deaths.get(shard, ())) < _CAREFUL}
 
@@ -166,7 +167,9 @@ class Drive:
         return sum(process.task is not None and process.task.get("do") != "hello" for process in self._pool.processes)
 
     def _hear(self, answer: Answer) -> None:
-        task = answer.task or {}
+        task = answer.task
+        if task is None:
+            return  # it was at nothing
         if answer.told is None:
             self._died(answer, task)
         elif task["do"] == "hello":
@@ -176,7 +179,7 @@ class Drive:
         elif task["do"] == "shard":
             self._done(answer.told["done"], task["shard"])
 
-    def _greeted(self, told: dict[str, Any]) -> None:
+    def _greeted(self, told: Told) -> None:
         if "failed" in told:
             raise failed(told)
         self._stillborn = 0
@@ -184,7 +187,7 @@ class Drive:
         if other:
             raise InputError(f"A worker differs from the job: {'; '.join(other)}. Install what the job was planned with on every machine.")
 
-    def _done(self, receipt: dict[str, Any], shard: int) -> None:
+    def _done(self, receipt: Receipt, shard: int) -> None:
         self._took.append(time.monotonic() - self._given.pop(shard))
         for process in self._others(shard):
             self._pool.let_go(process)  # which must not put its part any more once the group's file is there
@@ -207,7 +210,7 @@ class Drive:
             if self._left[group] == 0:
                 self._add({"do": "compact", "group": group})
 
-    def _failed(self, told: dict[str, Any], task: dict[str, Any]) -> None:
+    def _failed(self, told: Told, task: Task) -> None:
         if told.get("usage"):
             raise failed(told)
         what = task.get("shard", -1 - task.get("group", 0))
@@ -220,12 +223,12 @@ class Drive:
             self.failed[what] = told["failed"]
             self._watch.note(f"{'shard ' + str(what) if what >= 0 else 'group ' + str(-1 - what)}: {told['failed']}")
 
-    def _died(self, answer: Answer, task: dict[str, Any]) -> None:
-        if task.get("do") == "hello":
+    def _died(self, answer: Answer, task: Task) -> None:
+        if task["do"] == "hello":
             self._stillborn += 1
             if self._stillborn >= _CAREFUL:
                 raise stillborn(answer)
-        elif task.get("do") == "compact":
+        elif task["do"] == "compact":
             self._failed({"failed": f"the process died ({ended(answer.code)})", "again": True}, task)
         elif "shard" in task:
             shard = task["shard"]

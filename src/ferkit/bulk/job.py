@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import DataError
+from .records import Generation, Group
 from .storage import Place
 
 __all__ = ["JOB", "SCHEMA", "Job"]
@@ -39,8 +40,8 @@ class Job:
     facts: dict[str, Any]
     labels: list[str]
     video: bool
-    groups: list[dict[str, Any]] = field(default_factory=list)
-    generations: list[dict[str, Any]] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    generations: list[Generation] = field(default_factory=list)
     schema: int = SCHEMA
 
     @property
@@ -54,7 +55,7 @@ class Job:
         told = {"facts": self.facts, "inputs": self.inputs, "plan": [group["plan"] for group in self.groups]}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
-    def group_of(self, shard: int) -> dict[str, Any]:
+    def group_of(self, shard: int) -> Group:
         """Return the group that a shard is in."""
         return next(group for group in self.groups if group["first"] <= shard <= group["last"])
 

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 from ..errors import FerkitError, InputError
 from ..orphans import ended
+from .records import Start, Task, Told
 
 __all__ = ["Answer", "Pool", "Process", "failed", "stillborn"]
 
-_HELLO = {"do": "hello"}
+_HELLO: Task = {"do": "hello"}
 _START_S = 120.0  # that a process may take to start, on a machine that is busy
 
 
@@ -41,8 +42,8 @@ class Answer:
     """
 
     process: Worker
-    task: dict[str, Any] | None
-    told: dict[str, Any] | None = None
+    task: Task | None
+    told: Told | None = None
     code: int | None = None
     hung: bool = False
 
@@ -52,18 +53,22 @@ class Process:
     """A worker process, what it is at, and the picture that it spoke of last."""
 
     pipe: subprocess.Popen[bytes]
-    task: dict[str, Any] | None = None
+    task: Task | None = None
     at: int | None = None
     heard: float = field(default_factory=time.monotonic)
     hung: bool = False
     listener: threading.Thread | None = None
 
-    def give(self, task: dict[str, Any]) -> None:
+    def give(self, task: Task) -> None:
         """Hand it a task; one that is gone by now is heard of soon."""
         self.task, self.at, self.heard = task, None, time.monotonic()
+        self.write(task)
+
+    def write(self, line: Task | Start) -> None:
+        """Give it an object to read."""
         with contextlib.suppress(OSError):
             assert self.pipe.stdin is not None
-            self.pipe.stdin.write(json.dumps(task).encode() + b"\n")
+            self.pipe.stdin.write(json.dumps(line).encode() + b"\n")
             self.pipe.stdin.flush()
 
     def end(self) -> int:
@@ -99,8 +104,14 @@ class Pool:
         workers: int = 1,
         instead: dict[str, str] | None = None,
     ) -> None:
-        self._start = {"place": place, "options": options, "memory": memory, "driver": os.getpid(), "sys_path": sys.path}
-        self._start["instead"] = instead or {}
+        self._start: Start = {
+            "place": place,
+            "options": options,
+            "memory": memory,
+            "driver": os.getpid(),
+            "sys_path": sys.path,
+            "instead": instead or {},
+        }
         self._workers = workers
         self._timeout = timeout
         self._said: queue.SimpleQueue[tuple[Process, bytes]] = queue.SimpleQueue()
@@ -129,7 +140,7 @@ class Pool:
             env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         process = Process(pipe)
-        process.give(self._start)
+        process.write(self._start)
         process.give(_HELLO)
         self.processes.append(process)
         process.listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
@@ -175,7 +186,7 @@ class Pool:
                 process.pipe.kill()
 
 
-def failed(told: dict[str, Any]) -> FerkitError:
+def failed(told: Told) -> FerkitError:
     """Return a worker's sentence as the error that it was."""
     return InputError(told["failed"]) if told.get("usage") else FerkitError(told["failed"])
 

@@ -7,9 +7,9 @@ import os
 import socket
 import threading
 import time
-from typing import Any
 
 from ..errors import InputError
+from .records import Holder
 from .storage import Place, StoreError
 
 __all__ = ["Lock", "alive", "locks", "sweep"]
@@ -18,10 +18,10 @@ _BEAT_S = 15.0
 _STALE_S = 90.0
 
 
-def alive(place: Place, name: str) -> dict[str, Any] | None:
+def alive(place: Place, name: str) -> Holder | None:
     """Return who holds a lock, None if nobody does that still lives."""
     try:
-        held: dict[str, Any] = json.loads(place.read(name) or b"null")
+        held: Holder | None = json.loads(place.read(name) or b"null")
     except ValueError:
         return None
     if not held:

@@ -22,6 +22,7 @@ from ..orphans import ended
 from .granted import worker_memory
 from .local import Answer, Pool
 from .opening import difference
+from .records import Task, Told
 from .storage import Place, StoreError
 
 __all__ = ["PROBES", "digest_of", "do", "probe", "unpacked", "versions"]
@@ -54,7 +55,7 @@ def probe(spec: dict[str, Any], token: str, node: str) -> dict[str, Any]:
     return {"seen": seen, "lacking": lacking, "versions": versions()}
 
 
-def do(spec: dict[str, Any], task: dict[str, Any], carried: dict[str, tuple[str, list[Any]]]) -> dict[str, Any]:
+def do(spec: dict[str, Any], task: Task, carried: dict[str, tuple[str, list[Any]]]) -> dict[str, Any]:
     """Do one task, in a process of Ray's.
 
     Args:
@@ -88,14 +89,14 @@ def do(spec: dict[str, Any], task: dict[str, Any], carried: dict[str, tuple[str,
             return {"told": _located(told, where)}
     else:
         return {"told": {"failed": f"node {where}: worker processes end as soon as they start ({ended(greeting.code)}).", "usage": True}}
-    pool.processes[0].give(dict(task))
+    pool.processes[0].give(task.copy())
     answer = _next(pool)
     if answer.told is None:
         return {"code": answer.code, "at": answer.process.at, "hung": answer.hung}
     return {"told": _located(answer.told, where)}
 
 
-def _located(told: dict[str, Any], where: str) -> dict[str, Any]:
+def _located(told: Told, where: str) -> Told:
     if "failed" in told:
         return {**told, "failed": f"node {where}: {told['failed']}"}
     return {"done": {**told["done"], "node": where}} if isinstance(told["done"], dict) else told

@@ -15,6 +15,7 @@ from ..errors import DataError, InputError
 from .listing import Listed
 from .names import Names
 from .options import Options
+from .records import Group
 from .storage import Place, open_input, read_whole
 
 if TYPE_CHECKING:
@@ -190,9 +191,9 @@ def _table(*columns: Any) -> pa.Table:
     return pa.table(arrays, names=["shard", "kind", "key", "size", "changed", "start", "stop"])
 
 
-def write(place: Place, made: Plan) -> list[dict[str, Any]]:
+def write(place: Place, made: Plan) -> list[Group]:
     """Write a plan, a file a group; return the groups as the job keeps them."""
-    groups: list[dict[str, Any]] = []
+    groups: list[Group] = []
     for number, tables in enumerate(made.groups()):
         first = made.first + number * GROUP
         last = min(first + GROUP, made.first + made.shards) - 1

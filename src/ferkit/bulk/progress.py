@@ -10,6 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
 
+from .records import Receipt
+
 __all__ = ["Progress"]
 
 _EVERY_S = 5.0
@@ -40,7 +42,7 @@ class Progress:
         if pictures is not None and shards > done:
             self.note(f"{shards - done} of {shards} shards to do, {pictures} pictures in all")
 
-    def receipt(self, receipt: dict[str, Any]) -> None:
+    def receipt(self, receipt: Receipt) -> None:
         """A shard is done."""
         self._counts.update(shards_done=1, images=receipt["images"], faces=receipt["faces"])
         self._errors.update(receipt["errors"])

@@ -24,6 +24,7 @@ from .local import Pool, failed, stillborn
 from .lock import Lock, sweep
 from .options import Kind, Options, need
 from .plan import Plan, plan, write
+from .records import Generation, Greeting, Group, Receipt
 from .reports import BatchReport
 from .storage import Place, is_address
 
@@ -54,7 +55,7 @@ class Quiet:
 
     def start(self, shards: int, done: int, pictures: int | None) -> None: ...
 
-    def receipt(self, receipt: dict[str, Any]) -> None: ...
+    def receipt(self, receipt: Receipt) -> None: ...
 
     def note(self, text: str) -> None: ...
 
@@ -284,7 +285,7 @@ def _planned(place: Place, request: Request, here: dict[str, Any], pool: Hands, 
     return job
 
 
-def _greeting(pool: Hands, tries: int = 3) -> dict[str, Any]:
+def _greeting(pool: Hands, tries: int = 3) -> Greeting:
     """Return what the first worker says that it would answer with."""
     while True:
         answer = pool.next(wait=1.0)
@@ -293,7 +294,7 @@ def _greeting(pool: Hands, tries: int = 3) -> dict[str, Any]:
         if answer.told is not None:
             if "failed" in answer.told:
                 raise failed(answer.told)
-            greeting: dict[str, Any] = answer.told["done"]
+            greeting: Greeting = answer.told["done"]
             return greeting
         tries -= 1
         if not tries:
@@ -301,12 +302,12 @@ def _greeting(pool: Hands, tries: int = 3) -> dict[str, Any]:
         pool.add()
 
 
-def _with(job: Job, made: Plan, groups: list[dict[str, Any]]) -> Job:
+def _with(job: Job, made: Plan, groups: list[Group]) -> Job:
     generation = len(job.generations) + 1
     count, again = len(groups), "" if generation == 1 else f"u{generation:02d}-"
     for number, group in enumerate(groups):
         group["file"] = f"{'frames' if job.video else 'rows'}-{again}{number:04d}-of-{count:04d}.parquet"
-    told = {"pictures": made.pictures, "shards": made.shards, "countable": set(made.kinds) <= {"images"}}
+    told: Generation = {"pictures": made.pictures, "shards": made.shards, "countable": set(made.kinds) <= {"images"}}
     return replace(job, groups=job.groups + groups, generations=[*job.generations, told])
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from typing import Any
 
 from ..errors import InputError
 from .commit import MANIFEST, done, totals, waiting, whole
 from .job import Job
 from .lock import alive, locks
 from .plan import as_written
+from .records import Status
 from .storage import Place
 
 __all__ = ["status", "verify"]
@@ -28,7 +28,7 @@ def _opened(output: str) -> tuple[Place, Job]:
     return place, job
 
 
-def status(output: str) -> dict[str, Any]:
+def status(output: str) -> Status:
     """Return how a job stands.
 
     Returns:
@@ -46,7 +46,7 @@ def status(output: str) -> dict[str, Any]:
     return _status(place, job)
 
 
-def _status(place: Place, job: Job) -> dict[str, Any]:
+def _status(place: Place, job: Job) -> Status:
     shards, groups = done(place, job)
     told = totals(place, job, groups)
     receipts = [one for found in place.list("_ferkit/receipts") for one in place.read_json(f"_ferkit/receipts/{found.name}") or ()]
@@ -66,10 +66,10 @@ def _status(place: Place, job: Job) -> dict[str, Any]:
         "image_seconds": round(spent / told["images"], 4) if told["images"] else None,
         "remaining_worker_seconds": round(spent / len(receipts) * left, 1) if receipts else None,
         "slowest": [
-            {name: one[name] for name in ("shard", "seconds", "host")}
+            {"shard": one["shard"], "seconds": one["seconds"], "host": one["host"]}
             for one in sorted(receipts, key=lambda one: -one["seconds"])[:_SLOWEST]
         ],
-        "held_by": [{name: holder[name] for name in ("host", "pid")} for holder in held],
+        "held_by": [{"host": holder["host"], "pid": holder["pid"]} for holder in held],
     }
 
 

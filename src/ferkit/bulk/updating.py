@@ -19,6 +19,7 @@ from .job import Job
 from .listing import Listed
 from .options import Options
 from .plan import Plan, batches, plan, read_group, write_group
+from .records import Group
 from .storage import Place
 
 __all__ = ["again", "retried", "updated"]
@@ -132,7 +133,7 @@ def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[
     """Write what changed into the plan: the same cut, so that only its shards are done again."""
     import pyarrow as pa
 
-    groups: list[dict[str, Any]] = []
+    groups: list[Group] = []
     for group in job.groups:
         if not any(group["first"] <= shard <= group["last"] for shard in shards):
             groups.append(group)

@@ -18,6 +18,7 @@ from .commit import part_name
 from .job import Job
 from .plan import Unit, units
 from .reading import Item, items
+from .records import Receipt
 from .storage import Place, is_address, open_input
 
 __all__ = ["picture", "work"]
@@ -25,7 +26,7 @@ __all__ = ["picture", "work"]
 Skip = Mapping[str, tuple[Any, str]]
 
 
-def work(place: Place, job: Job, shard: int, *, skip: Skip, ahead: bool, say: Callable[[int], None]) -> dict[str, Any]:
+def work(place: Place, job: Job, shard: int, *, skip: Skip, ahead: bool, say: Callable[[int], None]) -> Receipt:
     """Do a shard and put its part.
 
     Args:
@@ -54,8 +55,15 @@ def work(place: Place, job: Job, shard: int, *, skip: Skip, ahead: bool, say: Ca
         _film(rows, pieces[0], job, pipeline, skip, say)
     else:
         _pictures(rows, pieces, job, pipeline, skip, ahead, say)
-    receipt: dict[str, Any] = {"shard": shard, "images": rows.images, "faces": rows.faces, "errors": dict(sorted(rows.errors.items()))}
-    receipt |= {"seconds": round(time.perf_counter() - began, 3), "host": socket.gethostname(), "pid": os.getpid()}
+    receipt: Receipt = {
+        "shard": shard,
+        "images": rows.images,
+        "faces": rows.faces,
+        "errors": dict(sorted(rows.errors.items())),
+        "seconds": round(time.perf_counter() - began, 3),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
     place.put(part_name(job, shard), encoded([rows.table()], rows.schema, job.footer(receipt)))
     return receipt
 

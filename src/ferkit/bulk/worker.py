@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from ..errors import FerkitError, InputError
 from ..orphans import die_with
+from .records import Greeting, Receipt, Start
 from .storage import Place, StoreError
 
 __all__ = ["main"]
@@ -83,7 +84,7 @@ def _limit(memory: int | None) -> None:
 
 
 class _Worker:
-    def __init__(self, start: dict[str, Any], answers: IO[bytes]) -> None:
+    def __init__(self, start: Start, answers: IO[bytes]) -> None:
         self._start, self._answers = start, answers
         self._place = Place(start["place"])
         self._job: Any = None
@@ -109,7 +110,7 @@ class _Worker:
     def _say(self, number: int) -> None:
         self._answers.write(b"%d\n" % number)
 
-    def _hello(self) -> dict[str, Any]:
+    def _hello(self) -> Greeting:
         import cv2
 
         from . import opening
@@ -129,7 +130,7 @@ class _Worker:
             raise InputError(f"{self._place.address} has no job on {socket.gethostname()}; expected an OUTPUT that all machines share.")
         return self._job
 
-    def _shard(self, shard: int, skip: dict[str, Any], ahead: bool) -> dict[str, Any]:
+    def _shard(self, shard: int, skip: dict[str, Any], ahead: bool) -> Receipt:
         from .work import work
 
         return work(self._place, self._read_job(), shard, skip=skip, ahead=ahead, say=self._say)
