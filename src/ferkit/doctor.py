@@ -7,7 +7,7 @@ import platform
 import re
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from . import __version__
 from .engines.threads import VARIABLE, available_cpus, cpu_quota, requested_threads
@@ -24,25 +24,118 @@ _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "
 _OURS = ("dev",)  # extras for working on ferkit itself
 
 
-def examine() -> dict[str, Any]:
+class Problem(TypedDict):
+    """What does not fit, and what to type."""
+
+    problem: str
+    cure: str
+
+
+class Package(TypedDict):
+    """ferkit itself: its version and folder."""
+
+    version: str
+    path: str
+
+
+class Interpreter(TypedDict):
+    """Python's version and the system's name."""
+
+    version: str
+    system: str
+
+
+class OpenCV(TypedDict):
+    """Packages of pip's with their versions, and what the module ``cv2`` says of itself; None where it does not work."""
+
+    packages: dict[str, str]
+    version: str | None
+    gui: str | None
+    threads: int | None
+    haar: bool
+    yunet: bool
+
+
+class EngineState(TypedDict):
+    """An engine that is there."""
+
+    version: str
+    providers: NotRequired[list[str]]
+
+
+class Engines(TypedDict):
+    """Each engine, None where it is not there."""
+
+    opencv: EngineState | None
+    onnxruntime: EngineState | None
+
+
+class ExtraState(TypedDict):
+    """The packages of an extra: installed with their versions, missing, or too old."""
+
+    installed: dict[str, str]
+    missing: list[str]
+    outdated: list[str]
+
+
+class ReleaseState(TypedDict):
+    """One release of weights."""
+
+    kind: str
+    state: Literal["verified", "damaged", "not fetched"]
+
+
+class WeightsState(TypedDict):
+    """Whether the hub is out of bounds, and every release."""
+
+    offline: bool
+    releases: dict[str, ReleaseState]
+
+
+class Threads(TypedDict):
+    """CPUs of the machine, of this process and of its control group; threads that were asked for, and that are used."""
+
+    cpus: int | None
+    affinity: int | None
+    quota: float | None
+    FERKIT_THREADS: int | None
+    used: int
+
+
+class Installation(TypedDict):
+    """What ``ferkit doctor --format json`` prints."""
+
+    schema: int
+    ferkit: Package
+    python: Interpreter
+    opencv: OpenCV
+    engines: Engines
+    extras: dict[str, ExtraState]
+    weights: WeightsState
+    threads: Threads
+    problems: list[Problem]
+
+
+def examine() -> Installation:
     """Look at this installation. Nothing is fetched or changed.
 
     Returns:
         Plain JSON values: ``schema``, ``ferkit``, ``python``, ``opencv``, ``engines``, ``extras``, ``weights``, ``threads`` and
         ``problems``, a list of ``{"problem", "cure"}`` that is empty where all is well.
     """
-    problems: list[dict[str, str]] = []
-    found: dict[str, Any] = {
+    problems: list[Problem] = []
+    opencv = _opencv(problems)
+    return {
         "schema": SCHEMA,
         "ferkit": {"version": __version__, "path": str(Path(__file__).parent)},
         "python": {"version": platform.python_version(), "system": platform.platform()},
-        "opencv": _opencv(problems),
+        "opencv": opencv,
+        "engines": _engines(opencv),
+        "extras": _extras(problems),
+        "weights": _weights(problems),
+        "threads": _threads(problems),
+        "problems": problems,
     }
-    found["engines"] = _engines(found["opencv"])
-    found["extras"] = _extras(problems)
-    found["weights"] = _weights(problems)
-    found["threads"] = _threads(problems)
-    return {**found, "problems": problems}
 
 
 def _version(package: str) -> str | None:
@@ -52,7 +145,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _opencv(problems: list[dict[str, str]]) -> dict[str, Any]:
+def _opencv(problems: list[Problem]) -> OpenCV:
     installed = {name: version for name in _OPENCV if (version := _version(name)) is not None}
     try:
         cv2 = import_module("cv2")
@@ -89,8 +182,8 @@ def _gui(build: str) -> str:
     return match[1] if match else "NONE"
 
 
-def _engines(opencv: dict[str, Any]) -> dict[str, Any]:
-    engines: dict[str, Any] = {"opencv": None if opencv["version"] is None else {"version": opencv["version"]}, "onnxruntime": None}
+def _engines(opencv: OpenCV) -> Engines:
+    engines: Engines = {"opencv": None if opencv["version"] is None else {"version": opencv["version"]}, "onnxruntime": None}
     try:
         onnxruntime = import_module("onnxruntime")
         engines["onnxruntime"] = {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}
@@ -99,7 +192,7 @@ def _engines(opencv: dict[str, Any]) -> dict[str, Any]:
     return engines
 
 
-def _extras(problems: list[dict[str, str]]) -> dict[str, Any]:
+def _extras(problems: list[Problem]) -> dict[str, ExtraState]:
     """Return, for each extra, the packages that it needs: installed, missing, or too old."""
     from packaging.requirements import Requirement
 
@@ -112,9 +205,9 @@ def _extras(problems: list[dict[str, str]]) -> dict[str, Any]:
         return {}
     requirements = [Requirement(line) for line in lines]
     names = sorted({match[1] for line in lines if (match := re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", line))} - set(_OURS))
-    extras: dict[str, Any] = {}
+    extras: dict[str, ExtraState] = {}
     for extra in ("", *names):
-        state: dict[str, Any] = {"installed": {}, "missing": [], "outdated": []}
+        state: ExtraState = {"installed": {}, "missing": [], "outdated": []}
         for requirement in requirements:
             always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
             if always != (extra == "") or (extra and not (requirement.marker and requirement.marker.evaluate({"extra": extra}))):
@@ -134,10 +227,10 @@ def _extras(problems: list[dict[str, str]]) -> dict[str, Any]:
     return extras
 
 
-def _weights(problems: list[dict[str, str]]) -> dict[str, Any]:
-    states: dict[str, Any] = {}
+def _weights(problems: list[Problem]) -> WeightsState:
+    states: dict[str, ReleaseState] = {}
     for name, release in TABLE.items():
-        state: dict[str, Any] = {"kind": release.kind, "state": "verified"}
+        state: ReleaseState = {"kind": release.kind, "state": "verified"}
         if release.hub is not None and not _cached(release.hub):
             state["state"] = "not fetched"
         else:
@@ -156,7 +249,7 @@ def _cached(hub: Any) -> bool:
     return isinstance(try_to_load_from_cache(hub.repo, hub.filename, revision=hub.revision), str)
 
 
-def _threads(problems: list[dict[str, str]]) -> dict[str, Any]:
+def _threads(problems: list[Problem]) -> Threads:
     try:
         requested = requested_threads()
     except InputError as error:
@@ -172,7 +265,7 @@ def _threads(problems: list[dict[str, str]]) -> dict[str, Any]:
     }
 
 
-def report(found: dict[str, Any]) -> str:
+def report(found: Installation) -> str:
     """Return what ``examine`` found as lines for people."""
     opencv, threads, engines = found["opencv"], found["threads"], found["engines"]
     packages = ", ".join(f"{name} {version}" for name, version in opencv["packages"].items()) or "no package of pip's"

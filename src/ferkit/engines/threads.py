@@ -6,12 +6,13 @@ import math
 import os
 from numbers import Integral
 from pathlib import Path
+from typing import Final
 
 from ..errors import InputError
 
 __all__ = ["VARIABLE", "available_cpus", "cpu_quota", "limit_opencv", "requested_threads", "thread_count"]
 
-VARIABLE = "FERKIT_THREADS"
+VARIABLE: Final = "FERKIT_THREADS"
 _MOST = 1024  # more is a slip of the pen, and OpenCV would start them all
 _applied = False
 
