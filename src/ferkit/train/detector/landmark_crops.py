@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,19 @@ class PointCrops:
     pixels: NDArray[np.uint8]
     points: NDArray[np.float32]
     sides: NDArray[np.float32]
+
+
+class PointAugmentTable(TypedDict, total=False):
+    """``[points.augment]``: what is otherwise than ``PointAugmentation`` has it."""
+
+    rotation: float
+    scale: float
+    shift: float
+    brightness: float
+    contrast: float
+    grey: float
+    coarse: float
+    noise: float
 
 
 @dataclass(frozen=True)

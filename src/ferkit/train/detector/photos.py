@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ...errors import DataError
 from ...resizing import resized_to
 from ..common.values import check_number, check_pair
 
-__all__ = ["Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
+__all__ = ["AugmentTable", "Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
 
 _PADDING = 114  # grey beyond a picture's edge
 _SMALLEST = 7.0  # px: a smaller face says too little about itself to be learnt from
@@ -47,6 +48,28 @@ class LabelledPhoto:
         return self.boxes if self.shown is None else self.shown
 
 
+class AugmentTable(TypedDict, total=False):
+    """``[augment]``, of a recipe or of a stage: what is otherwise than ``Augmentation`` has it."""
+
+    mosaic: float
+    negatives: float
+    face: Sequence[float]
+    enlarge: float
+    close: float
+    cut: float
+    kept: Sequence[float]
+    sideways: float
+    cut_face: Sequence[float]
+    rotation: float
+    rotated: float
+    brightness: float
+    contrast: float
+    colour: float
+    grey: float
+    blur: float
+    jpeg: float
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How training pictures are made.
@@ -71,13 +94,13 @@ class Augmentation:
 
     mosaic: float = 0.5
     negatives: float = 0.12
-    face: tuple[float, float] = (9.0, 300.0)
+    face: Sequence[float] = (9.0, 300.0)
     enlarge: float = 3.0
     close: float = 0.0
     cut: float = 0.0
-    kept: tuple[float, float] = (0.3, 0.9)
+    kept: Sequence[float] = (0.3, 0.9)
     sideways: float = 0.0
-    cut_face: tuple[float, ...] = ()
+    cut_face: Sequence[float] = ()
     rotation: float = 12.0
     rotated: float = 0.4
     brightness: float = 0.12
@@ -184,7 +207,7 @@ def sample(
 
 def _drawn(
     photos: PhotoPool, negatives: list[LabelledPhoto], augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[LabelledPhoto, int | None, tuple[float, ...]]:
+) -> tuple[LabelledPhoto, int | None, Sequence[float]]:
     """Draw a photo, cut off or whole; return it, the face that is cut, and the sizes that the face to be shown may have."""
     empty = bool(negatives) and rng.random() < augmentation.negatives
     photo = negatives[rng.integers(len(negatives))] if empty else photos.draw(rng)
@@ -265,7 +288,8 @@ def _cut(photo: LabelledPhoto, augmentation: Augmentation, rng: np.random.Genera
     if not len(wanted):
         return photo, None
     height, width = photo.pixels.shape[:2]
-    face, axis, kept = int(rng.choice(wanted)), int(rng.integers(2)), rng.uniform(*augmentation.kept)
+    least, most = augmentation.kept
+    face, axis, kept = int(rng.choice(wanted)), int(rng.integers(2)), rng.uniform(least, most)
     if augmentation.sideways and rng.random() < augmentation.sideways:
         axis = 0
     box, frame = photo.boxes[face], np.array([0, 0, width, height])

@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 
 from ...errors import InputError
 from ..common.values import check_number, check_numbers
-from .landmark_crops import PointAugmentation
-from .photos import Augmentation
+from .landmark_crops import PointAugmentation, PointAugmentTable
+from .photos import Augmentation, AugmentTable
 
 __all__ = ["DetectorRecipe", "PointRecipe", "Stage", "load_detector_recipe"]
 
@@ -47,7 +47,7 @@ class PointTable(TypedDict, total=False):
     ema: float
     seed: int
     model: PointModel
-    augment: dict[str, Any]
+    augment: PointAugmentTable
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Stage:
     landmarks: float = 5.0
     precise: float = 0.05
     seen: bool = False
-    augment: dict[str, Any] = field(default_factory=dict)
+    augment: AugmentTable = field(default_factory=AugmentTable)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class DetectorRecipe:
     precision: str = "float32"
     validate_every: int = 5
     model: DetectorModel = field(default_factory=DetectorModel)
-    augment: dict[str, Any] = field(default_factory=dict)
+    augment: AugmentTable = field(default_factory=AugmentTable)
     points: PointTable = field(default_factory=PointTable)
 
     def __post_init__(self) -> None:
@@ -218,7 +218,7 @@ class PointRecipe:
     ema: float = 0.995
     seed: int = 1
     model: PointModel = field(default_factory=PointModel)
-    augment: dict[str, Any] = field(default_factory=dict)
+    augment: PointAugmentTable = field(default_factory=PointAugmentTable)
 
     def __post_init__(self) -> None:
         for key in ("epochs", "faces", "batch_size"):
