@@ -19,6 +19,7 @@ _NODE, _INITIALIZER, _OUTPUT = 1, 5, 12
 _INPUTS, _OUTPUTS, _OP, _ATTRIBUTE = 1, 2, 4, 5
 _TENSOR_NAME, _VALUE_NAME = 8, 1
 _ROWS = "ferkit_logits_and_features"
+_SHAPE = "ferkit_rows"  # what reshapes to as many rows as there are, whatever is in them side by side
 
 
 class _Node(NamedTuple):
@@ -52,9 +53,10 @@ def with_features(onnx: bytes, where: str) -> bytes:
         found = f"several ({', '.join(sorted(features))})" if features else "none"
         raise WeightsError(f"{where} has no features: expected one tensor that the last linear layer reads; found {found}.")
     flat = ("ferkit_logits", "ferkit_features")
-    added = [_node("Flatten", [name], to, axis=1) for name, to in zip((logits, *features), flat, strict=True)]
+    # Flatten would do, but OpenCV 4.10 flattens for the number of rows that it saw first, and then refuses any other.
+    added = [_node("Reshape", [name, _SHAPE], to) for name, to in zip((logits, *features), flat, strict=True)]
     added.append(_node("Concat", flat, _ROWS, axis=1))
-    kept = b"".join(field.raw for field in graph if field.number != _OUTPUT)
+    kept = b"".join(field.raw for field in graph if field.number != _OUTPUT) + encoded(_INITIALIZER, _whole_numbers(_SHAPE, 0, -1))
     new = kept + b"".join(encoded(_NODE, node) for node in added) + encoded(_OUTPUT, _float_rows(_ROWS))
     return b"".join(part.raw for part in model if part.number != _GRAPH) + encoded(_GRAPH, new)
 
@@ -97,8 +99,16 @@ def _float_rows(name: str) -> bytes:
     return encoded(_VALUE_NAME, name.encode()) + encoded(2, encoded(1, number(1 << 3) + number(1) + encoded(2, axes)))
 
 
-def _node(op: str, inputs: list[str] | tuple[str, ...], output: str, axis: int) -> bytes:
-    # AttributeProto: name 1, i 3 (a number), type 20 (2 is INT)
-    attribute = encoded(1, b"axis") + number(3 << 3) + number(axis) + number(20 << 3) + number(2)
+def _whole_numbers(name: str, *values: int) -> bytes:
+    """Return a TensorProto of one axis: dims 1, data_type 2 (7 is INT64), raw_data 9."""
+    data = b"".join(value.to_bytes(8, "little", signed=True) for value in values)
+    return number(1 << 3) + number(len(values)) + number(2 << 3) + number(7) + encoded(_TENSOR_NAME, name.encode()) + encoded(9, data)
+
+
+def _node(op: str, inputs: list[str] | tuple[str, ...], output: str, axis: int | None = None) -> bytes:
     names = b"".join(encoded(_INPUTS, name.encode()) for name in inputs) + encoded(_OUTPUTS, output.encode())
-    return names + encoded(3, output.encode()) + encoded(_OP, op.encode()) + encoded(_ATTRIBUTE, attribute)
+    node = names + encoded(3, output.encode()) + encoded(_OP, op.encode())
+    if axis is None:
+        return node
+    # AttributeProto: name 1, i 3 (a number), type 20 (2 is INT)
+    return node + encoded(_ATTRIBUTE, encoded(1, b"axis") + number(3 << 3) + number(axis) + number(20 << 3) + number(2))
