@@ -209,6 +209,7 @@ def test_faint_smiles_are_those_that_annotators_are_split_about() -> None:
         (("share = 0.25", "share = 0.25\nunchecked = { joyous = 0.2 }"), "joyous"),
         (("share = 0.25", "share = 0.25\ntemperature = 0"), "a temperature of 0"),
         (("share = 0.25", "sharing = 0.25"), "unknown sharing"),
+        (("share = 0.25", "share = 0.25\njoint = 1"), r"joint = 1 in \[photos\]"),
     ],
 )
 def test_a_recipe_whose_photos_would_be_ignored_is_refused(change: tuple[str, str], message: str, tmp_path: Path) -> None:
@@ -216,6 +217,85 @@ def test_a_recipe_whose_photos_would_be_ignored_is_refused(change: tuple[str, st
     path.write_text(WITH_PHOTOS.replace(*change))
     with pytest.raises(InputError, match=message):
         load_recipe(path)
+
+
+@needs_keras
+def test_a_portrait_teaches_the_product_of_the_heads_and_other_faces_each_head() -> None:
+    import keras
+    from keras import ops
+
+    from ferkit.train.classifier.answers import soft_cross_entropy
+    from ferkit.train.classifier.product import PRODUCT, with_product, with_product_targets
+
+    recipe = load_recipe("ferkit-s-v6")
+    rng = np.random.default_rng(0)
+    features = keras.Input((5,))
+    heads = {name: keras.layers.Dense(k, name=name) for name, k in (("fer2013", 7), ("ferplus", 8))}
+    network = with_product(keras.Model(features, {name: layer(features) for name, layer in heads.items()}), recipe)
+    x = rng.normal(size=(3, 5)).astype(np.float32)
+    answers = {name: ops.convert_to_numpy(value).astype(np.float64) for name, value in network(x).items()}
+    scores = (answers["fer2013"] + answers["ferplus"][:, FERPLUS8.columns(FER7)]) / 1.3
+    assert np.allclose(answers[PRODUCT], scores, atol=1e-5)
+
+    y = {"fer2013": rng.dirichlet(np.ones(7), 2).astype(np.float32), "ferplus": rng.dirichlet(np.ones(8), 2).astype(np.float32)}
+    portrait = rng.dirichlet(np.ones(7), 1).astype(np.float32)
+    targets = with_product_targets(y, portrait)
+    assert {name: rows.shape for name, rows in targets.items()} == {"fer2013": (3, 7), "ferplus": (3, 8), PRODUCT: (3, 7)}
+    costs = {name: ops.convert_to_numpy(soft_cross_entropy(targets[name], network(x)[name])) for name in targets}
+    product = np.exp(scores[2]) / np.exp(scores[2]).sum()  # by hand: the product of both heads' probabilities, to the power 1 / 1.3
+    assert costs[PRODUCT].tolist() == [0, 0, pytest.approx(-(portrait[0] * np.log(product)).sum(), rel=1e-5)]
+    for name in y:
+        assert costs[name][2] == 0
+        assert (costs[name][:2] > 0).all()
+
+
+@needs_keras
+def test_what_the_product_teaches_a_head_hangs_on_the_other_one() -> None:
+    """A portrait that one head answers rightly and surely teaches the other next to nothing; taught apart it would learn as ever."""
+    tf = pytest.importorskip("tensorflow")
+    from keras import Model, layers
+
+    from ferkit.train.classifier.answers import soft_cross_entropy
+    from ferkit.train.classifier.product import PRODUCT, with_product
+
+    features = layers.Input((1,))
+    heads = {name: layers.Dense(k, name=name, kernel_initializer="zeros") for name, k in (("fer2013", 7), ("ferplus", 8))}
+    network = with_product(Model(features, {name: layer(features) for name, layer in heads.items()}), load_recipe("ferkit-s-v6"))
+    happy = np.eye(7, dtype=np.float32)[[FER7.index("happy")]]
+
+    def slope(output: str, sure: float) -> float:
+        bias = np.zeros(8, np.float32)
+        bias[FERPLUS8.index("happy")] = sure
+        heads["ferplus"].bias.assign(bias)
+        with tf.GradientTape() as tape:
+            cost = soft_cross_entropy(happy, network(np.ones((1, 1), np.float32))[output])
+        return float(np.abs(tape.gradient(cost, heads["fer2013"].bias.value)).max())
+
+    assert slope("fer2013", 20.0) == pytest.approx(slope("fer2013", 0.0)) == pytest.approx(6 / 7)
+    assert slope(PRODUCT, 0.0) == pytest.approx(6 / 7 / 1.3)
+    assert slope(PRODUCT, 20.0) < 1e-5
+
+
+@needs_keras
+@pytest.mark.slow
+def test_a_run_whose_photos_teach_the_product_resumes_exactly(tmp_path: Path) -> None:
+    from ferkit.data.faces import read_csv
+    from ferkit.train import fit, train
+
+    data, photos = write_fer_csv(tmp_path / "fer2013.csv", 140, 21), write_portraits(tmp_path / "portraits")
+    plain, path = tmp_path / "plain.toml", tmp_path / "joint.toml"
+    plain.write_text(TINY)
+    teacher = train(plain, data, tmp_path / "teacher")
+    path.write_text(WITH_PHOTOS.replace("TEACHER", teacher.as_posix()).replace("share = 0.25", "share = 0.25\njoint = true"))
+    recipe, faces = load_recipe(path), read_csv(data)
+    own = read_portraits(photos, CropGeometry(**recipe.crop))
+    whole = fit(recipe, faces, tmp_path / "whole", photos=own)
+    fit(recipe, faces, tmp_path / "halves", photos=own, max_minutes=1e-6)
+    fit(recipe, faces, tmp_path / "halves", photos=own, resume=True)
+    with np.load(tmp_path / "whole" / "checkpoint.npz") as a, np.load(tmp_path / "halves" / "checkpoint.npz") as b:
+        assert all(np.array_equal(a[name], b[name]) for name in a.files if name != "meta")
+    assert whole.history[-1]["product_accuracy"] > whole.history[0]["product_accuracy"]
+    assert list(whole.model.output_names) == list(recipe.head_names)  # the product is of training alone
 
 
 @needs_keras

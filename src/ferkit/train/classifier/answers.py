@@ -18,7 +18,7 @@ from ...evaluation.outputs import mean_figures
 from ...labels import CLASSES, LABELS, VALUES
 from .heads import Head
 
-__all__ = ["checked_head", "in_units", "loss_of", "metric_of", "targets_of", "validated"]
+__all__ = ["checked_head", "in_units", "known_mean", "loss_of", "metric_of", "soft_cross_entropy", "targets_of", "validated"]
 
 _LEAST = 1e-6
 
@@ -73,7 +73,7 @@ def in_units(model: keras.Model, heads: tuple[Head, ...]) -> None:
             layer.set_weights([kernel * np.asarray(head.std), bias * np.asarray(head.std) + np.asarray(head.mean)])
 
 
-def _soft_cross_entropy(target: Any, logits: Any) -> Any:
+def soft_cross_entropy(target: Any, logits: Any) -> Any:
     """Cross-entropy against a distribution; an all-zero target row costs nothing."""
     return -ops.sum(target * ops.log_softmax(ops.cast(logits, "float32"), axis=-1), axis=-1)
 
@@ -113,7 +113,7 @@ def _discordance(target: Any, answers: Any) -> Any:
     return ops.zeros_like(counts) + ops.mean(1.0 - 2.0 * both / (apart + _LEAST))
 
 
-_LOSSES = {"cross-entropy": _soft_cross_entropy, "sigmoid": _sigmoid_cross_entropy, "mse": _squared_error, "ccc": _discordance}
+_LOSSES = {"cross-entropy": soft_cross_entropy, "sigmoid": _sigmoid_cross_entropy, "mse": _squared_error, "ccc": _discordance}
 
 
 def loss_of(head: Head) -> Callable[[Any, Any], Any]:
@@ -139,6 +139,16 @@ def metric_of(head: Head) -> keras.metrics.Metric:
     if head.kind == LABELS:
         return keras.metrics.MeanMetricWrapper(_share_right, name="accuracy")
     return keras.metrics.MeanMetricWrapper(partial(_error, std=float(np.mean(head.std))), name="mae")
+
+
+def known_mean(figure: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a figure's mean over a batch's faces that have a target; 0 if none has."""
+
+    def mean(targets: Any, logits: Any) -> Any:
+        known = ops.cast(ops.any(ops.greater(targets, 0.0), axis=-1), "float32")
+        return ops.sum(known * ops.cast(figure(targets, logits), "float32")) / ops.maximum(ops.sum(known), 1.0)
+
+    return mean
 
 
 def validated(head: Head, answers: NDArray[np.float32], faces: Faces) -> tuple[float, dict[str, float]]:

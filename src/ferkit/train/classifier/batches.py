@@ -9,6 +9,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...data.faces import Faces
+from ...labels import FER7
 from ..common.ranks import ALONE, Ranks
 from .answers import targets_of
 from .augment import FaceAugmentation
@@ -16,6 +17,7 @@ from .distilling import Teacher
 from .inputs import normalise
 from .mixing import mix, partners
 from .photos import PhotoSource
+from .product import with_product_targets
 from .recipe import Recipe
 
 __all__ = ["Batches"]
@@ -73,7 +75,7 @@ class Batches:
             y = self._taught(x, y)
         if taught:
             x = np.concatenate([x, photographed])
-            y = {head: np.concatenate([y[head], self._beside_teacher(taught[head])]) for head in y}
+            y = self._with_portraits(y, taught)
         return normalise(x, self.recipe), y
 
     def _mixing(self, step: int) -> np.random.Generator:
@@ -98,6 +100,12 @@ class Batches:
         if not len(x):
             return {head: np.zeros((0, 2 * target.shape[1]), np.float32) for head, target in y.items()}
         return {head: np.concatenate([y[head], soft], axis=1) for head, soft in self.teacher(x).items()}
+
+    def _with_portraits(self, y: dict[str, NDArray[np.float32]], taught: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Return targets of the data's faces and, behind them, of portraits, which teach each head apart or all together."""
+        if self.recipe.joint:
+            return with_product_targets(y, taught[FER7.name])
+        return {head: np.concatenate([y[head], self._beside_teacher(taught[head])]) for head in y}
 
     def _beside_teacher(self, taught: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return targets for the loss with a teacher: what it says of a portrait is in them already, so they count in full."""

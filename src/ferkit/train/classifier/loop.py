@@ -31,7 +31,7 @@ from ..common.run_folder import write_begun, write_curves, write_results
 from ..common.runs import RunState, drawn_ahead, precision
 from ..common.values import check_minutes, finite
 from ..release.keras_to_onnx import to_onnx
-from .answers import in_units, loss_of, metric_of, validated
+from .answers import in_units, known_mean, loss_of, metric_of, soft_cross_entropy, validated
 from .batches import Batches
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
@@ -39,6 +39,7 @@ from .inputs import augmentation, fitted, normalise, prepare
 from .networks import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .photos import PhotoSource
+from .product import PRODUCT, product_metric, with_product
 from .recipe import Recipe
 from .sharpness import sharpness_aware
 
@@ -72,11 +73,15 @@ def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int
     metrics = {head.labels: [metric_of(head)] for head in recipe.heads}
     if recipe.teacher:
         losses = dict.fromkeys(losses, distillation_loss(**recipe.teaching))
-        metrics = {name: [keras.metrics.MeanMetricWrapper(distillation_accuracy, name="accuracy")] for name in metrics}
+        accuracy = known_mean(distillation_accuracy) if recipe.joint else distillation_accuracy
+        metrics = {name: [keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")] for name in metrics}
+    weights = {head.labels: head.weight for head in recipe.heads}
+    if recipe.joint:
+        losses, metrics, weights = losses | {PRODUCT: soft_cross_entropy}, metrics | {PRODUCT: [product_metric()]}, weights | {PRODUCT: 1.0}
     model.compile(
         optimizer=make_optimizer(recipe, steps_per_epoch),
         loss=losses,
-        loss_weights={head.labels: head.weight for head in recipe.heads},
+        loss_weights=weights,
         metrics=metrics,
         jit_compile=JIT,
     )
@@ -235,6 +240,7 @@ def _begun(recipe: Recipe, initial: str | None) -> keras.Model:
     if initial is not None:
         _begin_from(str(initial), model)
     model = with_fused_normalisation(model)
+    model = with_product(model, recipe) if recipe.joint else model
     return sharpness_aware(model, float(recipe.optimizer["sam"])) if "sam" in recipe.optimizer else model
 
 

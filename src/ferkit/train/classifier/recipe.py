@@ -269,12 +269,18 @@ class Recipe:
             "temperature": 1.3,
             "degrade": 0.5,
             "balance": 0.75,
+            "joint": False,
         } | self.photos
 
     @property
     def photo_places(self) -> int:
         """How many faces of each batch are photos."""
         return round(float(self.photo_settings["share"]) * self.batch_size) if self.photos else 0
+
+    @property
+    def joint(self) -> bool:
+        """Whether portraits teach the product of the heads instead of each head apart."""
+        return bool(self.photos and self.photo_settings["joint"])
 
     @property
     def schedule(self) -> str:

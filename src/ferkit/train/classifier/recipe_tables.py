@@ -83,6 +83,7 @@ class PhotosTable(TypedDict, total=False):
     temperature: float
     degrade: float
     balance: float
+    joint: bool
 
 
 class OptimizerTable(TypedDict, total=False):

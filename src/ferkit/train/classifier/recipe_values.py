@@ -39,7 +39,10 @@ _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
     "snapshots": {"keep": (1, _INF, True)},
 }
 _PAIRS: dict[str, tuple[float, float]] = {"scale": (1e-3, 100), "gain": (0, 100), "erase_area": (0, 1)}
-_SWITCHES = (("data", "standardise"), ("optimizer", "nesterov"), ("training", "settle"), ("early_stopping", "restore_best"))
+_SWITCHES = (
+    *(("data", "standardise"), ("optimizer", "nesterov"), ("training", "settle")),
+    *(("photos", "joint"), ("early_stopping", "restore_best")),
+)
 FILLS = ("reflect", "nearest")
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
