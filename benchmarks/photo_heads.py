@@ -5,7 +5,8 @@ old head's own answer, or that of ``--answers``, so that little of FER2013 is fo
 each as it is, and shaken by 1, 2 and 3 % of its width, half of them mirrored, half spoilt as FER2013's faces are; their targets are those of a recipe with
 ``[photos]``, its teachers included. They are a share of the loss, in which labels with few portraits count as
 much as those with many (``--balance``), and the distance from the old head is penalised. Each head is fitted apart, or with ``--joint`` both together, the portraits teaching
-their product, which is what photos are answered by: minutes on two cores where training takes an hour.
+their product, which is what photos are answered by: minutes on two cores where training takes an hour. With ``--toward`` each joint pair is also tried at shares of the way
+from the old heads; ``--count neutral=2`` lets a label's portraits count for more.
 
 A head's setting is SHARE:LABELS, the portraits' share of the loss and what a Training face's own label or votes count. Every pair of settings is a
 candidate, and so are the old heads; each is rounded as it would be stored before it is measured on the photos and on PublicTest, single view. A photo's face is asked for
@@ -150,7 +151,8 @@ def prepared(
     labels = {head: training.targets(head, SMOOTHING if head == FER7.name else 0.0).astype(np.float64) for head in HEADS}
     taught = {head: np.tile(source.targets[head].astype(np.float64), (views, 1)) for head in HEADS}
     draws = expected_draws(portraits.labels, recipe.photo_places * (len(training) // recipe.batch_size), source.weights)
-    counts = np.tile(draws * label_weights(portraits.labels, draws, args.balance), views)
+    more = np.array([dict(args.count).get(label, 1.0) for label in portraits.labels])
+    counts = np.tile(more * draws * label_weights(portraits.labels, draws, args.balance), views)
     answers = {head: softmax(answering["train"].astype(np.float64) @ answering[head]) for head in HEADS}
     rows = np.vstack([found["train"], *found["portraits"]]).astype(np.float64)
     old = {head: found[head].astype(np.float64) for head in HEADS}
@@ -241,7 +243,14 @@ def fitted_candidates(task: Task, args: argparse.Namespace) -> dict[str, dict[st
     heads = {(head, one): fitted(task, head, one) for head in HEADS for one in (OLD, *tried[head])}
     pairs = [(OLD, OLD), *product(*tried.values())]
     apart = {named(pair): {head: heads[head, one] for head, one in zip(HEADS, pair, strict=True)} for pair in pairs}
-    return apart | {f"joint {named((one,))}": fitted_jointly(task, one) for one in args.joint}
+    together = {f"joint {named((one,))}": fitted_jointly(task, one) for one in args.joint}
+    between = {f"{name} at {way:g}": partway(task.old, pair, way) for name, pair in together.items() for way in args.toward}
+    return apart | together | between
+
+
+def partway(old: dict[str, Float], new: dict[str, Float], way: float) -> dict[str, Float]:
+    """Return heads at a share of the way from the old to the new ones."""
+    return {head: stored((1 - way) * old[head] + way * new[head]) for head in HEADS}
 
 
 def measured(
@@ -329,6 +338,13 @@ def setting(text: str) -> Setting:
     return float(share_of_photos), float(counted)
 
 
+def counting(text: str) -> tuple[str, float]:
+    label, _, count = text.partition("=")
+    if label not in FER7.classes:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected one of FER2013's labels and a number, such as neutral=2")
+    return label, float(count)
+
+
 def named(pair: tuple[Setting, ...]) -> str:
     return " ".join(f"{a:g}:{b:g}" for a, b in pair)
 
@@ -348,7 +364,11 @@ def main() -> None:
     parser.add_argument("--fer2013", nargs="+", type=setting, default=[(0.05, 0.3), (0.07, 0.3), (0.1, 0.3)], help="settings of that head")
     parser.add_argument("--ferplus", nargs="+", type=setting, default=[(0.05, 0.3), (0.07, 0.3), (0.07, 0.6), (0.1, 0.6)])
     parser.add_argument("--joint", nargs="*", type=setting, default=[], help="settings of both heads together")
+    parser.add_argument("--toward", nargs="*", type=float, default=[], help="shares of the way from the old heads to each joint pair")
     parser.add_argument("--balance", type=float, default=1.0)
+    parser.add_argument(
+        "--count", nargs="*", type=counting, default=[], metavar="LABEL=NUMBER", help="what a label's portraits count beside others"
+    )
     parser.add_argument(
         "--floors", nargs=3, type=float, default=[0.0, 0.0, 0.0], help="per cent: FER2013's and FER+'s labels on PublicTest, neutral"
     )
@@ -376,11 +396,14 @@ def main() -> None:
     for row in table.values():
         del row["right"]
     told = {"weights": classifier.name, "portraits_found": dict(zip(("the default", "yunet"), cuts["hits"].round(4).tolist(), strict=True))}
-    record(args.out, {**told, "balance": args.balance, "floors": args.floors, "by_settings": table, "choice": choice})
+    record(
+        args.out,
+        {**told, "balance": args.balance, "count": dict(args.count), "floors": args.floors, "by_settings": table, "choice": choice},
+    )
     if args.release:
         name = args.take or choice["best"]
         portraits = {"portraits": len(task.counts) // len(found["portraits"]), "folder": args.portraits.resolve().name}
-        told = {**portraits, "settings": name, "balance": args.balance}
+        told = {**portraits, "settings": name, "balance": args.balance, "count": dict(args.count)}
         released(args.release, classifier, load_keras(args.weights, classifier), candidates[name], recipe, public, told)
 
 

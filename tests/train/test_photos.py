@@ -209,6 +209,8 @@ def test_faint_smiles_are_those_that_annotators_are_split_about() -> None:
         (("share = 0.25", "share = 0.25\nunchecked = { joyous = 0.2 }"), "joyous"),
         (("share = 0.25", "share = 0.25\ntemperature = 0"), "a temperature of 0"),
         (("share = 0.25", "sharing = 0.25"), "unknown sharing"),
+        (("share = 0.25", "share = 0.25\nweight = 2.0"), "a weight of 2.0 in .photos.; expected a number above 0, and joint"),
+        (("share = 0.25", "share = 0.25\njoint = true\nweight = 0"), "a weight of 0 in"),
         (("share = 0.25", "share = 0.25\njoint = 1"), r"joint = 1 in \[photos\]"),
     ],
 )

@@ -179,6 +179,10 @@ class Recipe:
         for key, value in shares.items():
             if not 0 <= value <= 1:
                 raise InputError(f"Recipe {self.name!r}: {key} = {value} in [photos]; expected a share from 0 to 1.")
+        if "weight" in self.photos and not (self.joint and settings["weight"] > 0):
+            raise InputError(
+                f"Recipe {self.name!r}: a weight of {settings['weight']} in [photos]; expected a number above 0, and joint = true, whose loss it weighs."
+            )
         if not settings["temperature"] > 0:
             raise InputError(f"Recipe {self.name!r}: a temperature of {settings['temperature']} in [photos]; expected a number above 0.")
 
@@ -270,6 +274,7 @@ class Recipe:
             "degrade": 0.5,
             "balance": 0.75,
             "joint": False,
+            "weight": 1.0,
         } | self.photos
 
     @property

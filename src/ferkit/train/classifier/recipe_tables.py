@@ -84,6 +84,7 @@ class PhotosTable(TypedDict, total=False):
     degrade: float
     balance: float
     joint: bool
+    weight: float
 
 
 class OptimizerTable(TypedDict, total=False):

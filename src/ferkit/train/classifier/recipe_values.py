@@ -23,7 +23,7 @@ _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
     },
     "mix": dict.fromkeys(("mixup", "cutmix"), (0, _INF, False)),
     "teacher": {"weight": (-_INF, _INF, False), "temperature": (1e-6, _INF, False)},
-    "photos": dict.fromkeys(("share", "label_weight", "arguable", "temperature", "degrade", "balance"), (-_INF, _INF, False)),
+    "photos": dict.fromkeys(("share", "label_weight", "arguable", "temperature", "degrade", "balance", "weight"), (-_INF, _INF, False)),
     "training": dict.fromkeys(("batch_size", "validate_every", "faint_smiles"), (1, _INF, True)),
     "optimizer": {
         **dict.fromkeys(("learning_rate", "weight_decay", "warmup_epochs", "decay_epochs"), (0, _INF, False)),
