@@ -1,6 +1,6 @@
 """Do maps of evidence mean something? Deletion and insertion on PublicTest, beside random and centre-prior maps.
 
-    python benchmarks/explain.py --data fer2013.csv [--weights fer2013-n-v5] [--faces 500] [--runtime onnxruntime] [--grad-cam]
+    python benchmarks/explain.py --data fer2013.csv [--weights fer2013-n-v6] [--faces 500] [--runtime onnxruntime] [--grad-cam]
 
 For faces drawn from PublicTest the label that the classifier answers is explained, whether it is right or not. A map is believed: its
 pixels are taken away (deletion, to the face's mean grey), or shown on the blurred face (insertion), the most important first, and the
@@ -35,7 +35,7 @@ def interval(values: np.ndarray, rng: np.random.Generator) -> tuple[float, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="fer2013.csv")
-    parser.add_argument("--weights", default="fer2013-n-v5")
+    parser.add_argument("--weights", default="fer2013-n-v6")
     parser.add_argument("--runtime", default="opencv")
     parser.add_argument("--faces", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)

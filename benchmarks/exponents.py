@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--photos", required=True, type=Path)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--ferplus", required=True, type=Path)
-    parser.add_argument("--weights", nargs="+", default=["fer2013-n-v5", "fer2013-s-v5", "fer2013-b-v5"])
+    parser.add_argument("--weights", nargs="+", default=["fer2013-n-v6", "fer2013-s-v6", "fer2013-b-v6"])
     parser.add_argument("--runtime", default="opencv")
     parser.add_argument("--out")
     args = parser.parse_args()

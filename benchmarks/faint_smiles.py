@@ -5,7 +5,7 @@ answer is happy; where neutral has more, how often it is neutral; and over all o
 votes for it among these two. Then the photos whose majority of three readings is happy, all three agreeing or two of three. With several
 weights each is compared with the first on the same faces.
 
-    python benchmarks/faint_smiles.py --data fer2013.csv --ferplus fer2013new.csv --photos PHOTOS --weights fer2013-n-v5 fer2013-s-v5 \
+    python benchmarks/faint_smiles.py --data fer2013.csv --ferplus fer2013new.csv --photos PHOTOS --weights fer2013-n-v6 fer2013-s-v6 \
         --out benchmarks/results/faint_smiles.json
 """
 

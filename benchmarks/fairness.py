@@ -8,7 +8,7 @@ test, within labels, says whether the groups differ beyond chance. Then the same
 Of pictures of people in face masks no expression is known: for them the answers are counted.
 
     python benchmarks/fairness.py --photos PHOTOS --data fer2013.csv --ferplus fer2013new.csv --faces FACES \
-        --weights fer2013-n-v5 fer2013-s-v5 fer2013-b-v5 fer2013-ensemble-v5 --out benchmarks/results/fairness.json --page docs/fairness.md
+        --weights fer2013-n-v6 fer2013-s-v6 fer2013-b-v6 fer2013-ensemble-v6 --out benchmarks/results/fairness.json --page docs/fairness.md
 """
 
 from __future__ import annotations

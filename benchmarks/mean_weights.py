@@ -2,7 +2,7 @@
 
 Networks begun from one another lie in one valley, where the mean is often as good as both (Wortsman et al., "Model soups", ICML 2022).
 
-    python benchmarks/mean_weights.py weights/fer2013-s-v5 runs/fer2013-s-v6 --recipe ferkit-s-v6 --data fer2013.csv --votes fer2013new.csv \\
+    python benchmarks/mean_weights.py weights/superseded/fer2013-s-v5 runs/fer2013-s-v6 --recipe ferkit-s-v6 --data fer2013.csv --votes fer2013new.csv \\
         --out runs/fer2013-s-mean
 """
 

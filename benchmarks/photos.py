@@ -8,7 +8,7 @@ A photo without a detected face counts as wrong, as it is for a user. The larges
 first weights are measured with every detector and crop as well; with --geometry, the file that crop_geometry.py wrote, each detector's
 faces are aligned on the template that was measured with that detector.
 
-    python benchmarks/photos.py --photos PHOTOS --weights fer2013-n-v5 fer2013-s-v5 fer2013-b-v5 fer2013-ensemble-v5 --detectors \
+    python benchmarks/photos.py --photos PHOTOS --weights fer2013-n-v6 fer2013-s-v6 fer2013-b-v6 fer2013-ensemble-v6 --detectors \
         --yunet face_detection_yunet_2026may.onnx --out benchmarks/results/photos.json
 """
 

@@ -68,7 +68,7 @@ def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
     lines += [
         "",
         f'Photos: {n_photos} portraits whose label two readers, blind to it, agree with; what `Pipeline()` answers (`labels="photos"`), the photos on '
-        f"which its two exponents were chosen. The others are measured on {split}: {n:,} faces; {n_plus:,} of them have a FER+ majority. It also served to choose and to calibrate. Each card has "
+        f"which its two exponents and its heads were chosen. The others are measured on {split}: {n:,} faces; {n_plus:,} of them have a FER+ majority. It also served to choose and to calibrate. Each card has "
         "every label set, the recall of each label, and the command behind every figure.",
     ]
     return "\n".join(lines) + "\n"
@@ -93,7 +93,7 @@ def peers_table(measured: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Photos: {first['photos']['all_three']['n']} portraits on whose label three readings agree, most of them filling their frame; a face that is not "
-        "found is wrong, and face-api's detector finds hardly any that fill their frame. ferkit's two exponents were chosen on these photos. "
+        "found is wrong, and face-api's detector finds hardly any that fill their frame. ferkit was measured with `fer2013-s-v5`, whose two exponents were chosen on these photos. "
         f"FER2013: the first {first['publictest_crops']['n']:,} faces of PublicTest. Cold start and a further photo are processor time on one machine. "
         "face-api and human run on WASM; most of fer's size are CUDA libraries that come with it. `benchmarks/peers.py` has the versions, the pins that `fer` needs, and the command; deepface, EmotiEffLib, py-feat, rmn and "
         "uniface fetch their weights, and could not be measured offline.",

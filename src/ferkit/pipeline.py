@@ -54,8 +54,8 @@ class Pipeline(ByArguments):
             Detectors other than ``"ferkit"`` run in OpenCV alone, whatever is said here.
 
     Examples:
-        >>> Pipeline("none", "fer2013-n-v5").classifier.name
-        'fer2013-n-v5'
+        >>> Pipeline("none", "fer2013-n-v6").classifier.name
+        'fer2013-n-v6'
 
     Raises:
         InputError, WeightsError, MissingExtraError: As FaceDetector and ExpressionClassifier, for what is given by name.

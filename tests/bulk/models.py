@@ -116,4 +116,4 @@ class Broken(Quick):
 def real() -> Any:
     from ferkit import Pipeline
 
-    return Pipeline("none", "fer2013-n-v5")
+    return Pipeline("none", "fer2013-n-v6")

@@ -50,10 +50,10 @@ def test_features_are_a_column(tmp_path: Path, crops: np.ndarray) -> None:
     for number, pixels in enumerate(crops[:4]):
         Image.fromarray(pixels).save(tmp_path / "in" / f"{number}.png")
     (tmp_path / "in" / "4.png").write_bytes(b"no picture")
-    options = {"weights": "fer2013-n-v5", "detector": "none", "workers": 1}
+    options = {"weights": "fer2013-n-v6", "detector": "none", "workers": 1}
     report = ferkit.batch(tmp_path / "in", tmp_path / "out", features=True, **options)
     table = report.dataset().to_table()
-    expected = ferkit.ExpressionClassifier("fer2013-n-v5").features(crops[:4])
+    expected = ferkit.ExpressionClassifier("fer2013-n-v6").features(crops[:4])
     assert np.abs(np.array(table["features"].to_pylist()[:4], np.float32) - expected).max() < 1e-4
     assert table["features"].to_pylist()[4] is None
     plain = ferkit.batch(tmp_path / "in", tmp_path / "plain", **options).dataset().to_table()
@@ -64,8 +64,8 @@ def test_the_rows_are_those_of_the_pipeline(tmp_path: Path, crops: np.ndarray) -
     for number, pixels in enumerate(crops):
         (tmp_path / "in").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02d}.png")
-    report = ferkit.batch(tmp_path / "in", tmp_path / "out", weights="fer2013-n-v5", detector="none", shard_images=7, workers=1)
-    pipeline = ferkit.Pipeline("none", "fer2013-n-v5")
+    report = ferkit.batch(tmp_path / "in", tmp_path / "out", weights="fer2013-n-v6", detector="none", shard_images=7, workers=1)
+    pipeline = ferkit.Pipeline("none", "fer2013-n-v6")
     rows = report.dataset().to_table().to_pylist()
     assert len(rows) == len(crops)
     for row in rows:
@@ -167,7 +167,7 @@ KINDS = {
 
 def test_each_unreadable_picture_is_one_row_with_its_kind(pictures: Path, tmp_path: Path) -> None:
     names = damaged(pictures, tmp_path / "bad")
-    report = ferkit.batch([], tmp_path / "out", keys=names, weights="fer2013-n-v5", detector="none", shard_images=80, workers=2)
+    report = ferkit.batch([], tmp_path / "out", keys=names, weights="fer2013-n-v6", detector="none", shard_images=80, workers=2)
     rows = rows_of(tmp_path / "out")
     assert {Path(row["image"]).stem: row["error_kind"] for row in rows if row["error_kind"]} == KINDS
     assert len(rows) == 237
@@ -210,7 +210,7 @@ def test_other_weights_of_the_same_name_are_refused(tmp_path: Path, crops: np.nd
     (tmp_path / "in").mkdir()
     Image.fromarray(crops[0]).save(tmp_path / "in" / "a.png")
     weights = tmp_path / "weights"
-    shutil.copytree(resolve("fer2013-n-v5"), weights)
+    shutil.copytree(resolve("fer2013-n-v6"), weights)
     how = {"weights": weights, "detector": "none", "workers": 1}
     ferkit.batch(tmp_path / "in", tmp_path / "out", **how)
     spec = json.loads((weights / "spec.json").read_text())

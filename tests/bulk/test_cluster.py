@@ -94,7 +94,7 @@ def test_weights_of_the_drivers_disk_travel(cluster: Cluster, tmp_path: Path, dr
     for number, pixels in enumerate(crops):
         Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02d}.png")
     weights = tmp_path / "weights"
-    shutil.copytree(resolve("fer2013-n-v5"), weights)
+    shutil.copytree(resolve("fer2013-n-v6"), weights)
     how = ("--weights", weights, "--detector", "none", "--shard-images", "7")
     assert drivers(tmp_path / "in", tmp_path / "here", *how, "--workers", "1").end()[0] == 0
     code, _, err = drivers(tmp_path / "in", tmp_path / "there", *how, "--address", cluster.address, "--workers", "1").end()

@@ -217,14 +217,14 @@ def test_videos(tmp_path: Path) -> None:
     data = (films / "cut.mp4").read_bytes()
     (films / "cut.mp4").write_bytes(data[: len(data) // 2])
     (films / "text.mp4").write_text("no film")
-    report = ferkit.batch(films, tmp_path / "out", weights="fer2013-n-v5", detector="none", workers=2)
+    report = ferkit.batch(films, tmp_path / "out", weights="fer2013-n-v6", detector="none", workers=2)
     rows = report.dataset().to_table().to_pylist()
     assert report.files == ("frames-0000-of-0001.parquet",)
     assert rows[0]["video"].endswith("long.mp4")
     assert {Path(row["video"]).stem for row in rows if row["error_kind"]} == {"cut", "text"}
     for name in ("short", "long"):
         table = tmp_path / f"{name}.parquet"
-        options = ["--weights", "fer2013-n-v5", "--detector", "none", "--min-confidence", "0", "--table", str(table)]
+        options = ["--weights", "fer2013-n-v6", "--detector", "none", "--min-confidence", "0", "--table", str(table)]
         assert CliRunner().invoke(main, ["video", str(films / f"{name}.mp4"), *options]).exit_code == 0
         wanted = pq.read_table(table).to_pylist()
         found = [row for row in rows if Path(row["video"]).stem == name]

@@ -266,9 +266,9 @@ def test_litert_files(tmp_path: Path, quantised: bool) -> None:
 
 def test_a_new_folder_and_nothing_else(tmp_path: Path) -> None:
     path = onnx_network(tmp_path / "theirs.onnx")
-    adopt(path, tmp_path / "ours", labels=LABELS, crop="fer2013-s-v5", name="theirs-v1")
+    adopt(path, tmp_path / "ours", labels=LABELS, crop="fer2013-s-v6", name="theirs-v1")
     assert ExpressionClassifier(tmp_path / "ours").name == "theirs-v1"
-    assert ExpressionClassifier(tmp_path / "ours").crop == ExpressionClassifier("fer2013-s-v5").crop
+    assert ExpressionClassifier(tmp_path / "ours").crop == ExpressionClassifier("fer2013-s-v6").crop
     with pytest.raises(InputError, match="already exists"):
         adopt(path, tmp_path / "ours", labels=LABELS)
     (tmp_path / "bad.onnx").write_bytes(b"no network")

@@ -231,7 +231,7 @@ def test_what_does_not_fit_together(pair: Ensemble, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"one network twice, {DEFAULT_WEIGHTS} and {DEFAULT_WEIGHTS}"):
         Ensemble([one, one])
     with pytest.raises(InputError, match="one network twice"):  # inside an ensemble, and under the name of the copy
-        Ensemble([ExpressionClassifier("fer2013-ensemble-v5"), ExpressionClassifier("fer2013-b-v5")])
+        Ensemble([ExpressionClassifier("fer2013-ensemble-v6"), ExpressionClassifier("fer2013-b-v6")])
     answer = CliRunner().invoke(main, ["ensemble", DEFAULT_WEIGHTS, DEFAULT_WEIGHTS, "--out", str(tmp_path / "twice")])
     assert (answer.exit_code, (tmp_path / "twice").exists()) == (2, False)
     assert "one network twice" in answer.stderr

@@ -42,7 +42,7 @@ def test_what_is_there() -> None:
     assert all(state["state"] == "verified" for name, state in states.items() if name.startswith("fer"))
     assert found["threads"]["used"] >= 1
     text = doctor().stdout
-    for word in ("OpenCV", "onnxruntime", "threads", "weights", "fer2013-s-v5: verified"):
+    for word in ("OpenCV", "onnxruntime", "threads", "weights", "fer2013-s-v6: verified"):
         assert word in text
 
 

@@ -55,14 +55,14 @@ def width(path: Path) -> int:
 
 
 def test_features_are_columns(film: Path, tmp_path: Path) -> None:
-    done = ferkit("video", film, "--end", "0.8", "--features", "--weights", "fer2013-n-v5", "--table", tmp_path / "rows.csv")
+    done = ferkit("video", film, "--end", "0.8", "--features", "--weights", "fer2013-n-v6", "--table", tmp_path / "rows.csv")
     assert done.exit_code == 0, done.output
     with (tmp_path / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [name for name in rows[0] if name.startswith("feature_")] == [f"feature_{i}" for i in range(80)]
     assert all(row["feature_79"] for row in rows if row["track_id"])
     assert len({tuple(row[f"feature_{i}"] for i in range(80)) for row in rows if row["track_id"]}) > 1
-    printed = ferkit("video", film, "--end", "0.3", "--features", "--weights", "fer2013-n-v5").stdout.splitlines()
+    printed = ferkit("video", film, "--end", "0.3", "--features", "--weights", "fer2013-n-v6").stdout.splitlines()
     assert len(json.loads(printed[0])["features"]) == 80
     assert "features" not in json.loads(ferkit("video", film, "--end", "0.1").stdout.splitlines()[0])
 

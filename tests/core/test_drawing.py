@@ -174,12 +174,12 @@ def test_colors_are_kept_in_the_spec_and_by_parts() -> None:
     assert output.label_set.colours == colors
     with pytest.raises(InputError, match="2 colors; expected one for each of its 3 labels"):
         Output("own", ("a", "b", "c"), ((0, 1, 2),), colors=colors[:2])
-    part = ExpressionClassifier("fer2013-n-v5", labels=("sad", "happy"))
+    part = ExpressionClassifier("fer2013-n-v6", labels=("sad", "happy"))
     assert part.labels.colours == (FER7.colors["sad"], FER7.colors["happy"])
     shown = result((200, 200), (50, 50, 150, 150))
     blue = replace(shown, colors={"happy": (0, 0, 250)}).draw(bars=False)
     assert (np.asarray(blue) == (0, 0, 250)).all(axis=2).sum() > 100
-    assert Pipeline("none", "fer2013-n-v5")(np.zeros((48, 48, 3), np.uint8)).colors == FER7.colors
+    assert Pipeline("none", "fer2013-n-v6")(np.zeros((48, 48, 3), np.uint8)).colors == FER7.colors
 
 
 def test_a_timeline_of_own_labels_has_as_many_colors() -> None:

@@ -71,7 +71,7 @@ def test_label_folders_read_what_can_be_read_and_name_the_rest(folder: Path, tmp
     readable, unreadable = wanted(root / "happy")
     (root / "sad").mkdir()
     Image.new("L", (48, 48), 90).save(root / "sad" / "a.png")
-    photos = read_photos(root, ExpressionClassifier("fer2013-n-v5"), FaceDetector("none"))
+    photos = read_photos(root, ExpressionClassifier("fer2013-n-v6"), FaceDetector("none"))
     assert {file.name for file in photos.files} == readable | {"a.png"}
     assert {Path(source).name for source, _ in photos.faces.skipped} == unreadable
     faces = read_folder(root)
@@ -193,7 +193,7 @@ def test_an_address_or_a_home_on_the_command_line(tmp_path: Path, crops: np.ndar
     done = CliRunner().invoke(main, ["predict", *given, "--detector", "none", "--format", "jsonl"])
     assert len(done.stdout.splitlines()) == 3
     assert "https://a.org/b.jpg?size=[1] is an address" in done.stderr
-    assert len(read_photos("~/faces", ExpressionClassifier("fer2013-n-v5"), FaceDetector("none"))) == 1
+    assert len(read_photos("~/faces", ExpressionClassifier("fer2013-n-v6"), FaceDetector("none"))) == 1
 
 
 @pytest.mark.parametrize("bad", ["exif", "cut", "empty", "text", "heic", "float", "link", "avif"])
@@ -222,7 +222,7 @@ def test_no_bad_picture_ends_a_command(bad: str, tmp_path: Path, crops: np.ndarr
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     done = CliRunner().invoke(main, ["predict", str(root), "--detector", "none", "--format", "jsonl"])
     assert len(done.stdout.splitlines()) == 18
-    classifier, detector = ExpressionClassifier("fer2013-n-v5"), FaceDetector("none")
+    classifier, detector = ExpressionClassifier("fer2013-n-v6"), FaceDetector("none")
     measured = evaluate(classifier, root, split="Training", detector=detector)
     prepared = prepare(root, tmp_path / "out", detector=detector)
     table = gather(list_parts(root), classifier, detector, 0.2, 0, False)

@@ -52,21 +52,21 @@ def test_an_ensemble_abstains_and_names_its_lack_of_one_spec() -> None:
     assert {e.label for e in unsure} == {None}
     with pytest.raises(WeightsError, match="take one of fer2013-"):
         ExpressionClassifier(ENSEMBLE).spec  # noqa: B018
-    one = ExpressionClassifier("fer2013-n-v5")
+    one = ExpressionClassifier("fer2013-n-v6")
     assert one.members == (one,)
 
 
 def test_an_ensemble_of_names() -> None:
-    named = Ensemble(["fer2013-n-v5", "fer2013-s-v5"])
-    opened = Ensemble([ExpressionClassifier("fer2013-n-v5"), ExpressionClassifier("fer2013-s-v5")])
+    named = Ensemble(["fer2013-n-v6", "fer2013-s-v6"])
+    opened = Ensemble([ExpressionClassifier("fer2013-n-v6"), ExpressionClassifier("fer2013-s-v6")])
     assert np.array_equal(named.predict_proba(CROPS), opened.predict_proba(CROPS))
-    nested = Ensemble([ENSEMBLE, "fer2013-n-v5"])
+    nested = Ensemble([ENSEMBLE, "fer2013-n-v6"])
     assert nested.predict_proba(CROPS).shape == (5, 7)
 
 
 def test_evaluate_takes_names(faces_folder: Path) -> None:
-    by_name = evaluate("fer2013-n-v5", faces_folder, split="PublicTest", detector="none")
-    assert by_name == evaluate(ExpressionClassifier("fer2013-n-v5"), faces_folder, split="PublicTest", detector=FaceDetector("none"))
+    by_name = evaluate("fer2013-n-v6", faces_folder, split="PublicTest", detector="none")
+    assert by_name == evaluate(ExpressionClassifier("fer2013-n-v6"), faces_folder, split="PublicTest", detector=FaceDetector("none"))
 
 
 @pytest.fixture
@@ -83,24 +83,24 @@ def faces_folder(tmp_path: Path) -> Path:
 def test_unknown_names_say_what_is_known() -> None:
     with pytest.raises(InputError, match="expected one of ferkit"):
         Pipeline("nobody")
-    with pytest.raises(WeightsError, match="fer2013-s-v5"):
+    with pytest.raises(WeightsError, match="fer2013-s-v6"):
         Pipeline("none", "fer2099")
 
 
 def test_the_names_of_weights_list_open_detectors(astronaut: np.ndarray) -> None:
     found = FaceDetector("ferkit-face-v3")
     assert (repr(found), found.detect(astronaut)) == ("FaceDetector('ferkit')", FaceDetector().detect(astronaut))
-    assert Pipeline("ferkit-face-v3", "fer2013-n-v5").detector.name == "ferkit"
+    assert Pipeline("ferkit-face-v3", "fer2013-n-v6").detector.name == "ferkit"
 
 
-@pytest.mark.parametrize("members", ["fer2013-ensemble-v5", bundled_folder() / "fer2013-ensemble-v5", ["fer2013-ensemble-v5"]])
+@pytest.mark.parametrize("members", ["fer2013-ensemble-v6", bundled_folder() / "fer2013-ensemble-v6", ["fer2013-ensemble-v6"]])
 def test_an_ensemble_of_one_name(members: Any) -> None:
-    one = ExpressionClassifier("fer2013-ensemble-v5")
+    one = ExpressionClassifier("fer2013-ensemble-v6")
     for made in (Ensemble(members), Ensemble(one)):
         np.testing.assert_allclose(made.predict_proba(CROPS), one.predict_proba(CROPS), atol=1e-6)
 
 
-@pytest.mark.parametrize("thing", [3, b"fer2013-n-v5", ["fer2013-n-v5", "fer2013-s-v5"], object(), {"a": 1}])
+@pytest.mark.parametrize("thing", [3, b"fer2013-n-v6", ["fer2013-n-v6", "fer2013-s-v6"], object(), {"a": 1}])
 def test_what_is_neither_name_nor_object_is_refused_at_once(thing: Any) -> None:
     with pytest.raises(InputError, match="not a classifier: it lacks"):
         Pipeline("none", thing)
@@ -113,21 +113,21 @@ def test_what_is_neither_name_nor_object_is_refused_at_once(thing: Any) -> None:
 @pytest.mark.parametrize("value", ["0.5", True, float("nan"), -0.1, 1.01, [0.5]])
 def test_thresholds_that_are_none(value: Any) -> None:
     for make in (
-        lambda: ExpressionClassifier("fer2013-n-v5", min_confidence=value),
-        lambda: ExpressionClassifier("fer2013-ensemble-v5", min_confidence=value),
-        lambda: Ensemble(["fer2013-n-v5"], min_confidence=value),
+        lambda: ExpressionClassifier("fer2013-n-v6", min_confidence=value),
+        lambda: ExpressionClassifier("fer2013-ensemble-v6", min_confidence=value),
+        lambda: Ensemble(["fer2013-n-v6"], min_confidence=value),
         lambda: FaceDetector(min_score=value),
     ):
         with pytest.raises(InputError, match="from 0 to 1"):
             make()
-    assert ExpressionClassifier("fer2013-n-v5", min_confidence=np.float32(0.5)) is not None
+    assert ExpressionClassifier("fer2013-n-v6", min_confidence=np.float32(0.5)) is not None
 
 
 @pytest.mark.parametrize("names", [["cpu"], ["CPUExecutionProvider"], "cpu", ("CPU",)])
 def test_providers_by_any_of_their_names(names: object) -> None:
     pytest.importorskip("onnxruntime")
-    classifier = ExpressionClassifier("fer2013-n-v5", runtime="onnxruntime", providers=names, threads=1)  # type: ignore[arg-type]
-    assert np.allclose(classifier.predict_proba(CROPS), ExpressionClassifier("fer2013-n-v5").predict_proba(CROPS), atol=1e-4)
+    classifier = ExpressionClassifier("fer2013-n-v6", runtime="onnxruntime", providers=names, threads=1)  # type: ignore[arg-type]
+    assert np.allclose(classifier.predict_proba(CROPS), ExpressionClassifier("fer2013-n-v6").predict_proba(CROPS), atol=1e-4)
     both = ExpressionClassifier(ENSEMBLE, runtime="onnxruntime", providers=names)  # type: ignore[arg-type]
     assert both.predict_proba(CROPS).shape == (5, 7)
 
@@ -136,7 +136,7 @@ def test_providers_by_any_of_their_names(names: object) -> None:
 def test_unknown_providers_are_an_error_that_lists_the_known(names: list[str]) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(InputError, match="CPUExecutionProvider"):
-        ExpressionClassifier("fer2013-n-v5", runtime="onnxruntime", providers=names)
+        ExpressionClassifier("fer2013-n-v6", runtime="onnxruntime", providers=names)
     answer = CliRunner().invoke(main, ["predict", "x.jpg", "--runtime", "onnxruntime", *(f"--provider={n}" for n in names or ["npu"])])
     assert answer.exit_code == 2
     assert "CPUExecutionProvider" in answer.output
@@ -153,19 +153,19 @@ def test_a_provider_that_does_not_start_is_never_replaced_in_silence(monkeypatch
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
     with pytest.raises(InputError, match="CUDAExecutionProvider cannot be started"):
-        ExpressionClassifier("fer2013-n-v5", runtime="onnxruntime", providers=["cuda", "cpu"])
+        ExpressionClassifier("fer2013-n-v6", runtime="onnxruntime", providers=["cuda", "cpu"])
 
 
 def test_providers_are_onnxruntimes() -> None:
     with pytest.raises(InputError, match=r'runtime="onnxruntime"'):
-        ExpressionClassifier("fer2013-n-v5", providers=["cpu"])
+        ExpressionClassifier("fer2013-n-v6", providers=["cpu"])
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2", 10**6])
 @pytest.mark.parametrize("runtime", ["opencv", "onnxruntime"])
 def test_threads_out_of_range(threads: object, runtime: str) -> None:
     with pytest.raises(InputError, match="threads="):
-        ExpressionClassifier("fer2013-n-v5", runtime=runtime, threads=threads)  # type: ignore[arg-type]
+        ExpressionClassifier("fer2013-n-v6", runtime=runtime, threads=threads)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "1000000"])
@@ -217,12 +217,12 @@ def test_onnxruntimes_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
     monkeypatch.setenv("FERKIT_THREADS", "2")
-    ExpressionClassifier("fer2013-n-v5", runtime="onnxruntime")
-    ExpressionClassifier("fer2013-n-v5", runtime="onnxruntime", threads=1)
+    ExpressionClassifier("fer2013-n-v6", runtime="onnxruntime")
+    ExpressionClassifier("fer2013-n-v6", runtime="onnxruntime", threads=1)
     monkeypatch.delenv("FERKIT_THREADS")
     monkeypatch.setattr("ferkit.engines.onnxruntime.thread_count", lambda threads=None: threads or 1)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)  # a container's share of a large machine
-    ExpressionClassifier("fer2013-n-v5", runtime="onnxruntime")
+    ExpressionClassifier("fer2013-n-v6", runtime="onnxruntime")
     assert seen == [2, 1, 1]
 
 

@@ -43,13 +43,13 @@ ONE: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    return Pipeline(FaceDetector("none"), ExpressionClassifier("fer2013-n-v5"))
+    return Pipeline(FaceDetector("none"), ExpressionClassifier("fer2013-n-v6"))
 
 
 @pytest.fixture(scope="module", params=["classifier", "ensemble"])
 def classifier(request: pytest.FixtureRequest) -> ExpressionClassifier | Ensemble:
-    one = ExpressionClassifier("fer2013-n-v5")
-    return one if request.param == "classifier" else Ensemble([one, ExpressionClassifier("fer2013-s-v5")])
+    one = ExpressionClassifier("fer2013-n-v6")
+    return one if request.param == "classifier" else Ensemble([one, ExpressionClassifier("fer2013-s-v6")])
 
 
 @pytest.mark.parametrize("name", ONE)

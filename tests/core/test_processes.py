@@ -69,10 +69,10 @@ def test_an_error_comes_back_from_a_worker() -> None:
 def test_classifiers_are_their_arguments(how: str, crops: np.ndarray) -> None:
     for made in (
         ExpressionClassifier(),
-        ExpressionClassifier("fer2013-n-v5", labels="ferplus", tta="flip", min_confidence=0.99),
+        ExpressionClassifier("fer2013-n-v6", labels="ferplus", tta="flip", min_confidence=0.99),
         ExpressionClassifier(labels=LabelSet("two", ("happy", "sad")), tta="random:3:7"),
-        Ensemble.from_pretrained("fer2013-ensemble-v5", min_confidence=0.9),
-        Ensemble([ExpressionClassifier("fer2013-n-v5"), ExpressionClassifier()], weights=[1, 3], combine="logit", name="mine"),
+        Ensemble.from_pretrained("fer2013-ensemble-v6", min_confidence=0.9),
+        Ensemble([ExpressionClassifier("fer2013-n-v6"), ExpressionClassifier()], weights=[1, 3], combine="logit", name="mine"),
     ):
         again = HOW[how](made)
         assert again is not made
@@ -86,9 +86,9 @@ def test_classifiers_are_their_arguments(how: str, crops: np.ndarray) -> None:
 def test_detectors_and_pipelines_are_their_arguments(how: str, astronaut: np.ndarray) -> None:
     for made in (FaceDetector(), FaceDetector("none"), FaceDetector(min_score=0.1, min_size=80.0)):
         assert HOW[how](made).detect(astronaut) == made.detect(astronaut)
-    pipeline = Pipeline(FaceDetector(min_size=20), ExpressionClassifier("fer2013-n-v5", tta="flip"))
+    pipeline = Pipeline(FaceDetector(min_size=20), ExpressionClassifier("fer2013-n-v6", tta="flip"))
     assert HOW[how](pipeline)(astronaut) == pipeline(astronaut)
-    pipeline.classifier = ExpressionClassifier("fer2013-n-v5", labels="ferplus")
+    pipeline.classifier = ExpressionClassifier("fer2013-n-v6", labels="ferplus")
     assert HOW[how](pipeline)(astronaut) == pipeline(astronaut)
 
 
@@ -96,7 +96,7 @@ class Named(Pipeline):
     """A user's own pipeline, with arguments of its own."""
 
     def __init__(self, place: str, *, floor: float = 0.5) -> None:
-        super().__init__("none", ExpressionClassifier("fer2013-n-v5", min_confidence=floor))
+        super().__init__("none", ExpressionClassifier("fer2013-n-v6", min_confidence=floor))
         self.place = place
 
 
@@ -105,13 +105,13 @@ def test_subclasses_and_arguments_that_can_be_read_once(how: str, crops: np.ndar
     named = Named("door", floor=0.99)
     again = HOW[how](named)
     assert (type(again), again.place, again(crops[0])) == (Named, "door", named(crops[0]))
-    named.classifier = ExpressionClassifier("fer2013-n-v5", labels="ferplus")
+    named.classifier = ExpressionClassifier("fer2013-n-v6", labels="ferplus")
     assert HOW[how](named)(crops[0]) == named(crops[0])
-    members = ["fer2013-n-v5", "fer2013-s-v5"]
+    members = ["fer2013-n-v6", "fer2013-s-v6"]
     for made in (
         Ensemble(name for name in members),
         Ensemble(members),
-        ExpressionClassifier("fer2013-n-v5", labels=iter(("happy", "sad"))),
+        ExpressionClassifier("fer2013-n-v6", labels=iter(("happy", "sad"))),
     ):
         members.clear()  # what was given may be changed afterwards
         assert HOW[how](made).predict(crops[:2]) == made.predict(crops[:2])
@@ -133,7 +133,7 @@ import os, sys, threading, time, warnings
 import numpy as np
 from ferkit import ExpressionClassifier, FaceDetector, Pipeline
 warnings.simplefilter("ignore")  # of forking beside threads, which is the point
-pipeline = Pipeline(FaceDetector({detector!r}), ExpressionClassifier("fer2013-n-v5", runtime={runtime!r}, tta="flip"))
+pipeline = Pipeline(FaceDetector({detector!r}), ExpressionClassifier("fer2013-n-v6", runtime={runtime!r}, tta="flip"))
 picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
 film = {film!r}
 def answer():
@@ -208,7 +208,7 @@ time.sleep({seconds})
     [
         *((threads, seconds, "pipeline(picture)") for threads, seconds in [(1, 0.5), (1, 0.52), (2, 0.3), (3, 0.41)]),
         *((2, seconds, "load_image(large, max_side=500)") for seconds in (0.3, 0.4)),
-        (2, 0.3, 'ExpressionClassifier("fer2013-n-v5")'),
+        (2, 0.3, 'ExpressionClassifier("fer2013-n-v6")'),
     ],
 )
 def test_daemon_threads_do_not_abort_the_end(threads: int, seconds: float, work: str) -> None:

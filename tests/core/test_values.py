@@ -109,15 +109,15 @@ def test_a_large_photo_is_shown_small() -> None:
 
 
 def test_parts_say_what_they_are() -> None:
-    classifier = ExpressionClassifier("fer2013-n-v5", labels="ferplus", tta="flip", min_confidence=0.3)
+    classifier = ExpressionClassifier("fer2013-n-v6", labels="ferplus", tta="flip", min_confidence=0.3)
     shown = repr(classifier)
-    assert shown == "ExpressionClassifier('fer2013-n-v5', labels='ferplus', runtime='opencv', tta='flip', min_confidence=0.3)"
+    assert shown == "ExpressionClassifier('fer2013-n-v6', labels='ferplus', runtime='opencv', tta='flip', min_confidence=0.3)"
     assert repr(FaceDetector("none")) == "FaceDetector('none')"
     assert "min_size=20" in repr(FaceDetector("none", min_size=20))
     assert repr(Pipeline(FaceDetector("none"), classifier)) == f"Pipeline(FaceDetector('none'), {shown})"
-    other = ExpressionClassifier("fer2013-s-v5", labels="ferplus", tta="flip")
+    other = ExpressionClassifier("fer2013-s-v6", labels="ferplus", tta="flip")
     ensemble = Ensemble([classifier, other], weights=[1, 3])
-    assert repr(ensemble).startswith("Ensemble('fer2013-n-v5+fer2013-s-v5', ")
+    assert repr(ensemble).startswith("Ensemble('fer2013-n-v6+fer2013-s-v6', ")
     assert "weights=[0.25, 0.75]" in repr(ensemble)
-    own = ExpressionClassifier("fer2013-n-v5", labels=("happy", "sad"))
+    own = ExpressionClassifier("fer2013-n-v6", labels=("happy", "sad"))
     assert "labels=('happy', 'sad')" in repr(own)

@@ -40,7 +40,7 @@ def test_the_logits_are_linear_in_the_features(folder: Path, crops: np.ndarray) 
 
 def test_engines_agree(crops: np.ndarray) -> None:
     pytest.importorskip("onnxruntime", reason="needs onnxruntime")
-    opencv, other = (ExpressionClassifier("fer2013-n-v5", runtime=name).features(crops) for name in ("opencv", "onnxruntime"))
+    opencv, other = (ExpressionClassifier("fer2013-n-v6", runtime=name).features(crops) for name in ("opencv", "onnxruntime"))
     assert np.abs(opencv - other).max() < 1e-5 * np.abs(opencv).max()
 
 
@@ -61,21 +61,21 @@ def test_any_number_of_faces_after_any_other(crops: np.ndarray, runtime: str) ->
     """OpenCV 4.10 flattens for the number that it saw first, and refused the next."""
     if runtime == "onnxruntime":
         pytest.importorskip(runtime, reason="needs onnxruntime")
-    many = ExpressionClassifier("fer2013-n-v5", runtime=runtime).features(crops[:3])
-    classifier = ExpressionClassifier("fer2013-n-v5", runtime=runtime)
+    many = ExpressionClassifier("fer2013-n-v6", runtime=runtime).features(crops[:3])
+    classifier = ExpressionClassifier("fer2013-n-v6", runtime=runtime)
     for count in (1, 2, 1, 3, 1, 1, 2):
         assert np.abs(classifier.features(crops[:count]) - many[:count]).max() < 1e-5 * np.abs(many).max()
 
 
 def test_views_are_averaged(crops: np.ndarray) -> None:
-    plain, both = ExpressionClassifier("fer2013-n-v5"), ExpressionClassifier("fer2013-n-v5", tta="flip")
+    plain, both = ExpressionClassifier("fer2013-n-v6"), ExpressionClassifier("fer2013-n-v6", tta="flip")
     mirrored = [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
     expected = (plain.features(crops) + plain.features(mirrored)) / 2
     assert np.abs(both.features(crops) - expected).max() < 1e-2 * np.abs(expected).max()
 
 
 def test_an_ensemble_puts_its_members_side_by_side(crops: np.ndarray) -> None:
-    names = ["fer2013-s-v5", "fer2013-n-v5"]
+    names = ["fer2013-s-v6", "fer2013-n-v6"]
     expected = np.hstack([ExpressionClassifier(name).features(crops) for name in names])
     pair = Ensemble.from_pretrained(names)
     assert np.array_equal(pair.features(iter(crops)), expected)
@@ -83,12 +83,12 @@ def test_an_ensemble_puts_its_members_side_by_side(crops: np.ndarray) -> None:
     expressions, features = pair.predict_with_features(crops)
     assert np.array_equal(features, expected)
     assert all(expression.disagreement is not None for expression in expressions)
-    named = ExpressionClassifier("fer2013-ensemble-v5")
+    named = ExpressionClassifier("fer2013-ensemble-v6")
     assert np.array_equal(named.features(crops), np.hstack([member.features(crops) for member in named.members]))
 
 
 def test_copies_and_threads(crops: np.ndarray) -> None:
-    classifier = ExpressionClassifier("fer2013-n-v5")
+    classifier = ExpressionClassifier("fer2013-n-v6")
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: classifier.features(crops), range(8)))
     assert all(np.array_equal(answers[0], answer) for answer in answers)
@@ -100,7 +100,7 @@ def test_needs_no_onnx_package() -> None:
         "import sys\n"
         "sys.modules.update(dict.fromkeys(('onnx', 'onnxruntime', 'keras', 'tensorflow', 'google.protobuf')))\n"
         "import numpy as np, ferkit\n"
-        "print(ferkit.ExpressionClassifier('fer2013-n-v5').features(np.zeros((2, 48, 48), np.uint8)).shape[0])\n"
+        "print(ferkit.ExpressionClassifier('fer2013-n-v6').features(np.zeros((2, 48, 48), np.uint8)).shape[0])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "2\n", done.stderr
@@ -108,7 +108,7 @@ def test_needs_no_onnx_package() -> None:
 
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[: len(data) // 2], lambda data: b"\x0f" + data])
 def test_bytes_that_are_not_onnx(damage: object) -> None:
-    data = (resolve("fer2013-n-v5") / "model.onnx").read_bytes()
+    data = (resolve("fer2013-n-v6") / "model.onnx").read_bytes()
     with pytest.raises(WeightsError, match=r"it\.onnx cannot be read as an ONNX network"):
         with_features(damage(data), "it.onnx")  # type: ignore[operator]
 
@@ -132,14 +132,14 @@ def test_heads_that_read_different_features() -> None:
 
 
 def test_a_pipeline_gives_them_to_every_face(photo: Path) -> None:
-    pipeline = Pipeline(classifier="fer2013-n-v5", features=True)
+    pipeline = Pipeline(classifier="fer2013-n-v6", features=True)
     result = pipeline(photo)
     face = result[0]
     assert face.features is not None
     expected = pipeline.classifier.features([pipeline.crop(result.pixels, face)])[0]  # type: ignore[attr-defined, arg-type]
     assert np.abs(face.features - expected).max() < 1e-5
     assert face.to_dict()["features"] == pytest.approx(expected.tolist(), abs=1e-5)
-    plain = Pipeline(classifier="fer2013-n-v5")(photo)
+    plain = Pipeline(classifier="fer2013-n-v6")(photo)
     assert plain[0].features is None
     assert "features" not in plain[0].to_dict()
     assert plain[0] == face  # features take no part in comparing: an array has no single answer to that
@@ -166,7 +166,7 @@ def test_columns_in_tables(photo: Path, tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (64, 64)).save(tmp_path / "nobody.png")
-    done = ferkit("predict", "--weights", "fer2013-n-v5", "--features", "--format", "csv", tmp_path / "nobody.png", photo)
+    done = ferkit("predict", "--weights", "fer2013-n-v6", "--features", "--format", "csv", tmp_path / "nobody.png", photo)
     assert done.exit_code == 0, done.stderr
     header, empty, row = (line.split(",") for line in done.stdout.splitlines())
     names = [name for name in header if name.startswith("feature_")]
@@ -174,5 +174,5 @@ def test_columns_in_tables(photo: Path, tmp_path: Path) -> None:
     assert len(names) > 10
     assert len(header) == len(empty) == len(row)
     assert empty[-1] == ""
-    lines = ferkit("predict", "--weights", "fer2013-n-v5", "--features", "--format", "jsonl", photo).stdout.splitlines()
+    lines = ferkit("predict", "--weights", "fer2013-n-v6", "--features", "--format", "jsonl", photo).stdout.splitlines()
     assert json.loads(lines[0])["faces"][0]["features"] == pytest.approx([float(cell) for cell in row[-len(names) :]], abs=1e-5)

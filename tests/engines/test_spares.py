@@ -69,7 +69,7 @@ def test_one_that_cannot_be_made_keeps_nobody_waiting() -> None:
 
 
 def test_eight_threads_and_asyncio_answer_as_one(astronaut: np.ndarray) -> None:
-    pipeline = Pipeline(None, "fer2013-n-v5")
+    pipeline = Pipeline(None, "fer2013-n-v6")
     images = [astronaut, astronaut[::-1], astronaut[:, ::-1], astronaut[10:, 10:]] * 2
     wanted = [pipeline(image) for image in images]
 
@@ -87,7 +87,7 @@ def test_eight_threads_and_asyncio_answer_as_one(astronaut: np.ndarray) -> None:
 
 @needs_onnxruntime
 def test_the_detector_runs_on_an_engine_too(astronaut: np.ndarray) -> None:
-    plain, other = Pipeline(None, "fer2013-n-v5"), Pipeline(None, "fer2013-n-v5", runtime="onnxruntime", providers=["cpu"], threads=1)
+    plain, other = Pipeline(None, "fer2013-n-v6"), Pipeline(None, "fer2013-n-v6", runtime="onnxruntime", providers=["cpu"], threads=1)
     assert "runtime='onnxruntime'" in repr(other.detector)
     for pipeline in (other, pickle.loads(pickle.dumps(other))):
         (mine,), (theirs,) = pipeline(astronaut), plain(astronaut)
@@ -103,8 +103,8 @@ def test_engines_of_what_has_none_are_refused() -> None:
     with pytest.raises(InputError, match="Unknown runtime 'nothing'"):
         FaceDetector(runtime="nothing")
     with pytest.raises(InputError, match="for what is opened by name"):
-        Pipeline(FaceDetector("none"), ExpressionClassifier("fer2013-n-v5"), threads=1)
-    assert Pipeline("none", "fer2013-n-v5", threads=1).detector.whole
+        Pipeline(FaceDetector("none"), ExpressionClassifier("fer2013-n-v6"), threads=1)
+    assert Pipeline("none", "fer2013-n-v6", threads=1).detector.whole
 
 
 def test_an_engine_with_one_output_cannot_run_the_detector(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_the_matrix_says_where_a_crop_comes_from(mode: str) -> None:
 
 
 def test_a_smile_is_read_from_the_mouth(astronaut: np.ndarray) -> None:
-    (found,) = explain(Pipeline(classifier="fer2013-n-v5"), astronaut)
+    (found,) = explain(Pipeline(classifier="fer2013-n-v6"), astronaut)
     assert found.face.expression is not None
     assert found.ranked()[0] == found.face.expression.label == "happy"
     heat = found.on_photo(512, 512)
@@ -108,8 +108,8 @@ def test_a_smile_is_read_from_the_mouth(astronaut: np.ndarray) -> None:
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_maps_turn_with_the_face(astronaut: np.ndarray, turn: int) -> None:
-    plain = Pipeline(classifier="fer2013-n-v5")
-    turned = Pipeline(classifier="fer2013-n-v5", rotations=(0, 90, 180, 270))
+    plain = Pipeline(classifier="fer2013-n-v6")
+    turned = Pipeline(classifier="fer2013-n-v6", rotations=(0, 90, 180, 270))
     picture = np.ascontiguousarray(np.rot90(astronaut[:, :400], -turn // 90))
     (a,) = (found for found in explain(plain, np.ascontiguousarray(astronaut[:, :400])) if found.ranked()[0] == "happy")
     (b,) = (found for found in explain(turned, picture) if found.ranked()[0] == "happy")  # beside what is not a face
@@ -121,12 +121,12 @@ def test_maps_turn_with_the_face(astronaut: np.ndarray, turn: int) -> None:
 
 
 def test_a_whole_picture_is_a_face_too(photo: Path) -> None:
-    (found,) = explain(Pipeline("none", "fer2013-n-v5"), np.full((60, 90, 3), 128, np.uint8))
+    (found,) = explain(Pipeline("none", "fer2013-n-v6"), np.full((60, 90, 3), 128, np.uint8))
     assert found.on_photo(90, 60).shape == (60, 90)
 
 
 def test_unknown_names(astronaut: np.ndarray) -> None:
-    pipeline = Pipeline("none", "fer2013-n-v5")
+    pipeline = Pipeline("none", "fer2013-n-v6")
     with pytest.raises(InputError, match="expected one of occlusion, grad-cam"):
         explain(pipeline, astronaut, method="tea")  # type: ignore[arg-type]
     (found,) = explain(pipeline, astronaut)
@@ -151,19 +151,19 @@ def test_a_sheet_without_faces_is_the_photo() -> None:
 
 def test_command(photo: Path, tmp_path: Path) -> None:
     out = tmp_path / "why.png"
-    done = ferkit("explain", photo, "--out", out, "--weights", "fer2013-n-v5")
+    done = ferkit("explain", photo, "--out", out, "--weights", "fer2013-n-v6")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)[0]["faces"][0]["label"] == "happy"
     assert "Wrote" in done.stderr
     with Image.open(out) as page:
         assert page.width > 600
-    one = ferkit("explain", photo, "--out", tmp_path / "one.png", "--label", "sad", "--weights", "fer2013-n-v5")
+    one = ferkit("explain", photo, "--out", tmp_path / "one.png", "--label", "sad", "--weights", "fer2013-n-v6")
     assert one.exit_code == 0, one.stderr
     for wrong, said in ((["--label", "joyful"], "joyful"), (["--out", "why.txt"], "expected .png or .jpg")):
         refused = ferkit("explain", photo, "--out", out, *wrong)
         assert refused.exit_code == 2
         assert said in refused.stderr
-    nowhere = ferkit("explain", photo, "--out", tmp_path / "no" / "why.png", "--weights", "fer2013-n-v5")
+    nowhere = ferkit("explain", photo, "--out", tmp_path / "no" / "why.png", "--weights", "fer2013-n-v6")
     assert nowhere.exit_code == 1
     assert "cannot be written" in nowhere.stderr
 
@@ -179,13 +179,13 @@ def test_grad_cam_is_the_class_activation_map(astronaut: np.ndarray) -> None:
     """These networks average their last maps and end in a linear layer, so a label's map is the maps weighted by its row of it."""
     if not importlib.util.find_spec("keras"):
         pytest.skip('needs the train extra: pip install "ferkit[train]"')
-    pipeline = Pipeline(classifier="fer2013-n-v5")
+    pipeline = Pipeline(classifier="fer2013-n-v6")
     (found,) = explain(pipeline, astronaut, method="grad-cam")
     happy = found.map("happy")
     assert happy.shape == (48, 48)
     assert happy.min() >= 0
     assert happy[24:, :].sum() > happy[:24, :].sum()  # the lower half of a smiling face
-    pair = Ensemble(["fer2013-n-v5", "fer2013-s-v5"], weights=[1, 0])
+    pair = Ensemble(["fer2013-n-v6", "fer2013-s-v6"], weights=[1, 0])
     assert grad_cam(pair, found.crop) == pytest.approx(found.maps, abs=1e-5)
 
 

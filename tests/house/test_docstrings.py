@@ -63,7 +63,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Image.fromarray((face // 2 + 100 * kind).astype(np.uint8)).save(tmp_path / "my_faces" / label / f"{number}.png")
     recipe = (ROOT / "examples" / "tiny.toml").read_text(encoding="utf-8")
     (tmp_path / "tiny.toml").write_text(recipe, encoding="utf-8")
-    shutil.copytree(PACKAGE.parents[1] / "weights" / "fer2013-n-v5", tmp_path / "runs" / "mine")
+    shutil.copytree(PACKAGE.parents[1] / "weights" / "fer2013-n-v6", tmp_path / "runs" / "mine")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -153,14 +153,14 @@ def test_in_the_service() -> None:
         answered = client.post("/v1/predict", content=png(picture(250))).json()
         [face] = answered["images"][0]["faces"]
         assert (face["label"], face["box"]) == ("happy", [40, 30, 120, 90])
-        assert client.post("/v1/predict?weights=fer2013-s-v5", content=png(picture(9))).status_code == 422
+        assert client.post("/v1/predict?weights=fer2013-s-v6", content=png(picture(9))).status_code == 422
         assert client.post("/v1/predict?draw=1", content=png(picture(10))).headers["content-type"] == "image/png"
         assert client.post("/v1/video", content=b"\0\0\0\x18ftypmp42").status_code == 501
-    beside = create_app(Settings(lanes=1, hosts=("testserver",), weights=("fer2013-n-v5",)), classifiers=[Brightness()])
+    beside = create_app(Settings(lanes=1, hosts=("testserver",), weights=("fer2013-n-v6",)), classifiers=[Brightness()])
     with testclient.TestClient(beside) as client:
-        assert [w["name"] for w in client.get("/v1/weights").json()["weights"]] == ["brightness", "fer2013-n-v5"]
-        answered = client.post("/v1/predict?weights=fer2013-n-v5&labels=ferplus", content=png(picture(99))).json()
-        assert (answered["weights"], answered["labels"]) == ("fer2013-n-v5", "ferplus")
+        assert [w["name"] for w in client.get("/v1/weights").json()["weights"]] == ["brightness", "fer2013-n-v6"]
+        answered = client.post("/v1/predict?weights=fer2013-n-v6&labels=ferplus", content=png(picture(99))).json()
+        assert (answered["weights"], answered["labels"]) == ("fer2013-n-v6", "ferplus")
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

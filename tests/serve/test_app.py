@@ -156,7 +156,7 @@ def test_turned_faces_are_unsure_unless_they_are_asked_for(astronaut: np.ndarray
 
 
 def test_an_ensemble_is_served(tmp_path: Path) -> None:
-    names = [DEFAULT_WEIGHTS, "fer2013-n-v5"]
+    names = [DEFAULT_WEIGHTS, "fer2013-n-v6"]
     both = Ensemble.from_pretrained(names)
     folder = both.save(tmp_path / "both", others=[Ensemble.from_pretrained(names, labels="ferplus")])
     with running(detector="none", weights=(str(folder), DEFAULT_WEIGHTS)) as served:

@@ -33,7 +33,7 @@ def persons_table(root: Path, people: int = 6, each: int = 2, split: bool = Fals
 
 @pytest.fixture(scope="module")
 def base() -> ExpressionClassifier:
-    return ExpressionClassifier("fer2013-n-v5")
+    return ExpressionClassifier("fer2013-n-v6")
 
 
 def test_a_person_is_on_one_side(tmp_path: Path, base: ExpressionClassifier) -> None:
@@ -131,7 +131,7 @@ def test_measuring_what_was_learnt_is_said(tmp_path: Path) -> None:
 
     from ferkit.weights.store import resolve
 
-    shutil.copytree(resolve("fer2013-n-v5"), tmp_path / "mine")
+    shutil.copytree(resolve("fer2013-n-v6"), tmp_path / "mine")
     data = write_faces(tmp_path / "data", ("happy", "sad"), 6)
     mine = ExpressionClassifier(tmp_path / "mine")
     measurement = measure(mine, data, detector=FaceDetector("none"))

@@ -142,8 +142,8 @@ def test_a_run_begins_from_trained_weights(recipe: Path, tmp_path: Path) -> None
     for ours, theirs in zip(run.model.trainable_weights, trained.trainable_weights, strict=True):
         assert np.allclose(ours, theirs, atol=1e-6)  # nothing moves them at a rate of 0
 
-    second.write_text(still.replace("batch_size = 8", 'batch_size = 8\ninitial = "fer2013-s-v5"'))
-    with pytest.raises(InputError, match="cannot begin from 'fer2013-s-v5': it is 'ferkit-s'"):
+    second.write_text(still.replace("batch_size = 8", 'batch_size = 8\ninitial = "fer2013-s-v6"'))
+    with pytest.raises(InputError, match="cannot begin from 'fer2013-s-v6': it is 'ferkit-s'"):
         fit(load_recipe(second), faces, tmp_path / "third")
 
 

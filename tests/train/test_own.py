@@ -123,7 +123,7 @@ def test_values_that_contradict_each_other(tables: dict[str, Any], message: str)
 
 
 def test_a_recipe_that_inherits_labels_says_so() -> None:
-    recipe = own_recipe(training={"batch_size": 8, "initial": "fer2013-s-v5"})
+    recipe = own_recipe(training={"batch_size": 8, "initial": "fer2013-s-v6"})
     with pytest.raises(InputError, match=r"training\.initial for the labels angry"):
         recipe.for_labels(OWN)
 

@@ -148,7 +148,7 @@ def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
         ('labels = "fer2013"', 'labels = "fer2013"\nweight = 0', "weight 0: nothing would be learnt"),
         ("[augment]", "[balance]\nnobody = 2\n[augment]", ".balance. .* unknown nobody; expected labels of its heads"),
         ("[augment]", '[release]\ndefault_output = "nope"\n[augment]', "default_output = 'nope' .* expected one of fer2013"),
-        ("[augment]", '[teacher]\nweights = "fer2013-n-v5"\n[augment]', "weights = 'fer2013-n-v5' in .teacher."),
+        ("[augment]", '[teacher]\nweights = "fer2013-n-v6"\n[augment]', "weights = 'fer2013-n-v6' in .teacher."),
         ("[augment]", "[teacher]\nweights = [5]\n[augment]", "expected a list of names or folders"),
         ("label_smoothing = 0.1", "label_smoothing = true", "label_smoothing of the head 'fer2013'"),
         ("epochs = 2\nsize = 24", 'epochs = "two"\nsize = 24', "epochs of stage 1"),
@@ -274,4 +274,4 @@ def test_a_limit_that_is_none() -> None:
     faces = Faces(np.zeros((2, 48, 48), np.uint8), np.arange(2))
     for limit in (0, -1, 1.5):
         with pytest.raises(InputError, match=r"limit=.*at least 1"):
-            evaluate("fer2013-n-v5", faces, limit=limit)  # type: ignore[arg-type]
+            evaluate("fer2013-n-v6", faces, limit=limit)  # type: ignore[arg-type]

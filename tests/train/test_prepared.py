@@ -47,7 +47,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def output(photos: Path) -> Path:
-    report = ferkit.batch(photos, photos.parent / "faces", weights="fer2013-n-v5", workers=1, shard_images=3)
+    report = ferkit.batch(photos, photos.parent / "faces", weights="fer2013-n-v6", workers=1, shard_images=3)
     assert report.state == "done"
     return photos.parent / "faces"
 

@@ -55,9 +55,9 @@ def test_the_recipes_of_the_accuracy_plan_load() -> None:
     assert {loaded.name for loaded in recipes} == {f"short-{name}" for name in ("plain", "light", "mixup", "cutmix", "sam", "novotes")}
     assert {loaded.epochs for loaded in recipes} == {8}
     further = {path.stem: load_recipe(path) for path in (plan / "further").glob("*.toml")}
-    assert set(further) == {"b-v5", "larger", "b-larger", "b-larger-2", "b-larger-3"}
+    assert set(further) == {"b-v5", "larger", "b-larger", "b-larger-2", "b-larger-3", "s-joint", "s-joint-3"}
     assert (further["b-v5"].optimizer["sam"], further["larger"].window, further["b-larger"].window) == (0.05, 56, 56)
-    assert further["b-larger-3"].teacher["weights"] == ["fer2013-s-v3", "fer2013-b-v4", "runs/b-larger"]
+    assert further["b-larger-3"].teacher["weights"] == ["fer2013-s-v5", "fer2013-b-v5", "runs/b-larger"]
     default = load_recipe("ferkit-s-v3")
     seeds = [load_recipe(path) for path in (plan / "seeds").glob("*.toml")]
     assert {loaded.seed for loaded in seeds} == {4, 5}

@@ -26,6 +26,8 @@ CHAIN = {
     "ferkit-s-v2",
     "ferkit-s-v3",
 }
+# What begins from the last release before this one, which a checkout has whole.
+BEFORE = {"ferkit-b-v6", "ferkit-n-v6", "ferkit-s-v6"}
 
 
 @pytest.fixture(params=["installed", "checkout"])
@@ -49,7 +51,7 @@ def test_every_recipe_starts_or_says_what_is_missing(package: str) -> None:
             check_needs(load_recipe(name))
         except WeightsError as error:
             refused[name] = str(error)
-    assert set(refused) == CHAIN
+    assert set(refused) == CHAIN | (BEFORE if package == "installed" else set())
     for name, told in refused.items():
         assert f"Recipe {name!r} needs weights that are not here" in told
         assert "ferkit train --recipe ferkit-" in told

@@ -86,12 +86,12 @@ def test_an_output_of_untaught_columns() -> None:
 
 
 def test_a_file_inside_of_weights_is_recognised(tmp_path: Path) -> None:
-    folder = resolve("fer2013-n-v5")
+    folder = resolve("fer2013-n-v6")
     for file in ("model.onnx", "model.keras", "spec.json", "card.md"):
         for command in (("predict", tmp_path / "x.jpg"), ("evaluate", "--data", tmp_path)):
             refused = ferkit(*command, "--weights", folder / file)
             assert refused.exit_code == 1
-            assert f"{file} is one file of the weights 'fer2013-n-v5'; give their folder, {folder}" in refused.stderr
+            assert f"{file} is one file of the weights 'fer2013-n-v6'; give their folder, {folder}" in refused.stderr
     with pytest.raises(WeightsError, match="give their folder"):
         ExpressionClassifier(folder / "model.onnx")
 
@@ -102,7 +102,7 @@ def test_a_network_that_is_trained_on_sees_what_prediction_sees() -> None:
     from ferkit.train.finetuning.unfreezing import network_input
 
     class Backbone:
-        classifier = ExpressionClassifier("fer2013-n-v5")
+        classifier = ExpressionClassifier("fer2013-n-v6")
 
     spec: WeightsSpec = Backbone.classifier.spec
     faces = np.random.default_rng(0).integers(0, 256, (4, 48, 48), np.uint8)

@@ -161,9 +161,9 @@ def test_no_network(cli) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_an_ensemble_comes_with_its_copied_members(hub: Hub, cli, photo: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    mine = Path(shutil.copytree(resolve("fer2013-n-v5"), tmp_path / "mine"))
+    mine = Path(shutil.copytree(resolve("fer2013-n-v6"), tmp_path / "mine"))
     spec = mine / "spec.json"
-    spec.write_text(spec.read_text().replace('"name": "fer2013-n-v5"', '"name": "mine-v1"'))
+    spec.write_text(spec.read_text().replace('"name": "fer2013-n-v6"', '"name": "mine-v1"'))
     saved = Ensemble.from_pretrained([DEFAULT_WEIGHTS, mine]).save(tmp_path / "both-v1")
     hub.files = {path.relative_to(saved).as_posix(): path.read_bytes() for path in saved.rglob("*") if path.is_file()}
     assert sorted(hub.files) == ["members/01-mine-v1/model.onnx", "members/01-mine-v1/spec.json", "spec.json"]

@@ -94,9 +94,9 @@ def test_every_release_answers_what_people_see(name: str) -> None:
 
 
 def test_an_old_name_says_what_replaced_it() -> None:
-    with pytest.warns(UserWarning, match=r"'fer2013-s-v2' were replaced by 'fer2013-s-v5'"):
+    with pytest.warns(UserWarning, match=r"'fer2013-s-v2' were replaced by 'fer2013-s-v6'"):
         assert ExpressionClassifier("fer2013-s-v2").name == "fer2013-s-v2"
-    with pytest.warns(UserWarning, match=r"'fer2013-ensemble-v3' were replaced by 'fer2013-ensemble-v5'") as said:
+    with pytest.warns(UserWarning, match=r"'fer2013-ensemble-v3' were replaced by 'fer2013-ensemble-v6'") as said:
         Ensemble.from_pretrained("fer2013-ensemble-v3")
     assert len(said) == 1  # and not once more for each of its members, which are old too
     assert {successor(name) for name in SUPERSEDED} <= set(TABLE)
@@ -104,7 +104,7 @@ def test_an_old_name_says_what_replaced_it() -> None:
 
 def test_an_old_name_that_is_not_here_says_what_replaced_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("ferkit.weights.store.bundled_folder", lambda: tmp_path)  # the package has the current releases alone
-    with pytest.raises(WeightsError, match=r"'fer2013-b-v4' were replaced by 'fer2013-b-v5'.*weights/superseded"):
+    with pytest.raises(WeightsError, match=r"'fer2013-b-v4' were replaced by 'fer2013-b-v6'.*weights/superseded"):
         resolve("fer2013-b-v4")
 
 

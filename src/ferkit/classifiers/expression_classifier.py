@@ -53,7 +53,7 @@ class ExpressionClassifier(ByArguments):
 
     Examples:
         >>> import numpy as np
-        >>> ExpressionClassifier("fer2013-n-v5").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
+        >>> ExpressionClassifier("fer2013-n-v6").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
         (2, 7)
 
     Raises:
@@ -202,7 +202,7 @@ class ExpressionClassifier(ByArguments):
 
         Examples:
             >>> import numpy as np
-            >>> ExpressionClassifier("fer2013-n-v5").features(np.zeros((2, 48, 48), np.uint8)).shape
+            >>> ExpressionClassifier("fer2013-n-v6").features(np.zeros((2, 48, 48), np.uint8)).shape
             (2, 80)
         """
         return self.logits_and_features(crops)[1]

@@ -86,7 +86,7 @@ def evaluate(
 
     Examples:
         >>> from ferkit.evaluation import evaluate
-        >>> report = evaluate("fer2013-n-v5", "my_faces", split="Training")
+        >>> report = evaluate("fer2013-n-v6", "my_faces", split="Training")
         >>> report["n"], 0 <= report["accuracy"] <= 1
         (24, True)
     """

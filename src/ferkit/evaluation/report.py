@@ -73,7 +73,7 @@ def write_report(
     Examples:
         >>> from ferkit import ExpressionClassifier
         >>> from ferkit.evaluation import measure, write_report
-        >>> measured = measure(ExpressionClassifier("fer2013-n-v5"), "my_faces", split="Training")
+        >>> measured = measure(ExpressionClassifier("fer2013-n-v6"), "my_faces", split="Training")
         >>> write_report(measured, "report").name
         'report.html'
     """

@@ -36,7 +36,7 @@ def occlusion(classifier: Classifier, crop: NDArray[np.uint8]) -> NDArray[np.flo
     Examples:
         >>> import numpy as np
         >>> from ferkit import ExpressionClassifier
-        >>> occlusion(ExpressionClassifier("fer2013-n-v5"), np.zeros((48, 48), np.uint8)).shape
+        >>> occlusion(ExpressionClassifier("fer2013-n-v6"), np.zeros((48, 48), np.uint8)).shape
         (7, 48, 48)
     """
     need_classes(classifier.labels, classifier.name, "Explaining")

@@ -113,7 +113,7 @@ def explain(
     Examples:
         >>> from ferkit import Pipeline
         >>> from ferkit.explain import explain, sheet
-        >>> faces = explain(Pipeline(classifier="fer2013-n-v5"), "photo.jpg")
+        >>> faces = explain(Pipeline(classifier="fer2013-n-v6"), "photo.jpg")
         >>> faces[0].ranked()[0], faces[0].map("happy").shape
         ('happy', (48, 48))
         >>> sheet("photo.jpg", faces).save("why.png")

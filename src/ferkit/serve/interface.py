@@ -13,7 +13,7 @@ __all__ = ["EXAMPLE", "describe", "errors", "upload"]
 
 EXAMPLE: dict[str, Any] = {
     "schema": 1,
-    "weights": "fer2013-s-v5",
+    "weights": "fer2013-s-v6",
     "labels": "photos",
     "images": [
         {

@@ -52,7 +52,7 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
         found[f"{name}.onnx"] = read_verified(first.folder, first.spec)
         offered.append(_described(catalogue, name, first))
     if not offered:
-        raise InputError("None of the weights is a single network, which a browser needs; name one such as fer2013-s-v5.")
+        raise InputError("None of the weights is a single network, which a browser needs; name one such as fer2013-s-v6.")
     config = {"ferkit": __version__, "detector": "ferkit", "min_score": spec.min_score, "weights": offered}
     found["config.json"] = json.dumps(config).encode()
     return found

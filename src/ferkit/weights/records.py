@@ -10,7 +10,19 @@ from typing import Any, NotRequired, TypedDict
 
 from ..crops import Scale
 
-__all__ = ["Architecture", "Base", "Comparison", "Count", "DetectionRow", "FileEntry", "MetricRow", "NetworkInput", "Paired", "Training"]
+__all__ = [
+    "Architecture",
+    "Base",
+    "Comparison",
+    "Count",
+    "DetectionRow",
+    "FileEntry",
+    "Heads",
+    "MetricRow",
+    "NetworkInput",
+    "Paired",
+    "Training",
+]
 
 
 class FileEntry(TypedDict):
@@ -43,6 +55,21 @@ class Base(TypedDict):
     data: str
 
 
+class Heads(TypedDict, total=False):
+    """How the heads of a trained network were fitted anew, as benchmarks/photo_heads.py does it; the rest is ``base``'s.
+
+    ``recipe`` is that of the portraits' targets and teachers, ``settings`` the candidate's name in the record of what was tried.
+    """
+
+    base: str
+    recipe: str
+    portraits: int
+    folder: str
+    settings: str
+    balance: float
+    count: Mapping[str, float]
+
+
 class Training(TypedDict, total=False):
     """Where weights come from: each has the entries of its kind.
 
@@ -57,6 +84,7 @@ class Training(TypedDict, total=False):
     epochs: int
     hours: float
     machine: str
+    heads: Heads
     # Fine-tuned ones.
     base: Base
     held_out: int

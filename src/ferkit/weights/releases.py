@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BUNDLED_DETECTOR", "DEFAULT_WEIGHTS", "SUPERSEDED", "TABLE", "HubFile", "Release", "list_weights", "successor"]
+__all__ = ["BUNDLED_DETECTOR", "DEFAULT_WEIGHTS", "SAME_NETWORK", "SUPERSEDED", "TABLE", "HubFile", "Release", "list_weights", "successor"]
 
-DEFAULT_WEIGHTS = "fer2013-s-v5"
+DEFAULT_WEIGHTS = "fer2013-s-v6"
 BUNDLED_DETECTOR = "ferkit-face-v3"  # behind FaceDetector("ferkit")
 
 
@@ -36,10 +36,10 @@ class Release:
 TABLE: dict[str, Release] = {
     release.name: release
     for release in (
-        Release("fer2013-n-v5", "classifier", "MIT", "the smallest; comes with the package"),
-        Release("fer2013-s-v5", "classifier", "MIT", "FER2013 and FER+ labels; comes with the package"),
-        Release("fer2013-b-v5", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
-        Release("fer2013-ensemble-v5", "ensemble", "MIT", "fer2013-s-v5 and fer2013-b-v5 together; comes with the package"),
+        Release("fer2013-n-v6", "classifier", "MIT", "the smallest; comes with the package"),
+        Release("fer2013-s-v6", "classifier", "MIT", "FER2013 and FER+ labels, portraits; comes with the package"),
+        Release("fer2013-b-v6", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
+        Release("fer2013-ensemble-v6", "ensemble", "MIT", "fer2013-s-v6 and fer2013-b-v6 together; comes with the package"),
         Release("ferkit-face-v3", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
@@ -61,18 +61,24 @@ TABLE: dict[str, Release] = {
 SUPERSEDED = (
     "fer2013-n-v2",
     "fer2013-n-v4",
+    "fer2013-n-v5",
     "fer2013-s-v1",
     "fer2013-s-v2",
     "fer2013-s-v3",
+    "fer2013-s-v5",
     "fer2013-b-v2",
     "fer2013-b-v3",
     "fer2013-b-v4",
+    "fer2013-b-v5",
     "fer2013-ensemble-v1",
     "fer2013-ensemble-v2",
     "fer2013-ensemble-v3",
+    "fer2013-ensemble-v5",
     "ferkit-face-v1",
     "ferkit-face-v2",
 )
+# Releases whose network is an earlier one's, byte for byte: what made that one made them.
+SAME_NETWORK = {"fer2013-n-v5": "fer2013-n-v4", "fer2013-s-v5": "fer2013-s-v3", "fer2013-b-v5": "fer2013-b-v4"}
 
 
 def successor(name: str) -> str:

@@ -21,6 +21,7 @@ from ...image_files import expanded
 from ...labels import LabelSet
 from ...plots import confusion_matrix
 from ...protocols import Detector
+from ...weights.releases import SAME_NETWORK
 from ..common.preflight import check_exporter, check_folder, check_weights
 from ..common.values import check_minutes
 from ..release.keras_to_onnx import to_onnx
@@ -161,7 +162,7 @@ def check_needs(recipe: Recipe) -> None:
 def _made_by(weights: str) -> str:
     """Say which recipe makes some weights of ferkit's own, if one does."""
     name = weights.rstrip("/").rpartition("/")[2]
-    family = name.replace("fer2013-", "ferkit-", 1)
+    family = SAME_NETWORK.get(name, name).replace("fer2013-", "ferkit-", 1)
     recipe = next((known for known in (family, family.removesuffix("-v1")) if known in list_recipes()), None)
     if recipe is None:
         return ""

@@ -111,7 +111,7 @@ def finetune(
 
     Examples:
         >>> from ferkit.train import finetune
-        >>> report = finetune("my_faces", "runs/mine-v1", "fer2013-n-v5", detector="none")
+        >>> report = finetune("my_faces", "runs/mine-v1", "fer2013-n-v6", detector="none")
         >>> report["weights"], report["labels"]
         ('mine-v1', ['happy', 'sad'])
     """

@@ -9,6 +9,7 @@ from typing import Any
 from ...evaluation.figures import told
 from ...evaluation.measuring import AGREED
 from ...labels import CLASSES
+from ...weights.records import Heads
 from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import EnsembleSpec, WeightsSpec
 
@@ -72,6 +73,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         if "FER+" in training["data"]
         else f"- Data: {training['data']}, {training['faces']:,} faces.",
         _recipe(spec),
+        *([_heads(training["heads"])] if "heads" in training else []),
         f"- Crop of a detected face: {_crop(spec)}",
         *(
             ["- The files store float16, which halves their size; the network computes in float32."]
@@ -289,6 +291,15 @@ def _recipe(spec: WeightsSpec) -> str:
     if teacher := recipe.get("teacher"):
         line += f" Distilled from {', '.join(f'`{name}`' for name in teacher['weights'])}."
     return line
+
+
+def _heads(heads: Heads) -> str:
+    counted = "".join(f", {label} counting {count:g} times" for label, count in heads.get("count", {}).items())
+    return (
+        f"- Heads: fitted anew on the features of `{heads['base']}`, whose network this is otherwise; {heads['portraits']:,} portraits teach "
+        f"the product of both heads, FER2013's faces each of them (`benchmarks/photo_heads.py`, setting {heads['settings']}{counted}). The setting was chosen "
+        "with the photos above, in five folds by person."
+    )
 
 
 def _crop(spec: WeightsSpec) -> str:

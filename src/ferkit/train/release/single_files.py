@@ -85,9 +85,9 @@ def export(
 
     Examples:
         >>> from ferkit.train import export
-        >>> (file,) = export("fer2013-n-v5", "exported", formats=("onnx",))
+        >>> (file,) = export("fer2013-n-v6", "exported", formats=("onnx",))
         >>> file.name
-        'fer2013-n-v5.onnx'
+        'fer2013-n-v6.onnx'
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
