@@ -82,11 +82,11 @@ def write_detector(
         architecture=architecture,
     )
     write_json(out / "spec.json", spec.to_dict())
-    (out / "card.md").write_text("\n".join(_card(spec)) + "\n", encoding="utf-8")
+    (out / "card.md").write_text("\n".join(card_lines(spec)) + "\n", encoding="utf-8")
     return spec
 
 
-def _card(spec: DetectorSpec) -> list[str]:
+def card_lines(spec: DetectorSpec) -> list[str]:
     training, net = spec.training, spec.architecture
     lines = [
         f"# {spec.name}",
