@@ -180,6 +180,14 @@ def test_somebody_out_of_sight_is_expected_where_they_were_heading() -> None:
     assert found.number == 1
 
 
+@pytest.mark.parametrize(("x", "known"), [(170, True), (215, False)])
+def test_somebody_who_was_away_for_two_seconds_may_come_back_three_faces_further_and_no_more(x: int, known: bool) -> None:
+    tracker = started((0, 20, 80))
+    tracker.update(shown(), 0.3, [])
+    answer = tracker.update(shown((0, x, 80)), 2.2, [face(x, 80)])
+    assert [track.number for track, _ in answer] == [1 if known else None]
+
+
 def test_a_stranger_at_the_same_place_is_somebody_new() -> None:
     tracker = started((0, 100, 80))
     tracker.update(shown(), 0.3, [])
