@@ -124,3 +124,15 @@ def test_an_argument_that_is_not_on_the_page_is_seen() -> None:
     check("load_image", load_image)
     with pytest.raises(AssertionError, match="gamma"):
         check("load_image", changed)
+
+
+def test_every_detector_and_engine_that_a_name_opens_is_told() -> None:
+    """A new row of the tables needs its word on the page of names, and a detector in the quickstart too."""
+    from ferkit.detectors.face_detector import BACKENDS
+    from ferkit.engines.table import ENGINES
+
+    api, quickstart = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("api.md", "quickstart.md"))
+    section = api.partition("## FaceDetector")[2].partition("\n## ")[0]
+    assert not [name for name in BACKENDS if f'`"{name}"`' not in section]
+    assert not [name for name in BACKENDS if f"`{name}`" not in quickstart]
+    assert not [name for name in ENGINES if f'"{name}"' not in api and f"`{name}`" not in api]

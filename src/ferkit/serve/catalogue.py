@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from ..protocols import Classifier, Detector, name_of, rotations_of
 from ..weights.specs import EnsembleSpec, WeightsSpec, load_classifier_spec
 from ..weights.store import resolve
 from .problems import Problem
+from .records import Opening
 from .settings import Settings
 
 __all__ = ["Catalogue", "Choice", "Offer", "Own"]
@@ -130,7 +130,7 @@ class Catalogue:
                 )
             return self._open[choice]
 
-    def recipe(self, choice: Choice) -> dict[str, Any]:
+    def recipe(self, choice: Choice) -> Opening:
         """Return what a classifier for a choice is opened with, ``weights`` and ``labels``, as plain values."""
         weights, labels = choice
         offer = self.offers[weights]

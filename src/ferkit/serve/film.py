@@ -27,6 +27,7 @@ from ..video.events import Events
 from ..video.frame import Span
 from ..video.sources import Opened
 from ..video.tables import open_table
+from .records import FilmRequest
 
 __all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "write_state"]
 
@@ -60,7 +61,7 @@ def write_state(folder: Path, **state: Any) -> None:
 
 def main(folder: Path) -> None:
     """Read the film of a job's folder."""
-    request: dict[str, Any] = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    request: FilmRequest = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     _limit(request)
     try:
         _read(folder, request)
@@ -70,7 +71,7 @@ def main(folder: Path) -> None:
         write_state(folder, state="failed", error={"code": "damaged", "message": message})
 
 
-def _limit(request: dict[str, Any]) -> None:
+def _limit(request: FilmRequest) -> None:
     limit_opencv(request["threads"])
     try:
         import resource
@@ -84,7 +85,7 @@ def _limit(request: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_bytes"], request["max_bytes"]))
 
 
-def _read(folder: Path, request: dict[str, Any]) -> None:
+def _read(folder: Path, request: FilmRequest) -> None:
     film, parent = folder / FILM, os.getppid()
     with Opened(str(film)) as (_, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -94,9 +95,11 @@ def _read(folder: Path, request: dict[str, Any]) -> None:
         return
     span = Span.of(end=request["max_seconds"])
     whole, total = estimate(str(film), Span()), estimate(str(film), span)
-    engine = {"runtime": request["runtime"], "threads": request["threads"]}
-    classifier = open_classifier(request["weights"], labels=request["labels"], min_confidence=request["unsure"], **engine)
-    detector = open_detector(request["detector"], model=request["detector_model"], **engine)
+    runtime, threads = request["runtime"], request["threads"]
+    classifier = open_classifier(
+        request["weights"], labels=request["labels"], min_confidence=request["unsure"], runtime=runtime, threads=threads
+    )
+    detector = open_detector(request["detector"], model=request["detector_model"], runtime=runtime, threads=threads)
     pipeline = Pipeline(detector, classifier)
     events = Events()
     sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels))]

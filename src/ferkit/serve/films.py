@@ -16,6 +16,7 @@ from .film import FILM, containers
 from .interface import errors
 from .jobs import Jobs
 from .problems import Problem, busy
+from .records import FilmLimits, FilmRequest, Opening
 from .schemas import JobResponse
 from .settings import Settings
 from .uploads import Arrival, Pace, chunks_of_body
@@ -78,8 +79,17 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise busy("The service's disk has no room for this film.", 30) from None
             raise
-        wanted = {"copy": copy, "blur": blur or settings.blur_faces, "unsure": unsure, "weights_name": choice[0], "labels_name": choice[1]}
-        jobs.submit(name, {**wanted, **catalogue.recipe(choice), **_limits(settings)})
+        opening: Opening = catalogue.recipe(choice)
+        wanted: FilmRequest = {
+            "copy": copy,
+            "blur": blur or settings.blur_faces,
+            "unsure": unsure,
+            "weights_name": choice[0],
+            "labels_name": choice[1],
+            **opening,
+            **_limits(settings),
+        }
+        jobs.submit(name, wanted)
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
         return JobResponse(**jobs.state(name))
 
@@ -131,7 +141,7 @@ def _jobs(app: FastAPI) -> Jobs:
     return jobs
 
 
-def _limits(settings: Settings) -> dict[str, Any]:
+def _limits(settings: Settings) -> FilmLimits:
     return {
         "threads": settings.threads,
         "runtime": settings.runtime,

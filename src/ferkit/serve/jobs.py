@@ -26,6 +26,7 @@ from .folders import remove_folder
 from .logs import log
 from .problems import Problem, busy
 from .processes import is_running
+from .records import FilmRequest
 from .settings import Settings
 
 __all__ = ["RESULTS", "Jobs"]
@@ -99,7 +100,7 @@ class Jobs:
         if (job := self._mine.pop(name, None)) is not None:  # else it has made room for another
             remove_folder(job.folder)
 
-    def submit(self, name: str, request: dict[str, Any]) -> None:
+    def submit(self, name: str, request: FilmRequest) -> None:
         """Queue a film that has arrived as ``film`` in its folder."""
         folder = self._mine[name].folder
         self._mine[name].arrival = None
