@@ -32,6 +32,7 @@ __all__ = [
     "squares",
 ]
 
+_MUCH, _LARGE = 0.25, 4_000_000  # share of a picture that a crop has, from which it is warped in four channels, and pixels up to which
 
 CropMode = Literal["square", "aligned", "box"]
 
@@ -168,7 +169,13 @@ def _aligned(image: NDArray[np.uint8], landmarks: Float, geometry: CropGeometry)
     matrix = unit * side
     matrix[:, 2] -= 0.5  # from edges to pixel centres
     matrix[:, 2] += matrix[:, :2] @ [0.5, 0.5]
-    return np.asarray(cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+    # OpenCV 5 warps four channels, to the same pixels, in half the time of three: worth a copy where the face is much of the picture, and
+    # that is small enough to be copied.
+    shown = image.shape[0] * image.shape[1]
+    four = image.shape[2:] == (3,) and _MUCH * shown <= side * side and shown <= _LARGE
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2RGBA) if four else image
+    warped = cv2.warpAffine(pixels, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB) if four else warped, np.uint8)
 
 
 Crops = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]

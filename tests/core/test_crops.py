@@ -81,6 +81,18 @@ def test_aligned_crop_puts_the_landmarks_on_the_template() -> None:
         assert crop[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2].max() > 200
 
 
+@pytest.mark.parametrize("face", [40, 90, 200])
+def test_an_aligned_crop_in_color_is_that_of_each_channel(face: int) -> None:
+    """Also where it is warped in another number of channels, because it is most of the picture."""
+    image = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
+    turned = np.array([[np.cos(0.3), np.sin(0.3)], [-np.sin(0.3), np.cos(0.3)]])
+    landmarks = (np.array(TEMPLATE) - 0.5) @ turned * face + [80.3, 60.8]
+    geometry = CropGeometry("aligned", 1.0, template=TEMPLATE)
+    planes = [crop_face(np.ascontiguousarray(image[..., c]), (0, 0, 9, 9), geometry, landmarks) for c in range(3)]
+    crop = crop_face(image, (0, 0, 9, 9), geometry, landmarks)
+    assert np.abs(crop - np.stack(planes, axis=2).astype(int)).max() <= 1
+
+
 @pytest.mark.parametrize("options", [{"mode": "round"}, {"scale": 0}, {"scale": -1}, {"mode": "aligned"}])
 def test_bad_geometry(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
