@@ -25,14 +25,18 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
         least: Bytes that must be free.
 
     Raises:
-        InputError: It cannot be written to, or it or a part of its path is a file.
+        InputError: It cannot be written to, or it or a part of its path is a file, or a link that leads nowhere.
         WeightsError: The disk is nearly full.
     """
     # Here, since reading a picture needs neither, and both together cost its cold start 7 ms.
     import shutil
     import tempfile
 
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    path = (out, *out.absolute().parents)
+    for folder in path:
+        if folder.is_symlink() and not folder.exists():
+            raise InputError(f"{folder} is a link to {folder.readlink()}, which is not there. Choose another out.", arguments=["out"])
+    there = next(folder for folder in path if folder.exists())
     if not there.is_dir():
         raise InputError(f"{there} is a file; expected a folder for {out}. Choose another out.", arguments=["out"])
     try:

@@ -363,10 +363,16 @@ def test_at_320_pixels_and_with_text_twice_as_large(page: Any, tmp_path: Path) -
 
 
 def test_axe_finds_nothing(page: Any, tmp_path: Path) -> None:
+    """In both color schemes: of the empty page, of a photo and a large group, of a picture that cannot be read, of unsure answers."""
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert faults(page) == []
-    upload(page, astronaut(), crowd(tmp_path))
+    upload(page, astronaut(), crowd(tmp_path, 22))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    page.set_input_files("#files", [str(tmp_path / "broken.jpg")])
+    playwright.expect(page.locator("#results .error")).to_contain_text("Not a picture")
+    page.locator("#threshold").focus()
+    page.keyboard.press("End")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert faults(page) == []

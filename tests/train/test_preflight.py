@@ -114,6 +114,13 @@ def test_a_folder_that_may_not_be_written() -> None:
         writable(Path("/proc/ferkit"))
 
 
+def test_a_folder_behind_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name in ("link", "link/below"):
+        with pytest.raises(InputError, match=r"link is a link to .*nowhere, which is not there"):
+            writable(tmp_path / name)
+
+
 def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="MB free; a run needs at least"):
         writable(tmp_path / "out", 1 << 60)
