@@ -360,6 +360,12 @@ def test_at_320_pixels_and_with_text_twice_as_large(page: Any, tmp_path: Path) -
             page.click(f"#tab-{tab}")
             assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), f"{tab} scrolls sideways at {size}"
         shoot(page, f"narrow-{size[:-1]}")
+    (tmp_path / "broken.jpg").write_bytes(astronaut().read_bytes()[:3000])
+    page.set_input_files("#files", [str(tmp_path / "broken.jpg")])
+    error = page.locator("#results .error")
+    playwright.expect(error).to_contain_text("decoded")
+    assert error.bounding_box()["width"] >= 150, "an error is squeezed beside its picture"
+    shoot(page, "narrow-error")
 
 
 def test_axe_finds_nothing(page: Any, tmp_path: Path) -> None:
@@ -367,6 +373,7 @@ def test_axe_finds_nothing(page: Any, tmp_path: Path) -> None:
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         assert faults(page) == []
+    page.complaints_allowed = True  # of the picture that cannot be read, which Chromium reports too
     upload(page, astronaut(), crowd(tmp_path, 22))
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     page.set_input_files("#files", [str(tmp_path / "broken.jpg")])
