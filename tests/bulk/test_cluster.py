@@ -25,7 +25,7 @@ from ferkit.bulk import cluster as engine
 from ferkit.bulk.storage import Place
 from ferkit.ray_clusters import connected
 
-from ..helpers.clusters import ENVIRONMENT, Cluster
+from ..helpers.clusters import ENVIRONMENT, Cluster, command_of
 from ..helpers.jobs import QUICK, SLOW, Driver, digests, processes, rows_of, running
 from ..helpers.jobs import parent as parent_of
 
@@ -127,12 +127,19 @@ def test_a_worker_of_ray_that_dies_costs_its_shard(
 
 
 def held(driver: Driver, cluster: Cluster) -> tuple[int, int]:
-    """Have the first node hold the shard that it has, or gets next, so that its death costs one; return Ray's process and its worker."""
-    victim = driver.wait_for(lambda: [pid for pid in cluster.workers(1) if children(pid)])[0]
-    (child,) = children(victim)
-    os.kill(child, signal.SIGSTOP)
-    time.sleep(1)
-    return victim, child
+    """Have the first node hold a shard, so that its death costs one; return Ray's process, whose title says what it is at, and its worker."""
+
+    def at_work() -> list[int]:
+        return [pid for pid in cluster.workers(1) if children(pid) and "IDLE" not in command_of(pid)]
+
+    while True:
+        victim = driver.wait_for(at_work)[0]
+        (child,) = children(victim)
+        os.kill(child, signal.SIGSTOP)
+        time.sleep(1)
+        if victim in at_work():
+            return victim, child
+        os.kill(child, signal.SIGCONT)  # it had just answered: the node has nothing to lose
 
 
 def children(pid: int) -> list[int]:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,14 @@ Start = Callable[..., Driver]
 def loads_pandas(pid: int) -> bool:
     """Whether a process is in the middle of what pyarrow imports with its first array, or past it."""
     return "pandas/_libs" in Path(f"/proc/{pid}/maps").read_text()
+
+
+@pytest.fixture(autouse=True)
+def terminal() -> Iterator[None]:
+    """Have drivers hear of a terminal that is gone, though these tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(scope="module")

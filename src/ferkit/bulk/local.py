@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ..errors import FerkitError, InputError
 from ..orphans import ended
 from .records import Start, Task, Told
+from .stops import uninterrupted
 
 __all__ = ["Answer", "Pool", "Process", "failed", "stillborn"]
 
@@ -121,10 +122,11 @@ class Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self.processes:
-            process.pipe.kill()
-        for process in self.processes:
-            process.end()
+        with uninterrupted():
+            for process in self.processes:
+                process.pipe.kill()
+            for process in self.processes:
+                process.end()
 
     def room(self) -> int:
         """Return how many processes there may be."""
@@ -133,18 +135,19 @@ class Pool:
     def add(self) -> Process:
         """Start one more, which first says what it would answer with."""
         environment = os.environ | {"FERKIT_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-        pipe = subprocess.Popen(
-            [sys.executable, "-m", "ferkit.bulk.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        process = Process(pipe)
-        process.write(self._start)
-        process.give(_HELLO)
-        self.processes.append(process)
-        process.listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
-        process.listener.start()
+        with uninterrupted():  # or a process would be there that nobody ends, or a thread that has not begun
+            pipe = subprocess.Popen(
+                [sys.executable, "-m", "ferkit.bulk.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            )
+            process = Process(pipe)
+            process.write(self._start)
+            process.give(_HELLO)
+            self.processes.append(process)
+            process.listener = threading.Thread(target=self._listen, args=(process,), daemon=True)
+            process.listener.start()
         return process
 
     def _listen(self, process: Process) -> None:

@@ -10,6 +10,7 @@ import time
 
 from ..errors import InputError
 from .records import Holder
+from .stops import uninterrupted
 from .storage import Place, StoreError
 
 __all__ = ["Lock", "alive", "locks", "sweep"]
@@ -66,8 +67,25 @@ class Lock:
         self._place, self._part, self._steal = place, part, steal
         self.name = "_ferkit/lock" + ("" if part is None else f"-{part[0]}-of-{part[1]}")
         self._end = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Lock:
+        try:
+            with uninterrupted():
+                self._take()
+        except KeyboardInterrupt:  # which waited until the lock was whole, or came before it
+            if self._heart.is_alive():
+                self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with uninterrupted():
+            self._end.set()
+            self._heart.join()  # else its last beat might come after the lock is gone
+            self._place.delete(self.name)
+
+    def _take(self) -> None:
         if not self._steal:
             self._refuse_others()
         elif self._part is None:
@@ -76,14 +94,7 @@ class Lock:
         self._place.delete(self.name)
         if not self._place.put_new(self.name, self._told()):
             self._refuse_others()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
         self._heart.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._heart.join()  # else its last beat might come after the lock is gone
-        self._place.delete(self.name)
 
     def _refuse_others(self) -> None:
         for name in locks(self._place):

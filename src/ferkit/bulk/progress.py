@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .records import Receipt
+from .stops import uninterrupted
 
 __all__ = ["Progress"]
 
@@ -38,7 +39,8 @@ class Progress:
         from tqdm import tqdm
 
         self._counts.update(shards_planned=shards, shards_done=done)
-        self._bar = tqdm(total=shards, initial=done, unit="shard", file=sys.stderr, mininterval=0.5)
+        with uninterrupted():  # a bar that is half made complains when it is let go
+            self._bar = tqdm(total=shards, initial=done, unit="shard", file=sys.stderr, mininterval=0.5)
         if pictures is not None and shards > done:
             self.note(f"{shards - done} of {shards} shards to do, {pictures} pictures in all")
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["batch"]
 
 _STOPPED = 130
-_STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # nohup has the second one ignored
 
 
 def _kinds() -> tuple[str, ...]:
@@ -94,11 +93,14 @@ def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | Non
     from ..bulk.options import Options, need
     from ..bulk.progress import Progress
     from ..bulk.running import Request, run
+    from ..bulk.stops import STOPS
 
     need("pyarrow", "ferkit batch")
     how = {name: options.pop(name) for name in ("keys", "update", "retry_errors", "dry_run", "steal")}
     progress = Progress(sys.stdout if format_ == "json" else None, metrics)
-    before = {number: signal.signal(number, _interrupt) for number in _STOPS if signal.getsignal(number) != signal.SIG_IGN}
+    before = {
+        number: signal.signal(number, _interrupt) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN
+    }  # as nohup has it
     try:
         _load_undisturbed()
         with redirect_stdout(sys.stderr):  # Ray prints to standard output what its nodes complain of: no line of ours
@@ -115,17 +117,13 @@ def _run(inputs: tuple[str, ...], output: str, format_: str, metrics: Path | Non
 
 def _load_undisturbed() -> None:
     """Load pyarrow, and pandas, which it looks for with its first array, while signals wait: an interrupted import forgets them."""
-    stops = {signal.SIGINT, *_STOPS}
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, stops)
-    try:
+    from ..bulk.stops import uninterrupted
+
+    with uninterrupted():
         import pyarrow
 
         pyarrow.enable_signal_handlers(False)  # else a signal that comes while it works is forgotten too
         pyarrow.array([0])
-    finally:
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the system's signature

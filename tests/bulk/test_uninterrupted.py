@@ -1,0 +1,71 @@
+"""What must be whole is not interrupted by a signal that stops a run: it waits."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ferkit.bulk.lock import Lock, locks
+from ferkit.bulk.stops import uninterrupted
+from ferkit.bulk.storage import Place
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
+
+
+def test_a_signal_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["whole"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_blocks_may_lie_in_one_another() -> None:
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+            done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["whole"]
+
+
+def test_another_thread_has_nothing_to_wait_for() -> None:
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
+            done.append("whole")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == ["whole"]
+
+
+def test_a_lock_that_a_signal_meets_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(str(tmp_path))
+    put_new = Place.put_new
+
+    def met(self: Place, name: str, data: bytes) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return put_new(self, name, data)
+
+    monkeypatch.setattr(Place, "put_new", met)
+    with pytest.raises(KeyboardInterrupt):
+        Lock(place).__enter__()
+    assert not locks(place)
