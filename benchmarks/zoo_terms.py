@@ -31,10 +31,11 @@ from ferkit import Ensemble
 from ferkit.data import read_faces
 from ferkit.data.near_copies import groups
 from ferkit.evaluation.measuring import measure
+from ferkit.files import replacing
+from ferkit.labels import FER7
 from ferkit.train import make_ensemble, snapshot_weights, train
 
 TEST = 3_589  # faces of a random split's test part: as many as PublicTest has
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Everything:
     def read(cls, data: Path, aligned: Path) -> Everything:
         parts = [read_faces(data, split=split) for split in ("Training", "PublicTest")]
         frames = np.concatenate([part.images for part in parts])
-        labels = np.concatenate([[LABELS.index(part.label_set[label]) for label in part.labels] for part in parts])
+        labels = np.concatenate([[FER7.classes.index(part.label_set[label]) for label in part.labels] for part in parts])
         training = np.repeat([True, False], [len(part.images) for part in parts])
         cut, found = np.zeros_like(frames), np.zeros(len(frames), bool)
         for split, first in (("train", 0), ("validation", int(training.sum()))):
@@ -102,18 +103,15 @@ def learnt(everything: Everything, terms: Terms, group: NDArray[np.int64]) -> tu
     if terms.dropped:
         use &= everything.found
     if terms.labels == 6:
-        use &= everything.labels != LABELS.index("disgust")
+        use &= everything.labels != FER7.classes.index("disgust")
     if terms.split == "own":
         return use & everything.training, use & ~everything.training
     rng = np.random.default_rng(0)
     key = rng.random(len(use)) if terms.split == "random" else rng.random(int(group.max()) + 1)[group]
     order = [row for row in np.argsort(key, kind="stable") if use[row]]
-    if terms.split == "apart":  # whole groups: the last one that began may go over the number
-        end = TEST
-        while group[order[end - 1]] == group[order[end]]:
-            end += 1
-    else:
-        end = TEST
+    end = TEST
+    while terms.split == "apart" and group[order[end - 1]] == group[order[end]]:  # whole groups: the last one may go over the number
+        end += 1
     test = np.zeros_like(use)
     test[order[:end]] = True
     return use & ~test, test
@@ -121,11 +119,11 @@ def learnt(everything: Everything, terms: Terms, group: NDArray[np.int64]) -> tu
 
 def write_csv(path: Path, everything: Everything, terms: Terms, train_rows: NDArray[np.bool_], test_rows: NDArray[np.bool_]) -> None:
     images = everything.aligned if terms.aligned else everything.frames
-    with path.with_suffix(".partial").open("w", encoding="ascii") as file:
-        file.write("emotion,pixels,Usage\n")
+    with replacing(path) as file:
+        file.write(b"emotion,pixels,Usage\n")
         for usage, rows in (("Training", train_rows), ("PublicTest", test_rows)):
-            file.writelines(f"{everything.labels[row]},{' '.join(map(str, images[row].ravel()))},{usage}\n" for row in np.nonzero(rows)[0])
-    path.with_suffix(".partial").replace(path)
+            lines = (f"{everything.labels[row]},{' '.join(map(str, images[row].ravel()))},{usage}\n" for row in np.flatnonzero(rows))
+            file.writelines(map(str.encode, lines))
 
 
 def run(net: str, terms: Terms, data: Path, folder: Path) -> dict[str, Any]:

@@ -42,6 +42,10 @@ def load(name: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
+def kept_runs() -> dict[str, Any]:
+    return {name: run for name in SYSTEMS if (run := load(name)) is not None}
+
+
 def percent(row: dict[str, Any]) -> str:
     low, high = row["ci95"]
     return f"{row['accuracy']:.2%} ({low:.1%} to {high:.1%})"
@@ -55,8 +59,7 @@ def gain(row: dict[str, Any]) -> str:
 def stopped(run: dict[str, Any]) -> str:
     """Say how far an unfinished run came: PublicTest after its last epoch, beside Training's own accuracy."""
     last = run["history"][-1]
-    own = next(value for key, value in last.items() if key.startswith("val_") and key.endswith("accuracy"))
-    learnt = next(value for key, value in last.items() if key.endswith("accuracy") and not key.startswith("val_"))
+    learnt, own = accuracies(last)
     return f"stopped after {run['epochs']} of at most {run['planned']} epochs: {own:.2%} (Training {learnt:.2%})"
 
 
@@ -84,11 +87,11 @@ def systems_table() -> str:
 
 def runs_table() -> str:
     """Return one line per kept run: epochs, hours, machine."""
-    runs = [(name, load(name)) for name in SYSTEMS if load(name) is not None]
+    runs = kept_runs()
     if not runs:
         return "No run is kept yet.\n"
     lines = ["| recipe | epochs | best val_loss | hours | machine |", "|---|---|---|---|---|"]
-    for name, run in runs:
+    for name, run in runs.items():
         losses = [row["val_loss"] for row in run["history"] if "val_loss" in row]
         best = f"{min(losses):.4f}, epoch {1 + losses.index(min(losses))}" if losses else "-"
         lines.append(f"| {name} | {run['epochs']} | {best} | {run['hours']} | {run['machine']} |")
@@ -112,7 +115,7 @@ def accuracies(row: dict[str, Any]) -> tuple[float, float | None]:
 
 def drawn_from() -> str:
     """Return a digest of what the curves show; it lies in the picture, so that a stale one is noticed."""
-    shown = {name: [accuracies(row) for row in run["history"]] for name in SYSTEMS if (run := load(name)) is not None}
+    shown = {name: [accuracies(row) for row in run["history"]] for name, run in kept_runs().items()}
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
 
@@ -128,10 +131,10 @@ def draw_curves() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    runs = [(name, run) for name in SYSTEMS if (run := load(name)) is not None]
+    runs = kept_runs()
     figure = Figure(figsize=(11, 2.5 * -(-len(runs) // 4)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (name, run) in enumerate(runs):
+    for place, (name, run) in enumerate(runs.items()):
         axis = figure.add_subplot(-(-len(runs) // 4), 4, place + 1)
         shown = [accuracies(row) for row in run["history"]]
         epochs = range(1, len(shown) + 1)

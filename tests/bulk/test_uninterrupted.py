@@ -16,32 +16,22 @@ from ferkit.bulk.storage import Place
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
 
 
-def test_a_signal_waits_for_the_end_of_the_block() -> None:
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_signal_waits_for_the_end_of_the_outermost_block(blocks: int) -> None:
     done = []
 
-    def work() -> None:
+    def work(inner: int) -> None:
         with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            done.append("whole")
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert done == ["whole"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
-def test_blocks_may_lie_in_one_another() -> None:
-    done = []
-
-    def work() -> None:
-        with uninterrupted():
-            with uninterrupted():
+            if inner:
+                work(inner - 1)
+            else:
                 signal.raise_signal(signal.SIGINT)
             done.append("whole")
 
     with pytest.raises(KeyboardInterrupt):
-        work()
-    assert done == ["whole"]
+        work(blocks - 1)
+    assert done == ["whole"] * blocks
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_another_thread_has_nothing_to_wait_for() -> None:
@@ -62,8 +52,9 @@ def test_a_lock_that_a_signal_meets_is_let_go(tmp_path: Path, monkeypatch: pytes
     put_new = Place.put_new
 
     def met(self: Place, name: str, data: bytes) -> bool:
+        made = put_new(self, name, data)
         signal.raise_signal(signal.SIGINT)
-        return put_new(self, name, data)
+        return made
 
     monkeypatch.setattr(Place, "put_new", met)
     with pytest.raises(KeyboardInterrupt):

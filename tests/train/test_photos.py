@@ -278,17 +278,25 @@ def test_what_the_product_teaches_a_head_hangs_on_the_other_one() -> None:
     assert slope(PRODUCT, 20.0) < 1e-5
 
 
+def _to_learn(folder: Path, more: str = "") -> tuple[Path, Path, Path]:
+    """Return faces, portraits, and a recipe for both, whose teacher has learnt the faces; ``plain.toml`` is a recipe without portraits."""
+    from ferkit.train import train
+
+    data, photos = write_fer_csv(folder / "fer2013.csv", 140, 21), write_portraits(folder / "portraits")
+    plain, path = folder / "plain.toml", folder / "photos.toml"
+    plain.write_text(TINY)
+    teacher = train(plain, data, folder / "teacher")
+    path.write_text(WITH_PHOTOS.replace("TEACHER", teacher.as_posix()).replace("share = 0.25", f"share = 0.25\n{more}"))
+    return data, photos, path
+
+
 @needs_keras
 @pytest.mark.slow
 def test_a_run_whose_photos_teach_the_product_resumes_exactly(tmp_path: Path) -> None:
     from ferkit.data.faces import read_csv
-    from ferkit.train import fit, train
+    from ferkit.train import fit
 
-    data, photos = write_fer_csv(tmp_path / "fer2013.csv", 140, 21), write_portraits(tmp_path / "portraits")
-    plain, path = tmp_path / "plain.toml", tmp_path / "joint.toml"
-    plain.write_text(TINY)
-    teacher = train(plain, data, tmp_path / "teacher")
-    path.write_text(WITH_PHOTOS.replace("TEACHER", teacher.as_posix()).replace("share = 0.25", "share = 0.25\njoint = true"))
+    data, photos, path = _to_learn(tmp_path, "joint = true")
     recipe, faces = load_recipe(path), read_csv(data)
     own = read_portraits(photos, CropGeometry(**recipe.crop))
     whole = fit(recipe, faces, tmp_path / "whole", photos=own)
@@ -307,17 +315,13 @@ def test_a_run_with_photos_learns_them_and_resumes_exactly(tmp_path: Path) -> No
     from ferkit.train import fit, train
     from ferkit.weights.specs import WeightsSpec
 
-    data, photos = write_fer_csv(tmp_path / "fer2013.csv", 140, 21), write_portraits(tmp_path / "portraits")
-    plain, path = tmp_path / "plain.toml", tmp_path / "photos.toml"
-    plain.write_text(TINY)
-    teacher = train(plain, data, tmp_path / "teacher")
-    path.write_text(WITH_PHOTOS.replace("TEACHER", teacher.as_posix()))
+    data, photos, path = _to_learn(tmp_path)
     recipe, faces = load_recipe(path), read_csv(data)
     with pytest.raises(InputError, match="needs photos"):
         fit(recipe, faces, tmp_path / "without")
     own = read_portraits(photos, CropGeometry(**recipe.crop))
     with pytest.raises(InputError, match="would ignore the photos"):
-        fit(plain, faces, tmp_path / "ignored", photos=own)
+        fit(tmp_path / "plain.toml", faces, tmp_path / "ignored", photos=own)
 
     run = train(path, data, tmp_path / "whole", photos=photos)
     fit(recipe, faces, tmp_path / "halves", photos=own, max_minutes=1e-6)

@@ -77,11 +77,9 @@ def compile_from_recipe(model: keras.Model, recipe: Recipe, steps_per_epoch: int
         metrics = {name: [keras.metrics.MeanMetricWrapper(accuracy, name="accuracy")] for name in metrics}
     weights = {head.labels: head.weight for head in recipe.heads}
     if recipe.joint:
-        losses, metrics, weights = (
-            losses | {PRODUCT: soft_cross_entropy},
-            metrics | {PRODUCT: [product_metric()]},
-            weights | {PRODUCT: float(recipe.photo_settings["weight"])},
-        )
+        losses[PRODUCT] = soft_cross_entropy
+        metrics[PRODUCT] = [product_metric()]
+        weights[PRODUCT] = float(recipe.photo_settings["weight"])
     model.compile(
         optimizer=make_optimizer(recipe, steps_per_epoch),
         loss=losses,

@@ -40,8 +40,11 @@ _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
 }
 _PAIRS: dict[str, tuple[float, float]] = {"scale": (1e-3, 100), "gain": (0, 100), "erase_area": (0, 1)}
 _SWITCHES = (
-    *(("data", "standardise"), ("optimizer", "nesterov"), ("training", "settle")),
-    *(("photos", "joint"), ("early_stopping", "restore_best")),
+    ("data", "standardise"),
+    ("optimizer", "nesterov"),
+    ("training", "settle"),
+    ("photos", "joint"),
+    ("early_stopping", "restore_best"),
 )
 FILLS = ("reflect", "nearest")
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
