@@ -571,6 +571,26 @@ def test_a_webcams_pictures_cannot_be_embedded_elsewhere() -> None:
         monitor.close()
 
 
+def test_the_end_of_a_webcams_picture_does_not_wait_for_its_beginning_to_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in ``test_run``: without Nagle's algorithm."""
+    pytest.importorskip("av", reason="needs ferkit[video]")
+    from ferkit.video.mjpeg import Monitor
+
+    at_once: list[int] = []
+    monkeypatch.setattr(
+        Monitor, "_stream", lambda _, handler: at_once.append(handler.connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+    )
+    monitor = Monitor(0, ["happy", "sad"])
+    try:
+        with socket.create_connection(("127.0.0.1", int(monitor.address.rsplit(":", 1)[1].rstrip("/")))) as viewer:
+            viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            viewer.recv(1)
+    finally:
+        monitor.close()
+    assert at_once
+    assert all(at_once)
+
+
 # -------------------------------------------------------------------------------------------------- what operators see
 
 

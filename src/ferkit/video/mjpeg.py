@@ -87,6 +87,8 @@ class Monitor:
         monitor = self
 
         class Handler(BaseHTTPRequestHandler):
+            disable_nagle_algorithm = True  # else the end of a picture waits until the viewer has acknowledged its beginning
+
             def do_GET(self) -> None:
                 host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
                 if host not in ("127.0.0.1", "localhost"):
