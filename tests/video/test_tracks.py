@@ -180,6 +180,16 @@ def test_somebody_out_of_sight_is_expected_where_they_were_heading() -> None:
     assert found.number == 1
 
 
+def test_nobody_is_forecast_for_more_than_a_second() -> None:
+    tracker = Tracker()
+    for n in range(11):
+        [(track, _)] = tracker.update(shown((0, 20 + 8 * n, 80)), n / 10, [face(20 + 8 * n, 80)])
+    seen, speed = track.box[0], track.speed[0]
+    assert tracker.update(shown(), 3.0, []) == []
+    assert speed == pytest.approx(80, abs=8)
+    assert track.box[0] == pytest.approx(seen + speed, abs=1)  # not twice as far, two seconds later
+
+
 @pytest.mark.parametrize(("x", "known"), [(170, True), (215, False)])
 def test_somebody_who_was_away_for_two_seconds_may_come_back_three_faces_further_and_no_more(x: int, known: bool) -> None:
     tracker = started((0, 20, 80))
