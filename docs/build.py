@@ -119,25 +119,26 @@ def load_specs() -> list[WeightsSpec | EnsembleSpec]:
 
 
 def module_list() -> str:
-    """Return the list of modules: each with the first paragraph of its docstring, folder by folder."""
-    package, lines = ROOT / "src" / "ferkit", ["```text"]
+    """Return the list of modules: a table for each folder, a row for each module, with the first paragraph of its docstring."""
+    package, lines = ROOT / "src" / "ferkit", []
 
-    def add(folder: Path, depth: int) -> None:
-        for path in sorted(folder.iterdir(), key=lambda path: (path.is_dir(), path.name)):
-            file = path / "__init__.py" if path.is_dir() else path
-            if file.suffix != ".py" or not file.is_file() or path.name in ("__init__.py", "__main__.py"):
-                continue
-            docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
-            if docstring is None:
-                raise SystemExit(f"{file.relative_to(ROOT)} has no docstring.")
-            name = "  " * depth + path.name + ("/" if path.is_dir() else "")
-            first = " ".join(docstring.partition("\n\n")[0].replace("``", "").split())  # in a block of text marks stand as they are
-            lines.append(f"{name:<34}{first}")
-            if path.is_dir():
-                add(path, depth + 1)
+    def first(file: Path) -> str:
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        if docstring is None:
+            raise SystemExit(f"{file.relative_to(ROOT)} has no docstring.")
+        return " ".join(docstring.partition("\n\n")[0].replace("``", "`").replace("|", "\\|").split())
 
-    add(package, 0)
-    return "\n".join([*lines, "```", ""])
+    def add(folder: Path) -> None:
+        files = sorted(path for path in folder.glob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+        name = folder.relative_to(package).as_posix() if folder != package else "ferkit"
+        about = [] if folder == package else [first(folder / "__init__.py"), ""]
+        lines.extend([f"### {name}/", "", *about, "| file | what it holds |", "|---|---|"])
+        lines.extend([*(f"| `{path.name}` | {first(path)} |" for path in files), ""])
+        for below in sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file()):
+            add(below)
+
+    add(package)
+    return "\n".join(lines)
 
 
 def write_photo() -> Path:

@@ -34,6 +34,7 @@ PAGES = {
     "SECURITY.md": "project/security.md",
 }
 STACKED = ("errors.md",)
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]{1,20}")
 CARDS = {f"weights/{card.parent.name}/card.md": f"cards/{card.parent.name}.md" for card in ROOT.glob("weights/*/card.md")}
 
 
@@ -65,6 +66,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001 - MkDocs names them
     """Mark what site.css treats apart: names in code that are not to be cut, and pages whose rows of sentences become cards on a phone."""
     html = re.sub(r"(?<!<pre>)<code>([^<\s]{1,24})</code>", r'<code class="whole">\1</code>', html)
+    # A line may end inside a longer piece, but not between the hyphens of an option.
+    html = re.sub(r"(?<!<pre>)<code>[^<]+</code>", lambda code: OPTION.sub(r'<span class="whole">\g<0></span>', code[0]), html)
     return f'<div class="stacked">{html}</div>' if page.file.src_uri in STACKED else html
 
 

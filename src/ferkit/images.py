@@ -195,21 +195,24 @@ def _only_image_errors(source: str) -> Iterator[None]:
 
 def _decode(file: Any, source: str, limits: _Limits) -> Loaded:
     with _only_image_errors(source):
-        _check_whole(file, source)
-        if limits.side is not None:
-            for decode in (_decode_webp, _decode_heif):
-                if (loaded := decode(file, source, limits)) is not None:
-                    return loaded
+        start = file.read(64)
+        file.seek(0)
+        heif = is_heif(start)
+        if heif and (lacking := missing_bytes(file)):
+            raise ImageError(f"{source}: damaged or truncated (its last {lacking:,} bytes are missing); copy it again.")
+        loaded = None
+        if limits.side is not None and heif:
+            loaded = _decode_heif(file, source, limits)
+        elif limits.side is not None and start[8:12] == b"WEBP":
+            loaded = _decode_webp(file, source, limits)
+        if loaded is not None:
+            return loaded
         with _opened(file, source) as picture:
             return _from_pil(picture, source, limits)
 
 
 def _decode_webp(file: Any, source: str, limits: _Limits) -> Loaded | None:
     """Decode a still WebP that has to be shrunk with OpenCV, which takes a third of Pillow's memory. None leaves it to Pillow."""
-    start = file.read(16)
-    file.seek(0)
-    if start[8:12] != b"WEBP":
-        return None
     data = file.read()
     file.seek(0)
     webp = read_webp(data)
@@ -235,9 +238,7 @@ def _decode_webp(file: Any, source: str, limits: _Limits) -> Loaded | None:
 
 def _decode_heif(file: Any, source: str, limits: _Limits) -> Loaded | None:
     """Decode a HEIF picture that has to be shrunk from its decoder's memory, which takes half of Pillow's. None leaves it to Pillow."""
-    start = file.read(64)
-    file.seek(0)
-    heif = opened_heif(file) if is_heif(start) else None
+    heif = opened_heif(file)
     file.seek(0)
     if heif is None or max(heif.width, heif.height) <= (limits.side or 0):
         return None
@@ -266,14 +267,6 @@ def _opened(file: Any, source: str) -> Image.Image:
         return Image.open(file)
 
 
-def _check_whole(file: Any, source: str) -> None:
-    """Raises ImageError for a HEIF file whose end is missing."""
-    start = file.read(64)
-    file.seek(0)
-    if is_heif(start) and (lacking := missing_bytes(file)):
-        raise ImageError(f"{source}: damaged or truncated (its last {lacking:,} bytes are missing); copy it again.")
-
-
 def _register_heif(source: str) -> None:
     try:
         import pillow_heif
@@ -286,12 +279,7 @@ def _register_heif(source: str) -> None:
 
 def _from_pil(picture: Image.Image, source: str, limits: _Limits) -> Loaded:
     width, height = picture.size
-    if width < 1 or height < 1:
-        raise ImageError(f"{source}: {width}x{height} pixels; expected at least 1x1.")
-    if width * height > limits.pixels:
-        raise ImageError(
-            f"{source}: {width}x{height} pixels are more than {limits.pixels:,}; make it smaller, or pass a larger max_pixels."
-        )
+    _check_size(width, height, source, limits)
     upright, turned = _upright(picture, limits.side)
     own = (height, width) if turned else (width, height)
     mode = upright.mode

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,14 @@ def test_every_error_has_a_row() -> None:
         if text.strip("_ .:;") and not any(told(message, text) for message in documented):
             missing.append(f"{path.name}:{node.lineno}: {text}")
     assert not missing, "docs/errors.md has no row for these messages:\n" + "\n".join(missing)
+
+
+def test_no_message_is_told_twice() -> None:
+    """Two rows for one message drift apart; the same words may be those of two kinds of error."""
+    for section in (DOCS / "errors.md").read_text(encoding="utf-8").split("\n## "):
+        rows = [line.split(" | ")[0] for line in section.splitlines() if line.startswith("| `")]
+        messages = Counter(message for row in rows for message in re.findall(r"`([^`]+)`", row))
+        assert not [message for message, times in messages.items() if times > 1 and " " in message], section.partition("\n")[0]
 
 
 def test_every_problem_of_the_service_has_its_code_in_the_docs() -> None:

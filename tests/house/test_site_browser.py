@@ -56,6 +56,10 @@ LOOK = """() => {
         quoted: [...article.querySelectorAll("blockquote blockquote")].map(words),
         bold: [...article.querySelectorAll("p")].filter((e) => e.children.length === 1 && e.firstElementChild.tagName === "STRONG" &&
             e.innerText === e.firstElementChild.innerText && !e.closest(".doc")).map(words),
+        // Two attributes in one entry of a docstring: the second is taken for the type of the first.
+        paired: [...article.querySelectorAll("li b code, li strong code")].filter((e) => e.innerText.trim().endsWith(",")).map(words),
+        // On a desktop every table of ours has room beside the contents.
+        scrolled: innerWidth < 1000 ? [] : [...article.querySelectorAll(".md-typeset__scrollwrap")].filter((e) => e.scrollWidth > e.clientWidth + 1).map(words),
         broken: [...document.images].filter((e) => !e.complete || !e.naturalWidth || !e.alt).map((e) => e.outerHTML),
         first: [...document.querySelectorAll("h1")].map((e) => e.innerText),
         skipped: headings.filter((e, i) => i > 0 && level(e) > level(headings[i - 1]) + 1).map(words),
@@ -122,7 +126,9 @@ def test_every_page_can_be_shown(browser: Any, site: tuple[str, list[str]], name
         if len(look["first"]) != 1:
             wrong.append(f"{page}: headings of the first level: {look['first']}")
         wrong += [
-            f"{page}: {kind}: {what}" for kind in ("cut", "crowded", "quoted", "bold", "broken", "skipped", "raw") for what in look[kind]
+            f"{page}: {kind}: {what}"
+            for kind in ("cut", "crowded", "quoted", "bold", "paired", "scrolled", "broken", "skipped", "raw")
+            for what in look[kind]
         ]
     context.close()
     found = set()

@@ -20,7 +20,8 @@ class Curves(NamedTuple):
     Attributes:
         deletion: float64 ``(steps + 1,)``; pixels become the face's mean grey. The faster it falls, the better the map.
         insertion: float64 ``(steps + 1,)``; pixels of the blurred face become sharp. The faster it rises, the better the map.
-        deletion_auc, insertion_auc: The areas under them, 0-1.
+        deletion_auc: The area under ``deletion``, 0-1.
+        insertion_auc: The area under ``insertion``, 0-1.
     """
 
     deletion: NDArray[np.float64]

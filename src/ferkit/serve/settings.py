@@ -47,7 +47,9 @@ class Settings:
     Attributes:
         weights: Names, ``hf://`` addresses or folders that requests may choose from; empty is the bundled default.
         labels: The label set to answer in when a request names none; None is the weights' own default.
-        detector, detector_model, runtime: As FaceDetector and ExpressionClassifier take them.
+        detector: As FaceDetector takes it.
+        detector_model: As FaceDetector's ``model``.
+        runtime: As ExpressionClassifier takes it.
         rotations: Turns of faces to look for too, as FaceDetector takes them; empty is upright faces only.
         lanes: Threads that decode, detect and classify in each worker process.
         threads: OpenCV's own threads in each worker process; lanes that each start several fight over the same CPUs.

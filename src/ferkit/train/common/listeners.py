@@ -16,8 +16,10 @@ class Step(NamedTuple):
     """One step of training.
 
     Attributes:
-        epoch, epochs: The epoch, from 1, of so many.
-        step, steps: The step within it, from 1, of so many.
+        epoch: The epoch, from 1.
+        epochs: How many there will be.
+        step: The step within the epoch, from 1.
+        steps: How many an epoch has.
         faces: In a batch.
         logs: The running means of the epoch, as the network's metrics name them.
     """
