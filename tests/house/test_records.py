@@ -99,6 +99,7 @@ def test_cards_are_written_from_their_specs_alone(path: Path, tmp_path: Path) ->
     else:
         write_card(tmp_path / "card.md", spec)
         written = (tmp_path / "card.md").read_text(encoding="utf-8")
+    assert "runs/" not in written, "a card names no folder that only its maker has"
     there = (path.parent / "card.md").read_text(encoding="utf-8")
     if spec.name == "ferkit-face-v3":
         there, written = there.partition("These pictures were made")[0], written.partition("## Trained")[0]

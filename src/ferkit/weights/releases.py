@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BUNDLED_DETECTOR", "DEFAULT_WEIGHTS", "SAME_NETWORK", "SUPERSEDED", "TABLE", "HubFile", "Release", "list_weights", "successor"]
+__all__ = ["BUNDLED_DETECTOR", "DEFAULT_WEIGHTS", "SAME_NETWORK", "SUPERSEDED", "TABLE", "UNRELEASED", "HubFile", "Release", "list_weights", "successor"]
 
 DEFAULT_WEIGHTS = "fer2013-s-v6"
 BUNDLED_DETECTOR = "ferkit-face-v3"  # behind FaceDetector("ferkit")
@@ -79,6 +79,9 @@ SUPERSEDED = (
 )
 # Releases whose network is an earlier one's, byte for byte: what made that one made them.
 SAME_NETWORK = {"fer2013-n-v5": "fer2013-n-v4", "fer2013-s-v5": "fer2013-s-v3", "fer2013-b-v5": "fer2013-b-v4"}
+
+# Runs that were not released, which releases began from, and the release that each began from itself; None where it began from nothing.
+UNRELEASED: dict[str, str | None] = {"fer2013-b-v1": None, "fer2013-n-v3": "fer2013-n-v2"}
 
 
 def successor(name: str) -> str:

@@ -10,7 +10,7 @@ from ...evaluation.figures import told
 from ...evaluation.measuring import AGREED
 from ...labels import CLASSES
 from ...weights.records import Heads
-from ...weights.releases import SUPERSEDED, TABLE
+from ...weights.releases import SUPERSEDED, TABLE, UNRELEASED
 from ...weights.specs import EnsembleSpec, WeightsSpec
 
 __all__ = ["PHOTOS_SPLIT", "write_card"]
@@ -287,10 +287,19 @@ def _recipe(spec: WeightsSpec) -> str:
     recipe = training["recipe"]
     line = f"- Recipe: `{recipe['name']}`, seed {training['seed']}, {training['epochs']} epochs, {training['hours']} hours on {training['machine']}."
     if initial := recipe.get("training", {}).get("initial"):
-        line += f" It began from the weights `{initial}`, whose epochs and hours are not counted here."
+        line += f" It began from {_begun_from(str(initial))}, whose epochs and hours are not counted here."
     if teacher := recipe.get("teacher"):
         line += f" Distilled from {', '.join(f'`{name}`' for name in teacher['weights'])}."
     return line
+
+
+def _begun_from(initial: str) -> str:
+    """Name what a run began from without its maker's folders, which nobody else has."""
+    name = Path(initial).name
+    if name in UNRELEASED:
+        release = UNRELEASED[name]
+        return f"a run that was not released, itself begun from {'nothing' if release is None else f'`{release}`'}"
+    return f"the weights `{name}`"
 
 
 def _heads(heads: Heads) -> str:
