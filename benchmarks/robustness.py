@@ -102,10 +102,15 @@ def measure(classifier: ExpressionClassifier | Ensemble, images: np.ndarray, tru
     return table
 
 
+def newest(family: str) -> Path | None:
+    """Return the record of the newest release of a family that was measured."""
+    return max(RESULTS.glob(f"{family}-v*.json"), key=lambda path: int(path.stem.rpartition("-v")[2]), default=None)
+
+
 def write_page(page: Path) -> None:
-    """Write the table and the plot of the measured releases that come with the package."""
-    paths = [RESULTS / f"{release.name}.json" for release in list_weights()]
-    cards = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    """Write the table and the plot: of each release that comes with the package the newest of its family that was measured."""
+    paths = [newest(release.name.rpartition("-v")[0]) for release in list_weights()]
+    cards = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path is not None]
     picture = page.parent / "images" / "robustness.png"
     _plot(cards, picture)
     n = cards[0]["n"]
@@ -117,7 +122,8 @@ def write_page(page: Path) -> None:
         f"Accuracy on PublicTest (n = {n:,}, FER2013's labels, single view) when one thing is wrong with every face. The 95 % interval is about "
         "1.5 points either way. Faces are shrunk and enlarged again, blurred, given Gaussian noise, darkened or brightened with clipping, "
         "compressed, turned either way, or covered with their mean grey, each before the network's own preprocessing. The networks of `-v5` are "
-        "those of `-v3` and `-v4`, byte for byte, and so are these figures; `-v6` has the same networks with heads fitted anew, and was not measured again.",
+        "those of `-v3` and `-v4`, byte for byte, and so are these figures; `-v6` has the same networks with heads fitted anew. Measured again, `fer2013-n-v6` "
+        "lies within 0.35 points of `fer2013-n-v4` at each of the 39 levels; a name in the tables says which release was measured.",
         "",
         "![Accuracy by disturbance](images/robustness.png)",
         "",
