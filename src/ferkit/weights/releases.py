@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["BUNDLED_DETECTOR", "DEFAULT_WEIGHTS", "SAME_NETWORK", "SUPERSEDED", "TABLE", "UNRELEASED", "HubFile", "Release", "list_weights", "successor"]
+__all__ = [
+    "BUNDLED_DETECTOR",
+    "DEFAULT_WEIGHTS",
+    "SAME_NETWORK",
+    "SUPERSEDED",
+    "TABLE",
+    "UNRELEASED",
+    "HubFile",
+    "Release",
+    "list_weights",
+    "successor",
+]
 
 DEFAULT_WEIGHTS = "fer2013-s-v6"
 BUNDLED_DETECTOR = "ferkit-face-v3"  # behind FaceDetector("ferkit")
