@@ -7,6 +7,8 @@ import pytest
 
 from ferkit import DataError, LabelSet
 from ferkit.evaluation.outputs import average_precision, concordance, format_outputs, score_outputs
+from ferkit.evaluation.records import OutputsReport
+from tests.helpers.records import mismatches
 
 LABELS = LabelSet("labels", ("a", "b"), kind="labels")
 VALUES = LabelSet("values", ("v", "w"), kind="values")
@@ -36,6 +38,7 @@ def test_values_report() -> None:
     truth[::3, 1] = np.nan
     answers = np.nan_to_num(truth) + rng.normal(0, 0.5, (300, 2))
     report = score_outputs(answers, truth, VALUES, draws=200)
+    assert not list(mismatches(report, OutputsReport))
     row = report["per_output"]["v"]
     assert row["mae"] == pytest.approx(np.abs(answers[:, 0] - truth[:, 0]).mean())
     assert row["rmse"] == pytest.approx(np.sqrt(((answers[:, 0] - truth[:, 0]) ** 2).mean()))
@@ -63,6 +66,7 @@ def test_labels_report_and_figures_that_do_not_exist() -> None:
     answers = np.array([[0.9, 0.2], [0.6, 0.3], [0.4, 0.1], [0.1, 0.4]])
     truth = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, np.nan], [0.0, 0.0]])
     report = score_outputs(answers, truth, LABELS, draws=50)
+    assert not list(mismatches(report, OutputsReport))
     a, b = report["per_output"]["a"], report["per_output"]["b"]
     assert (a["true"], a["precision"], a["recall"], a["f1"]) == (2, 0.5, 0.5, 0.5)
     assert a["average_precision"] == pytest.approx((1 + 2 / 3) / 2)

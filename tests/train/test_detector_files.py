@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from ferkit import DataError, FaceDetector, FerkitError, InputError, load_image
+from ferkit.train.release.records import DetectionMeasured, DetectorExport
 from tests.helpers.commands import ferkit
+from tests.helpers.records import mismatches
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = ROOT / "docs" / "images" / "photo.jpg"
@@ -68,6 +70,7 @@ def test_a_file_says_what_it_is(exported: Path) -> None:
 
     facts = onnxruntime.InferenceSession(str(exported)).get_modelmeta().custom_metadata_map
     about = json.loads(exported.with_suffix(".json").read_text())
+    assert not list(mismatches(about, DetectorExport))
     assert facts["ferkit.weights"] == about["weights"] == "ferkit-face-v3"
     assert json.loads(facts["ferkit.min_score"]) == about["min_score"] == 0.624
     assert facts["ferkit.licence"] == "MIT"
@@ -113,6 +116,7 @@ def test_int8_is_measured(faces: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [str(tmp_path / "out" / "ferkit-face-v3-int8.onnx")]  # nothing of the quantiser's
     measured = json.loads((tmp_path / "out" / "ferkit-face-v3-int8.json").read_text())["measured"]
+    assert not list(mismatches(measured, DetectionMeasured))
     assert measured["pictures"] == 1
     assert measured["ap50"]["ferkit"] == 1.0
     assert measured["ap50"]["export"] > 0.5

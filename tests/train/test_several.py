@@ -15,8 +15,10 @@ from PIL import Image
 from ferkit import DataError, Ensemble, ExpressionClassifier, InputError, LabelSet, Pipeline
 from ferkit.data.faces import Faces
 from ferkit.explain import explain
+from ferkit.train.release.records import ClassifierExport
 from tests.helpers.commands import ferkit as command
 from tests.helpers.faces import write_faces
+from tests.helpers.records import mismatches
 from tests.helpers.schemas import validator
 from tests.helpers.training import TINY, needs_keras
 
@@ -127,6 +129,7 @@ def test_exports_answer_as_ferkit_does(trained: tuple[str, Path, Path], tmp_path
     done = command("export", out, "--out", tmp_path, "--format", "onnx", "--data", data, "--check")
     assert done.exit_code == 0, done.output
     about = json.loads((tmp_path / "out.json").read_text())
+    assert not list(mismatches(about, ClassifierExport))
     assert list(about["outputs"]) == (["values"] if kind == "values" else ["logits", "probabilities"])
     assert about["measured"]["n"] == 24
     assert about["measured"]["differs"] < (5 if kind == "values" else 0.02)

@@ -9,9 +9,10 @@ import pytest
 
 from ferkit import Expression, Face, Result
 from ferkit.labels import FER7
-from ferkit.video.events import Event, Events, Person
+from ferkit.video.events import Event, Events, EventsRecord, Person
 from ferkit.video.frame import Frame
 from ferkit.video.shares import Shares, in_words
+from tests.helpers.records import mismatches
 
 
 def seen(events: Events, time_s: float, label: str | None, p: float, track: int | None = 1, *, classified: bool = True) -> None:
@@ -93,6 +94,7 @@ def test_events_of_several_people_by_time() -> None:
     events.close()
     table = events.to_dict("a.mp4", "w-v1")
     assert list(table) == ["schema", "video", "weights", "people", "events"]
+    assert not list(mismatches(table, EventsRecord))
     assert (table["schema"], table["video"], table["weights"]) == (1, "a.mp4", "w-v1")
     assert [person["track_id"] for person in table["people"]] == [7, 3]
     assert table["events"] == [

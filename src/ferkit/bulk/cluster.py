@@ -18,7 +18,7 @@ from ..errors import FerkitError, InputError
 from ..ray_clusters import connected, in_short
 from .local import Answer
 from .options import Options
-from .records import Task
+from .records import Died, NodeStart, Probe, Probed, Said, Task, Unwritable
 from .storage import Place, is_address
 
 __all__ = ["Cluster", "Slot"]
@@ -68,7 +68,13 @@ class Cluster:
         self._counted = (0.0, 0)
         where = place.address if place.local is None else str(place.local.resolve())
         identity = options.identity()
-        self._spec = {"place": where, "options": identity, "memory": options.memory, "timeout": options.timeout, "facts": dict(facts)}
+        self._spec: NodeStart = {
+            "place": where,
+            "options": identity,
+            "memory": options.memory,
+            "timeout": options.timeout,
+            "facts": dict(facts),
+        }
         try:
             self._check_nodes(Place(where), [os.path.realpath(item) for item in inputs if not is_address(item) and "*" not in item])
             from .node import digest_of, do
@@ -147,10 +153,10 @@ class Cluster:
         self._ray.wait([slot.ref], timeout=_LAST_S)  # one on a machine that is silent cannot be waited for
         slot.task = slot.ref = None
 
-    def _told(self, slot: Slot) -> dict[str, Any]:
+    def _told(self, slot: Slot) -> Said | Died:
         errors = self._ray.exceptions
         try:
-            told: dict[str, Any] = self._ray.get(slot.ref)
+            told: Said | Died = self._ray.get(slot.ref)
             return told
         except (errors.WorkerCrashedError, errors.NodeDiedError, errors.LocalRayletDiedError, errors.OutOfMemoryError):
             return {"code": -9, "at": None, "hung": False}  # of a process that was killed, or whose machine is gone
@@ -173,7 +179,7 @@ class Cluster:
         finally:
             place.delete_folder(node.PROBES)
 
-    def _probes(self, spec: dict[str, Any], token: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    def _probes(self, spec: Probe, token: str) -> Iterator[tuple[str, str, Probed | Unwritable]]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         from .node import probe
@@ -195,7 +201,7 @@ class Cluster:
                     arguments=["install"],
                 ) from error
 
-    def _check_node(self, place: Place, address: str, told: dict[str, Any], here: dict[str, str], came: bool) -> None:
+    def _check_node(self, place: Place, address: str, told: Probed | Unwritable, here: dict[str, str], came: bool) -> None:
         if "failed" in told:
             raise InputError(f"Node {address} cannot write OUTPUT: {told['failed']}")
         other = [f"{name} {there} there, {here[name]} here" for name, there in told["versions"].items() if there != here[name]]

@@ -22,7 +22,7 @@ from ..orphans import ended
 from .granted import worker_memory
 from .local import Answer, Pool
 from .opening import difference
-from .records import Task, Told
+from .records import Died, NodeStart, Probe, Probed, Said, Task, Told, Unwritable
 from .storage import Place, StoreError
 
 __all__ = ["PROBES", "digest_of", "do", "probe", "unpacked", "versions"]
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
     return {"ferkit": __version__, "python": platform.python_version()}
 
 
-def probe(spec: dict[str, Any], token: str, node: str) -> dict[str, Any]:
+def probe(spec: Probe, token: str, node: str) -> Probed | Unwritable:
     """Tell what this node has, and whether its OUTPUT and its inputs are those of everybody.
 
     Args:
@@ -55,7 +55,7 @@ def probe(spec: dict[str, Any], token: str, node: str) -> dict[str, Any]:
     return {"seen": seen, "lacking": lacking, "versions": versions()}
 
 
-def do(spec: dict[str, Any], task: Task, carried: dict[str, tuple[str, list[Any]]]) -> dict[str, Any]:
+def do(spec: NodeStart, task: Task, carried: dict[str, tuple[str, list[Any]]]) -> Said | Died:
     """Do one task, in a process of Ray's.
 
     Args:

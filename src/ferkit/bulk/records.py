@@ -6,10 +6,11 @@ earlier or a later ferkit has.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, Required, TypedDict
+from typing import Any, Literal, NotRequired, Required, TypedDict, final
 
 __all__ = [
     "Counts",
+    "Died",
     "Generation",
     "Greeting",
     "Group",
@@ -17,7 +18,11 @@ __all__ = [
     "Holder",
     "Manifest",
     "ManifestFile",
+    "NodeStart",
+    "Probe",
+    "Probed",
     "Receipt",
+    "Said",
     "ShardCounts",
     "Slowest",
     "Stage",
@@ -25,6 +30,7 @@ __all__ = [
     "Status",
     "Task",
     "Told",
+    "Unwritable",
 ]
 
 
@@ -158,6 +164,55 @@ class Told(TypedDict, total=False):
     failed: str
     again: bool
     usage: bool
+
+
+@final
+class Died(TypedDict):
+    """How a task ended that has no answer: its process's code, the number of the picture that it was at, and whether it hung."""
+
+    code: int | None
+    at: int | None
+    hung: bool
+
+
+@final
+class Said(TypedDict):
+    """An answer that came back from a node."""
+
+    told: Told
+
+
+class Probe(TypedDict):
+    """What every node must see: OUTPUT's place, and inputs that are local paths."""
+
+    place: str
+    inputs: list[str]
+
+
+@final
+class Probed(TypedDict):
+    """What a node sees: whether OUTPUT is everybody's, which inputs it lacks, and what it runs."""
+
+    seen: bool
+    lacking: list[str]
+    versions: dict[str, str]
+
+
+@final
+class Unwritable(TypedDict):
+    """Why a node cannot write OUTPUT."""
+
+    failed: str
+
+
+class NodeStart(TypedDict):
+    """What a node starts its worker with, and the facts that it must have. ``memory``: gigabytes, or None: what the node grants."""
+
+    place: str
+    options: dict[str, Any]
+    memory: float | None
+    timeout: float
+    facts: dict[str, Any]
 
 
 class Greeting(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..labels import LABELS, LabelSet
 from ..logits import sigmoid
+from ..weights.records import OutputFigures
+from .records import OutputsReport
 
 __all__ = ["average_precision", "concordance", "format_outputs", "mean_figures", "of_outputs", "score_outputs"]
 
 Numbers = NDArray[np.floating]
-_DRAWS = 1000  # of the bootstrap
 _NAMES = {
     "average_precision": "mean average precision",
     "f1": "macro-F1",
@@ -117,7 +118,7 @@ def mean_figures(answers: Numbers, truth: Numbers, labels: LabelSet) -> dict[str
     return {name: float(value) for name, value in zip(names, _mean(_figures(shown, truth, labels)), strict=True)}
 
 
-def score_outputs(answers: Numbers, truth: Numbers, labels: LabelSet, draws: int = _DRAWS) -> dict[str, Any]:
+def score_outputs(answers: Numbers, truth: Numbers, labels: LabelSet, draws: int = 1000) -> OutputsReport:
     """Return the figures of ``evaluate`` for several labels, or values.
 
     Args:
@@ -140,22 +141,24 @@ def score_outputs(answers: Numbers, truth: Numbers, labels: LabelSet, draws: int
     rng = np.random.default_rng(0)
     drawn = np.array([_figures(answers[rows], truth[rows], labels) for rows in rng.integers(0, len(truth), (draws, len(truth)))])
     figures = _figures(answers, truth, labels)
-    per_output: dict[str, Any] = {}
+    per_output: dict[str, OutputFigures] = {}
     for column, name in enumerate(labels):
         _, own = _known(answers, truth, column)
-        count = {"n": len(own)} | ({"true": int((own > 0.5).sum())} if labels.kind == LABELS else {})
-        per_output[name] = count | _told(names, figures[column], drawn[:, column])
+        count: OutputFigures = {"n": len(own)}
+        if labels.kind == LABELS:
+            count["true"] = int((own > 0.5).sum())
+        per_output[name] = {**count, **_told(names, figures[column], drawn[:, column])}
     return {"n": len(truth), "mean": _told(names, _mean(figures), _mean(drawn)), "per_output": per_output}
 
 
-def _told(names: list[str], figures: NDArray[np.float64], drawn: NDArray[np.float64]) -> dict[str, Any]:
+def _told(names: list[str], figures: NDArray[np.float64], drawn: NDArray[np.float64]) -> OutputFigures:
     """Return figures by name, and their intervals from ``(draws, figures)``."""
-    out: dict[str, Any] = {name: _number(value) for name, value in zip(names, figures, strict=True)}
+    told = {name: _number(value) for name, value in zip(names, figures, strict=True)}
     intervals = {}
     for name, column in zip(names, drawn.T, strict=True):
         there = column[~np.isnan(column)]
         intervals[name] = [float(v) for v in np.percentile(there, [2.5, 97.5])] if len(there) else None
-    return out | {"ci95": intervals}
+    return cast("OutputFigures", {**told, "ci95": intervals})
 
 
 def of_outputs(report: Mapping[str, object]) -> Mapping[str, Any] | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
-__all__ = ["Confusion", "CoverageRisk", "Figures", "LabelFigures", "Learnt", "Others", "ReliabilityBin", "Report"]
+from ..weights.records import OutputFigures
+
+__all__ = ["Confusion", "CoverageRisk", "Figures", "LabelFigures", "Learnt", "Others", "OutputsReport", "ReliabilityBin", "Report"]
 
 
 class LabelFigures(TypedDict):
@@ -56,6 +58,14 @@ class Figures(TypedDict):
     reliability: list[ReliabilityBin]
     coverage_risk: CoverageRisk
     aurc: float
+
+
+class OutputsReport(TypedDict):
+    """What ``ferkit.evaluation.score_outputs`` answers for several labels at once, or values: the mean over the outputs, and each."""
+
+    n: int
+    mean: OutputFigures
+    per_output: dict[str, OutputFigures]
 
 
 class Others(TypedDict):

@@ -88,7 +88,7 @@ def write_report(
     return write_bytes(out / "report.html", page.encode())
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[dict[str, float]]:
     """Return the epochs in a run's ``history.json``, or an empty list where there is none."""
     try:
         return list(json.loads((folder / "history.json").read_text(encoding="utf-8"))["epochs"])

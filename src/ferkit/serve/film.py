@@ -27,7 +27,7 @@ from ..video.events import Events
 from ..video.frame import Span
 from ..video.sources import Opened
 from ..video.tables import open_table
-from .records import FilmRequest
+from .records import FilmRequest, JobState
 
 __all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "write_state"]
 
@@ -52,7 +52,7 @@ def containers(head: bytes) -> bool:
     return any(len(head) > at + size and head[at] == head[at + size] == 0x47 for at, size in ((0, 188), (4, 192)))
 
 
-def write_state(folder: Path, **state: Any) -> None:
+def write_state(folder: Path, state: JobState) -> None:
     """Replace the state of a job, whole or not at all."""
     partial = folder / f"{STATE}.partial"
     partial.write_text(json.dumps(state), encoding="utf-8")
@@ -68,7 +68,7 @@ def main(folder: Path) -> None:
     except FerkitError as error:
         # The path in front is the service's own, which means nothing to a client.
         message = str(error).replace(f"{folder / FILM}:", "The film:").replace(str(folder / FILM), "The film")
-        write_state(folder, state="failed", error={"code": "damaged", "message": message})
+        write_state(folder, {"state": "failed", "error": {"code": "damaged", "message": message}})
 
 
 def _limit(request: FilmRequest) -> None:
@@ -91,7 +91,7 @@ def _read(folder: Path, request: FilmRequest) -> None:
         width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > request["max_pixels"]:
         message = f"Pictures of {width}x{height}; expected at most {request['max_pixels']:,} pixels."
-        write_state(folder, state="failed", error={"code": "too_many_pixels", "message": message})
+        write_state(folder, {"state": "failed", "error": {"code": "too_many_pixels", "message": message}})
         return
     span = Span.of(end=request["max_seconds"])
     whole, total = estimate(str(film), Span()), estimate(str(film), span)
@@ -117,7 +117,7 @@ def _read(folder: Path, request: FilmRequest) -> None:
                 if os.getppid() != parent:
                     return  # the worker is gone, and nobody will ask
                 share = None if not total else min(0.99, count / total)
-                write_state(folder, state="running", progress=share, frames=count, time_s=round(at, 3))
+                write_state(folder, {"state": "running", "progress": share, "frames": count, "time_s": round(at, 3)})
     except FerkitError as error:
         if not count:
             raise
@@ -130,8 +130,8 @@ def _read(folder: Path, request: FilmRequest) -> None:
     summary = events.to_dict("film", classifier.name)
     (folder / EVENTS).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     cut = total is not None and whole is not None and whole > total + 1
-    done = {"progress": 1.0, "frames": count, "time_s": round(at, 3), "people": summary["people"], "cut": cut}
-    write_state(folder, state="done", **done, warning=failure)
+    done: JobState = {"state": "done", "progress": 1.0, "frames": count, "time_s": round(at, 3), "people": summary["people"], "cut": cut}
+    write_state(folder, {**done, "warning": failure})
 
 
 if __name__ == "__main__":

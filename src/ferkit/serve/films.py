@@ -91,7 +91,7 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
         }
         jobs.submit(name, wanted)
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
-        return JobResponse(**jobs.state(name))
+        return JobResponse.model_validate(jobs.state(name))
 
     _add_jobs(app, common)
 
@@ -106,7 +106,7 @@ def _add_jobs(app: FastAPI, common: dict[str, Any]) -> None:
         **common,
     )
     async def job(job: str) -> JobResponse:
-        return JobResponse(**await run_in_threadpool(_jobs(app).state, job))
+        return JobResponse.model_validate(await run_in_threadpool(_jobs(app).state, job))
 
     @app.delete(
         "/v1/jobs/{job}",

@@ -26,7 +26,7 @@ from .folders import remove_folder
 from .logs import log
 from .problems import Problem, busy
 from .processes import is_running
-from .records import FilmRequest
+from .records import FilmRequest, JobAnswer, JobState
 from .settings import Settings
 
 __all__ = ["RESULTS", "Jobs"]
@@ -105,15 +105,15 @@ class Jobs:
         folder = self._mine[name].folder
         self._mine[name].arrival = None
         (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
-        write_state(folder, state="waiting")
+        write_state(folder, {"state": "waiting"})
         self._keep(self._run(name))
 
-    def state(self, name: str) -> dict[str, Any]:
+    def state(self, name: str) -> JobAnswer:
         """Return what is known of a job of any worker. Raises Problem 404."""
         folder = self._folder(name)
         try:
             request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-            state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            state: JobState = json.loads((folder / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise _unknown() from None
         if state["state"] not in _FINAL and not is_running(request["worker"]):
@@ -195,7 +195,7 @@ class Jobs:
         else:
             code, why = "internal", "ferkit failed on this film; the service's log says why."
             log.error("a film failed: %s", (folder / "log").read_text("utf-8", "replace")[-2000:])
-        write_state(folder, state="failed", error={"code": code, "message": why})
+        write_state(folder, {"state": "failed", "error": {"code": code, "message": why}})
 
     async def _sweep(self) -> None:
         """Remove what is older than it may be, of this worker and of those that died."""

@@ -6,9 +6,11 @@ What clients get is in ``schemas.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
-__all__ = ["FilmLimits", "FilmRequest", "Opening"]
+from ..video.events import PersonRecord
+
+__all__ = ["FilmLimits", "FilmRequest", "JobAnswer", "JobFault", "JobState", "Opening"]
 
 
 class Opening(TypedDict):
@@ -38,3 +40,32 @@ class FilmRequest(Opening, FilmLimits):
     unsure: float
     weights_name: str
     labels_name: str
+
+
+class JobFault(TypedDict):
+    """Why a film was not read: a code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+class JobState(TypedDict):
+    """``state.json``: ``state`` is ``waiting``, ``running``, ``done`` or ``failed``, and the others are there as they become known."""
+
+    state: str
+    progress: NotRequired[float | None]
+    frames: NotRequired[int]
+    time_s: NotRequired[float]
+    people: NotRequired[list[PersonRecord]]
+    cut: NotRequired[bool]
+    warning: NotRequired[str | None]
+    error: NotRequired[JobFault]
+
+
+class JobAnswer(JobState):
+    """What is known of a job: its state, what it was asked for, and which results are there."""
+
+    id: str
+    weights: str
+    labels: str
+    results: list[str]

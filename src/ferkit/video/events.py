@@ -4,17 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 from ..results import Result
 from .frame import Frame
 from .shares import Shares, in_words
 
-__all__ = ["Event", "Events", "Person"]
+__all__ = ["Event", "EventRecord", "Events", "EventsRecord", "Person", "PersonRecord"]
 
 _ON, _OFF = 0.5, 0.4  # a label begins at the first probability and lasts until below the second
 _BRIEF_S = 0.3  # shorter ones are noise
 _ABSENT_S = 1.0  # somebody out of sight for longer ends the event
+
+
+class EventRecord(TypedDict):
+    """An event in ``events.json``: seconds to milliseconds, and the highest probability on the way."""
+
+    track_id: int
+    label: str
+    start_s: float
+    end_s: float
+    peak: float
+
+
+class PersonRecord(TypedDict):
+    """A person in ``events.json``. ``share``: of the person's time, by label and "unsure", 0-1."""
+
+    track_id: int
+    start_s: float
+    end_s: float
+    frames: int
+    share: dict[str, float]
+    changes: int
+
+
+class EventsRecord(TypedDict):
+    """``events.json``, which ``ferkit video --events`` writes."""
+
+    schema: int
+    video: str
+    weights: str
+    people: list[PersonRecord]
+    events: list[EventRecord]
 
 
 @dataclass(frozen=True)
@@ -27,9 +58,9 @@ class Event:
     end_s: float
     peak: float
 
-    def to_dict(self) -> dict[str, Any]:
-        times = {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3)}
-        return {"track_id": self.track_id, "label": self.label, **times, "peak": round(self.peak, 4)}
+    def to_dict(self) -> EventRecord:
+        start, end = round(self.start_s, 3), round(self.end_s, 3)
+        return {"track_id": self.track_id, "label": self.label, "start_s": start, "end_s": end, "peak": round(self.peak, 4)}
 
 
 @dataclass
@@ -49,9 +80,15 @@ class Person:
         """Return the share of the person's time per label and "unsure", 0-1; see ``Shares``."""
         return self.shares.share()
 
-    def to_dict(self) -> dict[str, Any]:
-        times = {"start_s": round(self.start_s, 3), "end_s": round(self.end_s, 3), "frames": self.frames}
-        return {"track_id": self.track_id, **times, "share": {n: round(v, 4) for n, v in self.share().items()}, "changes": self.changes}
+    def to_dict(self) -> PersonRecord:
+        return {
+            "track_id": self.track_id,
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            "frames": self.frames,
+            "share": {name: round(value, 4) for name, value in self.share().items()},
+            "changes": self.changes,
+        }
 
 
 class Events:
@@ -103,7 +140,7 @@ class Events:
             self._finish(person)
         self.events.sort(key=lambda event: (event.start_s, event.track_id))
 
-    def to_dict(self, video: str, weights: str) -> dict[str, Any]:
+    def to_dict(self, video: str, weights: str) -> EventsRecord:
         """Return plain JSON values: the events by time, and the summary of every person."""
         people = [person.to_dict() for person in self.people.values()]
         return {"schema": 1, "video": video, "weights": weights, "people": people, "events": [event.to_dict() for event in self.events]}

@@ -20,6 +20,7 @@ __all__ = [
     "Heads",
     "MetricRow",
     "NetworkInput",
+    "OutputFigures",
     "Paired",
     "Training",
 ]
@@ -143,6 +144,25 @@ class Paired(Comparison):
     against: str
 
 
+class OutputFigures(TypedDict, total=False):
+    """Figures of one label or value, or the mean over them: each kind of output has its own. None where a figure does not exist.
+
+    ``true``: faces of which a label is true. ``ci95``: figure -> its 95 % interval, or None.
+    """
+
+    n: int
+    true: int
+    average_precision: float | None
+    f1: float | None
+    precision: float | None
+    recall: float | None
+    mae: float | None
+    rmse: float | None
+    ccc: float | None
+    pearson: float | None
+    ci95: dict[str, list[float] | None]
+
+
 class MetricRow(TypedDict):
     """What was measured of one label set in so many views; shares to four decimals.
 
@@ -150,8 +170,8 @@ class MetricRow(TypedDict):
     """
 
     kind: NotRequired[str]
-    mean: NotRequired[dict[str, Any]]
-    per_output: NotRequired[dict[str, Any]]
+    mean: NotRequired[OutputFigures]
+    per_output: NotRequired[dict[str, OutputFigures]]
 
     labels: str
     truth: str

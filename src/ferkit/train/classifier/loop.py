@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class Run:
 
     recipe: Recipe
     model: keras.Model
-    history: list[dict[str, Any]]
+    history: list[dict[str, float]]
     finished: bool
     out: Path
 
@@ -302,7 +302,7 @@ class _Training:
         if recipe.schedule == "constant":
             model.optimizer.learning_rate = learning_rate_after(state.history, recipe)
         steps = _train_epoch(model, recipe, self.batches(epoch=state.epoch), self.out, self.told)
-        row: dict[str, Any] = {"epoch": state.epoch + 1, "size": recipe.size_at(state.epoch)}
+        row: dict[str, float] = {"epoch": state.epoch + 1, "size": recipe.size_at(state.epoch)}
         row |= {name: round(float(np.mean([logs[name] for logs in steps])), 5) for name in steps[0]}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         state.epoch += 1
@@ -343,7 +343,7 @@ class _Training:
         return final
 
 
-def _train_epoch(model: keras.Model, recipe: Recipe, batches: Batches, out: Path, told: Listeners) -> list[dict[str, Any]]:
+def _train_epoch(model: keras.Model, recipe: Recipe, batches: Batches, out: Path, told: Listeners) -> list[dict[str, float]]:
     """Step through one epoch, keeping the recipe's snapshots on the way; returns the metrics of every step."""
     # Not model.fit: on TensorFlow it draws batches inside its own thread pool, where the augmentation's operations
     # can wait for a free thread for ever (seen on two cores). A thread of our own is in nobody's pool.
@@ -365,6 +365,6 @@ def snapshot_path(out: Path, step: int) -> Path:
     return out / "snapshots" / f"{step:07d}.npz"
 
 
-def _line(row: dict[str, Any], epochs: int, minutes: float) -> str:
+def _line(row: Mapping[str, float], epochs: int, minutes: float) -> str:
     shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k == "loss" or k.endswith(_SHOWN))
     return f"epoch {row['epoch']}/{epochs}  {row['size']} px  {shown}  {row['seconds']:.0f} s  ({minutes:.1f} min)"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files import replacing
@@ -17,7 +19,7 @@ __all__ = ["load_checkpoint", "load_weights", "progress", "save_checkpoint", "sa
 
 
 class _Recipe(Protocol):
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> Mapping[str, Any]: ...
 
 
 def _state(model: keras.Model) -> list[Any]:
@@ -25,7 +27,7 @@ def _state(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, Any]]) -> None:
+def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, float]]) -> None:
     """Write a checkpoint beside the last one and then replace it, so that a full disk or a kill leaves a good one.
 
     Raises:
@@ -48,16 +50,16 @@ def load_weights(path: Path, model: keras.Model) -> None:
             variable.assign(stored[f"v{i}"])
 
 
-def _arrays(variables: list[Any]) -> dict[str, Any]:
+def _arrays(variables: list[Any]) -> dict[str, NDArray[Any]]:
     return {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
 
 
-def _write(path: Path, arrays: dict[str, Any]) -> None:
+def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     with replacing(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, Any]]]:
+def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, float]]]:
     """Restore a checkpoint into a compiled model; returns the epochs done and the history.
 
     Raises:
@@ -78,14 +80,14 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
     return int(meta["epoch"]), list(meta["history"])
 
 
-def progress(path: Path) -> tuple[int, list[dict[str, Any]]]:
+def progress(path: Path) -> tuple[int, list[dict[str, float]]]:
     """Return the epochs done and the history of a checkpoint, without its weights."""
     with np.load(path) as stored:
         meta = json.loads(str(stored["meta"]))
     return int(meta["epoch"]), list(meta["history"])
 
 
-def _training_part(recipe: dict[str, Any]) -> dict[str, Any]:
+def _training_part(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a recipe's table without what is done to the weights of a finished run: a resumed one does it anew."""
     kept = {key: value for key, value in recipe.items() if key != "release"}
     return kept | {"training": {key: value for key, value in kept.get("training", {}).items() if key != "settle"}}

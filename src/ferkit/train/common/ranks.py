@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -55,7 +54,7 @@ class Ranks:
         finally:
             distribution.set_distribution(before)
 
-    def agreed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def agreed(self, row: Mapping[str, float]) -> dict[str, float]:
         """Return the first one's numbers: what a run decides by them (patience, a rate, time) must be decided alike everywhere."""
         if self.count == 1:
             return dict(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def precision(policy: str) -> Iterator[None]:
 class _Recipe(Protocol):
     @property
     def epochs(self) -> int: ...
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> Mapping[str, Any]: ...
 
 
 @dataclass
@@ -68,7 +68,7 @@ class RunState:
     max_minutes: float | None = None
     written: Path | None = None
     epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
 
     def restore(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -167,7 +166,7 @@ def _epochs(
             losses.append(model.train_on_batch(*batch))
             finite(losses[-1], f"epoch {state.epoch + 1} of {recipe.epochs}, step {step} of {recipe.steps}")
         state.epoch += 1
-        row: dict[str, Any] = {"epoch": state.epoch, "loss": round(float(np.mean(losses)), 5)}
+        row: dict[str, float] = {"epoch": state.epoch, "loss": round(float(np.mean(losses)), 5)}
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         if validation and (state.epoch % recipe.validate_every == 0 or state.epoch == recipe.epochs):
             onnx = to_onnx(source.averaged(model, min(20, recipe.steps)))

@@ -23,6 +23,7 @@ from ...weights.specs import DetectorSpec
 from ...weights.store import read_verified
 from .half_precision import halved_onnx
 from .quantising import quantised
+from .records import DetectionMeasured, DetectorExport
 
 __all__ = ["SIDES", "detector_difference", "export_detector"]
 
@@ -59,7 +60,7 @@ def export_detector(
     points = read_verified(folder, spec, POINTS_FILE) if POINTS_FILE in spec.files else None
     golden = None if photo is None else _golden(FerkitFace.from_bytes(network, spec.min_score, points), photo)
     every = FerkitFace.from_bytes(network, LEAST_SCORE)
-    about = _about(spec) | {"precision": precision}
+    about: DetectorExport = {**_about(spec), "precision": precision}
     if precision == "float16":
         network, points = halved_onnx(network), points and halved_onnx(points)
     elif precision == "int8" and data is not None:
@@ -77,7 +78,7 @@ def export_detector(
     return [file]
 
 
-def _about(spec: DetectorSpec) -> dict[str, Any]:
+def _about(spec: DetectorSpec) -> DetectorExport:
     return {
         "weights": spec.name,
         "kind": spec.kind,
@@ -130,7 +131,7 @@ def _some_pictures(folder: Path) -> list[NDArray[np.uint8]]:
     return [_scaled(load_image(file), SIDES[0]) for file in files[:: max(1, len(files) // _RANGES)][:_RANGES]]
 
 
-def _golden(detector: FerkitFace, photo: str | os.PathLike[str]) -> dict[str, Any]:
+def _golden(detector: FerkitFace, photo: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     pixels = _scaled(load_image(photo))
     faces = sorted(detector.detect(pixels), key=lambda face: -face.score)
     if not faces:
@@ -139,7 +140,7 @@ def _golden(detector: FerkitFace, photo: str | os.PathLike[str]) -> dict[str, An
     return {"image": pixels, **{name: np.array(value, np.float32) for name, value in found.items()}}
 
 
-def _measured(detector: FerkitFace, run: Run, dev: list[AnnotatedPhoto]) -> dict[str, Any]:
+def _measured(detector: FerkitFace, run: Run, dev: list[AnnotatedPhoto]) -> DetectionMeasured:
     """Compare an export with ferkit on pictures whose faces people marked: what it costs.
 
     Both without the network for landmarks, which would look at the hundreds of weak answers that a precision-recall curve needs: boxes do

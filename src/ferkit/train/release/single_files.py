@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from .detector_files import detector_difference, export_detector
 from .golden import LUMA, patterns
 from .half_precision import halved_onnx
 from .quantising import quantised
+from .records import Beside, ClassesMeasured, ClassifierExport, OutputsMeasured
 
 __all__ = ["FORMATS", "PRECISIONS", "check", "export"]
 
@@ -117,7 +118,7 @@ def export(
     for kind in formats:
         network = _onnx(classifier, precision, data, about) if kind == "onnx" else _litert(weights, classifier)
         written.append(write_bytes(out / (name + FORMATS[kind]), network))
-    answers: dict[str, Any] = {}
+    answers: dict[str, NDArray[Any]] = {}
     for height, width in _SIZES:
         pictures = patterns(6, height, width)
         answers |= {f"images_{height}x{width}": pictures, f"probabilities_{height}x{width}": classifier.predict_proba(pictures)}
@@ -138,7 +139,7 @@ def _check_exportable(member: ExpressionClassifier) -> None:
         raise InputError(f"Weights {member.name!r} prepare faces with {what}, which exports do not know.")
 
 
-def _about(classifier: ExpressionClassifier) -> dict[str, Any]:
+def _about(classifier: ExpressionClassifier) -> ClassifierExport:
     specs = [member.spec for member in classifier.members]
     licences = sorted({spec.licence for spec in specs})
     return {
@@ -156,7 +157,7 @@ def _answers(classifier: ExpressionClassifier) -> tuple[str, ...]:
     return ("values",) if classifier.labels.kind == VALUES else ("logits", "probabilities")
 
 
-def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) -> dict[str, Any]:
+def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) -> ClassesMeasured | OutputsMeasured:
     """Compare an export with ferkit on labelled faces: what it costs."""
     faces = _faces(data, "PublicTest", classifier.labels)
     run, names = _open_onnxruntime(file), list(classifier.labels)
@@ -165,14 +166,15 @@ def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) ->
         answers = {"ferkit": classifier.predict_proba(pictures), "export": _in_batches(run, pictures)}
         truth = faces.soft[:, faces.label_set.columns(classifier.labels)]
         told = {name: {k: round(v, 4) for k, v in mean_figures(own, truth, classifier.labels).items()} for name, own in answers.items()}
-        return {"n": len(faces), **told, "differs": round(float(np.abs(answers["ferkit"] - answers["export"]).max()), 6)}
+        differs = round(float(np.abs(answers["ferkit"] - answers["export"]).max()), 6)
+        return {"n": len(faces), "ferkit": told["ferkit"], "export": told["export"], "differs": differs}
     keep = np.array([faces.label_set[int(label)] in names for label in faces.labels], bool)
     truth = np.array([names.index(faces.label_set[int(label)]) for label in faces.labels[keep]], np.int64)
     pictures = in_three_channels(faces.images[keep])
     own = classifier.predict_proba(pictures).argmax(axis=1)
     other = _in_batches(run, pictures).argmax(axis=1)
-    right = {"ferkit": float((own == truth).mean()), "export": float((other == truth).mean())}
-    return {"n": len(truth), "accuracy": {key: round(value, 4) for key, value in right.items()}, "changed": int((own != other).sum())}
+    accuracy: Beside = {"ferkit": round(float((own == truth).mean()), 4), "export": round(float((other == truth).mean()), 4)}
+    return {"n": len(truth), "accuracy": accuracy, "changed": int((own != other).sum())}
 
 
 def in_three_channels(faces: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -193,7 +195,7 @@ def _faces(data: str | Path, split: str, labels: LabelSet) -> Faces:
     return read_faces(source.path, "Training") if source.listing is None else read_folder(source.path)
 
 
-def _steps(classifier: ExpressionClassifier, photo: str | os.PathLike[str]) -> dict[str, Any]:
+def _steps(classifier: ExpressionClassifier, photo: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     """Return golden values from the photo on: its pixels, the faces' boxes and landmarks, the crops, prepared, and the answers."""
     pixels = load_image(photo)
     pipeline = Pipeline(classifier=classifier)
@@ -201,7 +203,8 @@ def _steps(classifier: ExpressionClassifier, photo: str | os.PathLike[str]) -> d
     if not faces:
         raise InputError(f"{os.fspath(photo)} has no face that is found; expected a photo with one.", arguments=["photo"])
     crops = [pipeline.crop(pixels, face) for face in faces]
-    found: dict[str, Any] = {"image": pixels, "boxes": np.array([face.box for face in faces]), "scores": np.array([f.score for f in faces])}
+    found: dict[str, NDArray[Any]] = {"image": pixels, "boxes": np.array([face.box for face in faces])}
+    found["scores"] = np.array([face.score for face in faces])
     found["landmarks"] = np.array([face.landmarks or [[np.nan] * 2] * 5 for face in faces])
     found |= {f"crop_{number}": crop for number, crop in enumerate(crops)}
     return found | {"prepared": classifier.prepare(crops), "probabilities": classifier.predict_proba(crops)}
@@ -250,7 +253,7 @@ class _UnreadableError(Exception):
     """An engine that has not all of the file's operations."""
 
 
-def _onnx(classifier: ExpressionClassifier, precision: str, data: str | Path | None, about: dict[str, Any]) -> bytes:
+def _onnx(classifier: ExpressionClassifier, precision: str, data: str | Path | None, about: ClassifierExport) -> bytes:
     try:
         from .onnx_graph import combined_networks, with_metadata, with_preprocessing
     except ImportError as error:
@@ -270,7 +273,7 @@ def _onnx(classifier: ExpressionClassifier, precision: str, data: str | Path | N
     committee = classifier.committee
     if committee is not None:
         whole = combined_networks(networks, committee.weights.tolist(), committee.combine, committee.temperature)
-    return with_metadata(whole, about | {"precision": precision})
+    return with_metadata(whole, {**about, "precision": precision})
 
 
 def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
@@ -299,7 +302,7 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
         return tf.where(shrink, areas, tf.maximum(0.0, 1.0 - tf.abs(middle - column)))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")])
-    def answer(image: Any) -> dict[str, Any]:
+    def answer(image: Any) -> Mapping[str, Any]:
         grey = tf.floor(tf.reduce_sum(tf.cast(image, tf.float32) * tf.constant(LUMA), axis=-1) + 0.5)
         lengths = tf.cast(tf.shape(image)[1:3], tf.float32)
         shrink = tf.reduce_min(lengths) > float(size)
