@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["RGB", "distinct"]
+__all__ = ["RGB", "distinct", "in_hex"]
 
 RGB = tuple[int, int, int]
 
@@ -22,6 +22,11 @@ _RESERVED: tuple[RGB, ...] = ((110, 110, 110), (240, 240, 240), (30, 30, 30))
 _PROTAN = ((0.11238, 0.88762, 0.0), (0.11238, 0.88762, 0.0), (0.00401, -0.00401, 1.0))
 _DEUTAN = ((0.29275, 0.70725, 0.0), (0.29275, 0.70725, 0.0), (-0.02234, 0.02234, 1.0))
 _TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+
+
+def in_hex(color: RGB) -> str:
+    """Return a color as CSS writes it, ``"#0072b2"``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 @lru_cache(maxsize=128)

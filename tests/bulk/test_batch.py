@@ -187,6 +187,11 @@ def test_above_the_error_budget_it_stops_and_can_go_on(pictures: Path, tmp_path:
     assert CliRunner().invoke(main, ["batch", str(tmp_path / "out"), "--verify"]).exit_code == 0
 
 
+def test_a_function_that_returns_no_pipeline_is_told(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"SimpleNamespace returned SimpleNamespace; expected a ferkit\.Pipeline"):
+        ferkit.batch(pictures, tmp_path / "out", pipeline="tests.bulk.models:SimpleNamespace", workers=1)
+
+
 def test_a_fault_of_the_pipeline_costs_its_pictures_alone(pictures: Path, tmp_path: Path) -> None:
     report = ferkit.batch(pictures, tmp_path / "out", pipeline="tests.bulk.models:Broken", workers=1)
     wrong = [row for row in rows_of(tmp_path / "out") if row["error_kind"]]

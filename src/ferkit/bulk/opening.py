@@ -32,7 +32,7 @@ def _here(name: str | None) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _opened(options: str) -> Any:
+def _opened(options: str) -> Pipeline:
     given: Mapping[str, Any] = json.loads(options)
     if given["pipeline"] is not None:
         return _called(given["pipeline"])
@@ -44,19 +44,22 @@ def _opened(options: str) -> Any:
     return Pipeline(detector, classifier, features=given.get("features", False))
 
 
-def open_pipeline(identity: Mapping[str, Any]) -> Any:
+def open_pipeline(identity: Mapping[str, Any]) -> Pipeline:
     """Return the pipeline that a job's options name, the same one for every shard of a process. Raises as Pipeline."""
     return _opened(json.dumps({**identity}, sort_keys=True))
 
 
-def _called(name: str) -> Any:
+def _called(name: str) -> Pipeline:
     module, _, function = name.partition(":")
     try:
-        return getattr(import_module(module), function)()
+        made: Pipeline = getattr(import_module(module), function)()
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"pipeline={name}: {error}. Expected module:function, where Python finds it on every machine.", arguments=["pipeline"]
         ) from error
+    if not callable(made) or not hasattr(made, "classifier"):
+        raise InputError(f"pipeline={name} returned {type(made).__name__}; expected a ferkit.Pipeline.", arguments=["pipeline"])
+    return made
 
 
 def _source(name: str) -> Path:

@@ -72,7 +72,6 @@ def rows(
     opened = _default() if pipeline is None else pipeline
     out = Rows(list(opened.classifier.labels), 0, landmarks=landmarks, features=features)
     names: Sequence[Any] = range(table.num_rows) if key is None else table[key].to_pylist()
-    scale = {} if max_side is None else {"max_side": max_side}
     for number, name in enumerate(names):
-        picture(out, cell(str(name), table[column][number].as_py()), number, opened, scale)
+        picture(out, cell(str(name), table[column][number].as_py()), number, opened, max_side)
     return out.table()

@@ -8,10 +8,12 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import FerkitError, MissingExtraError
+from ..pipeline import Pipeline
 from . import opening
 from .columns import Rows, encoded
 from .commit import part_name
@@ -68,19 +70,18 @@ def work(place: Place, job: Job, shard: int, *, skip: Skip, ahead: bool, say: Ca
     return receipt
 
 
-def _pictures(rows: Rows, pieces: list[Unit], job: Job, pipeline: Any, skip: Skip, ahead: bool, say: Callable[[int], None]) -> None:
+def _pictures(rows: Rows, pieces: list[Unit], job: Job, pipeline: Pipeline, skip: Skip, ahead: bool, say: Callable[[int], None]) -> None:
     options = job.options
     found = items(pieces, job.base, column=options["column"], key_column=options["key_column"], ahead=ahead)
-    scale = {} if options["max_side"] is None else {"max_side": options["max_side"]}
     for number, item in enumerate(found):
         say(number)
         if (known := skip.get(str(number))) is not None:
             rows.add_error(item.key, number, known[0], f"{item.key}: {known[1]}")
         else:
-            picture(rows, item, number, pipeline, scale)
+            picture(rows, item, number, pipeline, options["max_side"])
 
 
-def picture(rows: Rows, item: Item, number: int, pipeline: Any, scale: dict[str, Any]) -> None:
+def picture(rows: Rows, item: Item, number: int, pipeline: Pipeline, max_side: int | None) -> None:
     """Add the rows of one picture: its faces, or why there are none. Raises nothing."""
     if item.kind is not None:
         rows.add_error(item.key, number, item.kind, item.error)
@@ -88,7 +89,8 @@ def picture(rows: Rows, item: Item, number: int, pipeline: Any, scale: dict[str,
     data = item.data or b""
     try:
         # One picture at a time, its faces together: so its rows do not depend on its neighbours, nor on how shards are cut.
-        result = pipeline(data, keep_pixels=False, **scale)
+        scaled = pipeline if max_side is None else partial(pipeline, max_side=max_side)  # one of your own need not know of it
+        result = scaled(data, keep_pixels=False)
     except Exception as error:  # whatever one picture does to the program, the others have their rows
         kind = opening.kind_of_error(error, data)
         said = str(error).replace("the given bytes", item.key) if isinstance(error, FerkitError) else f"{type(error).__name__}: {error}"
@@ -97,7 +99,7 @@ def picture(rows: Rows, item: Item, number: int, pipeline: Any, scale: dict[str,
         rows.add(item.key, number, (result.width, result.height), result.faces)
 
 
-def _film(rows: Rows, unit: Unit, job: Job, pipeline: Any, skip: Skip, say: Callable[[int], None]) -> None:
+def _film(rows: Rows, unit: Unit, job: Job, pipeline: Pipeline, skip: Skip, say: Callable[[int], None]) -> None:
     say(0)
     if (known := skip.get("0")) is not None:
         rows.add_error(unit.key, 0, known[0], f"{unit.key}: {known[1]}")

@@ -14,6 +14,8 @@ import click
 from .options import FORMAT, shared
 
 if TYPE_CHECKING:
+    from ..weights.records import FileEntry
+    from ..weights.releases import Release
     from ..weights.specs import DetectorSpec, EnsembleSpec, WeightsSpec
 
 __all__ = ["weights_group"]
@@ -49,7 +51,7 @@ def weights_list(format_: str) -> None:
     click.echo(_NOTE)
 
 
-def _row(release: Any) -> dict[str, Any]:
+def _row(release: Release) -> dict[str, Any]:
     from ..weights.releases import BUNDLED_DETECTOR, DEFAULT_WEIGHTS
     from ..weights.specs import DetectorSpec, load_spec
     from ..weights.store import bundled_folder
@@ -79,7 +81,7 @@ def _size(spec: WeightsSpec | EnsembleSpec | DetectorSpec) -> int:
     return own + sum(_size(load_spec(resolve(member["weights"]))) for member in members if "weights" in member)
 
 
-def _milliseconds(release: Any) -> float:
+def _milliseconds(release: Release) -> float:
     """Return the median time of one answer, after a first one that warms up."""
     import numpy as np
 
@@ -109,7 +111,7 @@ def weights_verify(weights: str | None) -> None:
     from ..weights.releases import list_weights
     from ..weights.store import verify
 
-    checked: dict[str, Any] = {}
+    checked: dict[str, FileEntry] = {}
     for name in [release.name for release in list_weights() if release.hub is None] if weights is None else [weights]:
         new = {file: entry for file, entry in verify(name).items() if file not in checked}  # an ensemble's members have their own turn
         for file, entry in new.items():

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from .. import __version__
+from ..colors import in_hex
 from ..engines.threads import limit_opencv
 from ..protocols import Classifier, Detector
 from .admission import Admission, StreamPlaces, Ticket
@@ -360,7 +361,7 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
                 name=set_name,
                 default=set_name == offer.default,
                 classes=[
-                    ClassOut(name=c, emoji=emoji, colour="#{:02x}{:02x}{:02x}".format(*colour))
+                    ClassOut(name=c, emoji=emoji, colour=in_hex(colour))
                     for c, emoji, colour in zip(labels.classes, labels.emoji, labels.colours, strict=True)
                 ],
             )

@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..classifiers.expression_classifier import ExpressionClassifier
+from ..colors import in_hex
 from ..errors import InputError
 from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import DetectorSpec, EnsembleSpec
@@ -64,7 +65,7 @@ def _described(catalogue: Catalogue, name: str, classifier: ExpressionClassifier
     for labels_name, labels in offer.label_sets.items():
         opened = catalogue.classifier((name, labels_name))
         assert isinstance(opened, ExpressionClassifier)
-        colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in labels.colours]
+        colors = map(in_hex, labels.colours)
         sets.append(
             {
                 "name": labels_name,
