@@ -36,6 +36,7 @@ __all__ = [
     "Predicts",
     "Prepares",
     "Reader",
+    "ReleasesBuffers",
     "cut",
     "cut_out",
     "expression_of",
@@ -116,6 +117,15 @@ class AnswersMaps(Protocol):
 
     def maps(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
         """Map ``(n, c, H, W)`` to the outputs named, in the shapes that they have; safe to call from several threads."""
+        ...
+
+
+@runtime_checkable
+class ReleasesBuffers(Protocol):
+    """An engine, or a detector, that can let go of the memory which it keeps from one picture to the next."""
+
+    def release_buffers(self) -> None:
+        """Let go of it; what is being looked at meanwhile is finished, and the next call takes it anew."""
         ...
 
 

@@ -137,6 +137,24 @@ def test_threads(detector: FaceDetector, astronaut: np.ndarray) -> None:
             assert apart == 0 or (apart < 1e-4 and cv2.__version__ < "5")
 
 
+@pytest.mark.parametrize("runtime", ["opencv", "onnxruntime"])
+def test_buffers_are_released_while_others_look(astronaut: np.ndarray, runtime: str) -> None:
+    pytest.importorskip("cv2" if runtime == "opencv" else runtime)
+    detector = FaceDetector(runtime=runtime, threads=1)
+    wanted = detector.detect_rgb(astronaut)
+    with ThreadPoolExecutor(2) as threads:
+        found = [threads.submit(detector.detect_rgb, astronaut) for _ in range(6)]
+        while not all(one.done() for one in found):
+            detector.release_buffers()
+    for faces in (*(one.result() for one in found), detector.detect_rgb(astronaut)):
+        assert np.abs(as_rows(faces) - as_rows(wanted)).max() < 1e-3
+    detector.release_buffers()
+    for engine in (detector._backend._first, detector._backend._second, detector._backend._points):  # type: ignore[attr-defined]
+        assert not (engine._nets._idle if runtime == "opencv" else engine._session)
+    for name in ("none", "ferkit"):
+        FaceDetector(name).release_buffers()  # whether it has any or not
+
+
 def test_scores_and_thresholds(astronaut: np.ndarray) -> None:
     score = FaceDetector("ferkit").detect(astronaut)[0].score
     assert 0.5 < score <= 1

@@ -51,6 +51,20 @@ def test_one_thread_makes_one() -> None:
     assert len(made) == 1
 
 
+def test_what_is_forgotten_is_made_anew_and_what_is_lent_comes_back() -> None:
+    made: list[object] = []
+    spares = Spares(lambda: made.append(object()) or made[-1], most=2)
+    with spares.one() as lent:
+        with spares.one():
+            pass
+        spares.forget()
+        with spares.one() as third:
+            assert third is made[2]
+    with spares.one() as again:
+        assert again is lent
+    assert len(made) == 3
+
+
 def test_one_that_cannot_be_made_keeps_nobody_waiting() -> None:
     made: list[int] = []
 

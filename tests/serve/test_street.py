@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
 from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
+from ferkit import FaceDetector  # noqa: E402
 from ferkit.geometry import iou  # noqa: E402
 from ferkit.serve import app as app_module  # noqa: E402
+from ferkit.serve import uploads  # noqa: E402
 from ferkit.serve.admission import Admission, PixelBudget, StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
@@ -694,6 +697,42 @@ def test_a_port_that_is_taken_is_one_plain_line() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- pictures and their memory
+
+
+def test_a_huge_picture_is_decoded_without_the_buffers_of_its_lanes_detector_and_small_ones_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector's networks keep 80 MB from one large picture to the next, which must not lie beside a phone's 48 megapixels."""
+    events: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+    load, release = uploads.load, FaceDetector.release_buffers
+
+    def loading(data: bytes, **limits: Any) -> Any:
+        loaded = load(data, **limits)
+        events.append(f"decoded {loaded.width}")
+        if loaded.width == 300:
+            begun.set()
+            assert go_on.wait(30)
+        return loaded
+
+    def releasing(detector: FaceDetector) -> None:
+        release(detector)
+        idle = [len(network._nets._idle) for network in (detector._backend._first, detector._backend._second)]  # type: ignore[attr-defined]
+        events.append(f"released, {idle} kept")
+
+    monkeypatch.setattr(uploads, "load", loading)
+    monkeypatch.setattr(FaceDetector, "release_buffers", releasing)
+    small, huge = (encoded(Image.new("RGB", (side, side), "gray")) for side in (200, 300))
+    with TestClient(create_app(Settings(lanes=2, max_decoding_pixels=150_000))) as client, ThreadPoolExecutor(1) as other:
+        assert client.post("/v1/predict", content=small).status_code == 200
+        assert events == ["decoded 200"], "less than half of the budget: the next small picture finds the buffers warm"
+        answer = other.submit(lambda: client.post("/v1/predict", content=huge))
+        try:
+            assert begun.wait(30)
+            assert events[1:] == ["released, [0, 0] kept", "decoded 300"]
+            assert client.post("/v1/predict", content=small).status_code == 200, "it fits beside the huge one, in the other lane"
+        finally:
+            go_on.set()
+        assert answer.result(30).status_code == 200
+        assert events[3:] == ["decoded 200"]
 
 
 def test_pictures_are_decoded_at_the_scale_that_is_needed() -> None:

@@ -34,32 +34,40 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self._open = partial(onnxruntime.InferenceSession, model, options, providers=wanted)
         try:
-            self._session, self._process = self._open(), os.getpid()
+            session = self._open()
         except Exception as error:  # the engine's errors share no root
             raise WeightsError(f"The network cannot be read by onnxruntime {onnxruntime.__version__}: {error}") from error
-        refused = [name for name in wanted if name not in self._session.get_providers()]
+        refused = [name for name in wanted if name not in session.get_providers()]
         if refused:  # onnxruntime warns and goes on with the CPU; what was asked for is never replaced in silence
             raise InputError(
                 f"{', '.join(refused)} cannot be started here; onnxruntime's message above says why. Leave it out for the CPU."
             )
-        self._input = self._session.get_inputs()[0].name
+        self._session, self._process = session, os.getpid()
+        self._input, self._outputs = session.get_inputs()[0].name, [output.name for output in session.get_outputs()]
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(self._answers(batch, None)[0], np.float32).reshape(len(batch), -1)
 
     def output_names(self) -> list[str]:
         """Return the names of what the network answers."""
-        return [output.name for output in self._session.get_outputs()]
+        return list(self._outputs)
 
     def maps(self, batch: NDArray[np.float32], names: Sequence[str]) -> list[NDArray[np.float32]]:
         """Return several outputs by their names, in the shapes that they have."""
         return [np.asarray(one, np.float32) for one in self._answers(batch, list(names))]
 
+    def release_buffers(self) -> None:
+        """Let go of the session, with its buffers: the next call opens it anew."""
+        self._session = None
+
     def _answers(self, batch: NDArray[np.float32], names: list[str] | None) -> list[NDArray[np.float32]]:
         if self._process != os.getpid():  # forked: the session's threads stayed behind, and it would wait for them, at its end too
             _ABANDONED.append(self._session)
-            self._session, self._process = self._open(), os.getpid()
-        answers: list[NDArray[np.float32]] = self._session.run(names, {self._input: batch})
+            self._session, self._process = None, os.getpid()
+        session = self._session  # another thread may let go of it, or open it, meanwhile
+        if session is None:
+            session = self._session = self._open()
+        answers: list[NDArray[np.float32]] = session.run(names, {self._input: batch})
         return answers
 
 

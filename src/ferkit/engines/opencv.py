@@ -72,6 +72,10 @@ class OpenCVEngine:
                 out = np.array(net.forward(), np.float32)[:1]
         return out.reshape(len(batch), -1)  # OpenCV 4 answers (n, 1, k) for some exports
 
+    def release_buffers(self) -> None:
+        """Let go of the networks that are idle, with their buffers: a later call reads its network anew."""
+        self._nets.forget()
+
     def output_names(self) -> list[str]:
         """Return the names of what the network answers."""
         with self._nets.one() as net:

@@ -40,6 +40,13 @@ class Spares(Generic[_T]):
                 self._idle.append(thing)
                 self._changed.notify()
 
+    def forget(self) -> None:
+        """Drop those that are idle, and their memory; others are made when they are wanted."""
+        with self._changed:
+            self._made -= len(self._idle)
+            self._idle.clear()
+            self._changed.notify_all()
+
     def _taken(self) -> _T:
         with self._changed:
             while not self._idle and self._made >= self._most:

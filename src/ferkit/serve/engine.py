@@ -10,12 +10,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 from ..explain.photo import explain
 from ..images import Loaded
 from ..pipeline import Pipeline
+from ..protocols import ReleasesBuffers
 from ..results import Result
 from .admission import PixelBudget
 from .catalogue import Catalogue, Choice
@@ -228,7 +230,7 @@ class Engine:
                 job.finish(busy(f"The picture waited longer than {self._settings.queue_seconds:g} s.", self.retry_after()))
                 continue
             try:
-                loaded = decode(job.data, self._settings, self._budget)
+                loaded = decode(job.data, self._settings, self._budget, partial(_release, pipelines))
                 largest = max(largest, loaded.width * loaded.height)
                 if job.explain:
                     job.finish(_explained(self._pipeline(pipelines, job.choice), loaded, self._settings.max_explained))
@@ -255,6 +257,13 @@ class Engine:
         self._on_error(error)
         for job in jobs:
             job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
+
+
+def _release(pipelines: dict[Choice, Pipeline]) -> None:
+    """Let go of the buffers of a lane's detector, which is idle while the lane decodes: they must not lie beside a huge picture."""
+    for pipeline in pipelines.values():
+        if isinstance(pipeline.detector, ReleasesBuffers):
+            pipeline.detector.release_buffers()
 
 
 def _explained(pipeline: Pipeline, loaded: Loaded, most: int) -> Answer:

@@ -239,10 +239,17 @@ def _one_thread() -> None:
     pillow_heif.options.DECODE_THREADS = 1
 
 
-def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
+def decode(data: bytes, settings: Settings, budget: PixelBudget, make_room: Callable[[], None] = lambda: None) -> Loaded:
     """Decode one picture to at most ``settings.max_side`` pixels, waiting until its pixels fit into the budget.
 
     Its format is what its bytes show, whatever its name or type says, and its size is checked before its pixels are.
+
+    Args:
+        data: As it came.
+        settings: Its limits.
+        budget: Shared by all lanes.
+        make_room: Called before a picture is decoded that takes more than half of the budget: whoever decodes it lets go of memory that it
+            only keeps for later.
 
     Raises:
         Problem: 400 empty or damaged, 413 too many pixels, pieces or scans, 415 another format.
@@ -271,6 +278,8 @@ def decode(data: bytes, settings: Settings, budget: PixelBudget) -> Loaded:
                 413, "too_many_pixels", f"The picture has, or takes to decode, more than {settings.max_pixels:,} pixels; make it smaller."
             )
         with budget.hold(pixels):
+            if 2 * pixels > settings.max_decoding_pixels:
+                make_room()
             if pixels > LARGE:
                 give_memory_back()  # what smaller pictures left must not lie beside this one
             return load(data, max_pixels=settings.max_pixels, max_side=settings.max_side)
