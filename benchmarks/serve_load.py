@@ -1,6 +1,8 @@
-"""Load `ferkit serve` on this machine and print what it does as JSON.
+"""Load `ferkit serve` on this machine, and put what it does into a results file, or print it, as JSON.
 
-    python benchmarks/serve_load.py --photo face.jpg --out serve_load.json
+    python benchmarks/serve_load.py --into benchmarks/results/serve.json               # eight minutes
+    python benchmarks/serve_load.py --only batching --into benchmarks/results/serve.json     # three minutes more
+    python docs/service.py                                                             # the tables of docs/serve.md from that file
 
 Everything runs against 127.0.0.1, the clients share the CPUs with the service, and each figure says for how long and with
 how many requests it was measured. Variants are interleaved, round by round, so that a noisy machine disturbs all alike.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import heapq
 import io
 import json
 import os
@@ -29,7 +32,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import skimage.data
 from PIL import Image
+
+from ferkit.serve.settings import default_lanes
+
+DETECTORS = ("ferkit", "none")
+SIZES = ["640x480", "1152x864", "4000x3000", "8064x6048"]
+_ENOUGH = 500  # random arrivals
 
 
 @dataclass
@@ -120,10 +130,29 @@ async def closed_loop(port: int, body: bytes, clients: int, seconds: float) -> T
     return tally
 
 
+def arrivals(rate: float, seconds: float, *, random: bool) -> list[float]:
+    """Return when pictures arrive, in seconds: evenly, or at random (Poisson), always the same ones."""
+    rng = np.random.default_rng(0)
+    times, due = [], 0.0
+    while due < seconds:
+        times.append(due)
+        due += rng.exponential(1 / rate) if random else 1 / rate
+    return times
+
+
+def queue_ms(times: list[float], lanes: int, service: float) -> list[float]:
+    """Return the milliseconds from each arrival to its answer where ``lanes`` serve in turn and every picture takes ``service`` seconds."""
+    free, waits = [0.0] * lanes, []
+    for arrival in times:
+        begun = max(arrival, heapq.heappop(free))
+        heapq.heappush(free, begun + service)
+        waits.append((begun + service - arrival) * 1000)
+    return waits
+
+
 async def open_loop(port: int, body: bytes, rate: float, seconds: float, *, random: bool) -> Tally:
     """Pictures arrive at a rate, evenly or at random (Poisson), whether or not earlier ones are answered."""
     tally = Tally()
-    rng = np.random.default_rng(0)
     idle: list[Client] = []
     pending = set()
 
@@ -133,13 +162,11 @@ async def open_loop(port: int, body: bytes, rate: float, seconds: float, *, rand
         idle.append(client)
 
     start = time.perf_counter()
-    due = 0.0
-    while due < seconds:
+    for due in arrivals(rate, seconds, random=random):
         await asyncio.sleep(max(0.0, due - (time.perf_counter() - start)))
         task = asyncio.create_task(one())
         pending.add(task)
         task.add_done_callback(pending.discard)
-        due += rng.exponential(1 / rate) if random else 1 / rate
     await asyncio.gather(*pending)
     tally.seconds = time.perf_counter() - start
     for client in idle:
@@ -156,7 +183,7 @@ class Service:
 
     def __enter__(self) -> Service:
         command = [sys.executable, "-m", "ferkit", "serve", "--port", str(self.port), *self.options]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(300):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5)
@@ -175,11 +202,12 @@ class Service:
         return round(next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024, 1)
 
 
-def camera_picture(photo: Path, size: tuple[int, int] = (640, 480)) -> bytes:
-    """A JPEG of some size with the photo's face in its middle, as a camera sees it."""
+def camera_picture(photo: Path | None, size: tuple[int, int] = (640, 480)) -> bytes:
+    """A JPEG of some size with the photo's face in its middle, as a camera sees it; None is scikit-image's astronaut."""
     side = round(size[1] * 0.8)
     picture = Image.new("RGB", size, (126, 138, 150))
-    picture.paste(Image.open(photo).convert("RGB").resize((side, side)), ((size[0] - side) // 2, (size[1] - side) // 2))
+    portrait = Image.fromarray(skimage.data.astronaut()) if photo is None else Image.open(photo).convert("RGB")
+    picture.paste(portrait.resize((side, side)), ((size[0] - side) // 2, (size[1] - side) // 2))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -218,7 +246,7 @@ def overload_and_memory(options: tuple[str, ...], body: bytes, seconds: float) -
     return out
 
 
-def capacities(photo: Path, sizes: list[str], runtimes: list[str], lanes: list[str], seconds: float) -> dict[str, Any]:
+def capacities(photo: Path | None, sizes: list[str], runtimes: list[str], lanes: list[str], seconds: float) -> dict[str, Any]:
     """Each engine, and each number of lanes, with pictures of each size: what eight clients get out of it, and the wait when half as much arrives."""
     out: dict[str, Any] = {}
     variants = {runtime: ("--runtime", runtime) for runtime in runtimes}
@@ -227,24 +255,28 @@ def capacities(photo: Path, sizes: list[str], runtimes: list[str], lanes: list[s
         width, height = size.split("x")
         body = camera_picture(photo, (int(width), int(height)))
         for name, options in variants.items():
-            with Service(*options) as service:
-                asyncio.run(closed_loop(service.port, body, 8, 3))
-                full = asyncio.run(closed_loop(service.port, body, 8, seconds))
-                rate = len(full.ms) / full.seconds / 2
-                row = {"bytes": len(body), "clients_8": full.summary(), "half_load_per_second": round(rate, 2)}
-                row["half_load_even"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=False)).summary()
-                row["half_load_random"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=True)).summary()
-                row["rss_mb"] = service.rss()
-                out.setdefault(size, {})[name] = row
-                print(table_row(size, name, row), flush=True)
+            served_by = int(options[-1]) if "--lanes" in options else default_lanes(1)
+            row = capacity(options, body, served_by, seconds)
+            out.setdefault(size, {})[name] = row
+            print(size, name, json.dumps(row), file=sys.stderr, flush=True)
     return out
 
 
-def table_row(size: str, name: str, row: dict[str, Any]) -> str:
-    """Return a row of the table in docs/serve.md."""
-    even, random = (f"{row[kind]['p50_ms']:.0f} / {row[kind]['p99_ms']:.0f} ms" for kind in ("half_load_even", "half_load_random"))
-    count = sum(row["half_load_random"]["statuses"].values())
-    return f"| {size} | {name} | {row['clients_8']['per_second']:.1f} | {even} | {random} ({count}) |"
+def capacity(options: tuple[str, ...], body: bytes, lanes: int, seconds: float) -> dict[str, Any]:
+    """Measure one variant with one picture. A 99th percentile needs hundreds of random arrivals, so those take longer."""
+    with Service(*options) as service:
+        asyncio.run(closed_loop(service.port, body, 8, 3))
+        full = asyncio.run(closed_loop(service.port, body, 8, seconds))
+        rate = len(full.ms) / full.seconds / 2
+        row = {"bytes": len(body), "clients_8": full.summary(), "half_load_per_second": round(rate, 2)}
+        row["half_load_even"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=False)).summary()
+        longer = min(6 * seconds, max(2 * seconds, _ENOUGH / rate))
+        row["half_load_random"] = asyncio.run(open_loop(service.port, body, rate, longer, random=True)).summary()
+        # What lanes would make of the same arrivals in which every picture takes as long as at capacity.
+        ideal = queue_ms(arrivals(rate, longer, random=True), lanes, lanes / (2 * rate))
+        row["half_load_random"]["p99_ms_by_the_queue"] = round(float(np.percentile(ideal, 99)), 1)
+        row["rss_mb"] = service.rss()
+    return row
 
 
 WRK = """
@@ -287,7 +319,7 @@ def machine() -> dict[str, Any]:
     model = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
     )
-    packages = ("ferkit", "fastapi", "uvicorn", "opencv-python-headless", "numpy", "pillow")
+    packages = ("ferkit", "fastapi", "uvicorn", "opencv-python-headless", "onnxruntime", "numpy", "pillow")
     return {
         "cpu": model or platform.processor(),
         "cpus": len(os.sched_getaffinity(0)),
@@ -298,48 +330,70 @@ def machine() -> dict[str, Any]:
     }
 
 
+def load(args: argparse.Namespace) -> dict[str, Any]:
+    """What a service with few options does with 1, 8 and 64 clients, seen by these clients and by wrk, where it is installed."""
+    body = camera_picture(args.photo)
+    report: dict[str, Any] = {"load": {}, "wrk": {}}
+    for detector in DETECTORS:
+        report["load"][detector] = overload_and_memory(("--detector", detector), body, args.seconds)
+        if shutil.which("wrk"):  # Debian's package wrk
+            report["wrk"][detector] = wrk(("--detector", detector), body, [1, 8, 64], args.seconds)
+    return report
+
+
+def batches(args: argparse.Namespace) -> dict[str, Any]:
+    """With one lane and with each number of lanes that is asked for: batches of 1 and of 8."""
+    body = camera_picture(args.photo)
+    report: dict[str, Any] = {}
+    for detector in DETECTORS:
+        variants = {f"batch_{n}": ("--detector", detector, "--batch", str(n)) for n in (1, 8)}
+        variants |= {f"lanes_{n}": ("--detector", detector, "--batch", "1", "--lanes", n) for n in args.lanes}
+        report[detector] = batching(variants, body, [1, 8, 32], args.seconds, args.rounds)
+    return {"batching": report}
+
+
+def sizes(args: argparse.Namespace) -> dict[str, Any]:
+    return {"capacities": {"sizes": capacities(args.photo, args.sizes, args.runtimes, args.lanes, args.seconds)}}
+
+
+def beside(args: argparse.Namespace) -> dict[str, Any]:
+    """What small pictures wait while one client sends a phone's 48 megapixels as HEIC, one after the other: four random ones a second."""
+    from serve_memory import PHONES, WORST, encoded
+
+    huge, small = encoded(*WORST[PHONES[1]]), camera_picture(args.photo)
+
+    async def together(port: int) -> tuple[Tally, Tally]:
+        more = asyncio.create_task(closed_loop(port, huge, 1, 4 * args.seconds))
+        return await open_loop(port, small, 4, 4 * args.seconds, random=True), await more
+
+    with Service() as service:
+        asyncio.run(closed_loop(service.port, small, 4, 2))
+        alone = asyncio.run(open_loop(service.port, small, 4, 4 * args.seconds, random=True))
+        with_huge, ones = asyncio.run(together(service.port))
+    return {"beside": {"alone": alone.summary(), "beside": with_huge.summary(), "48 MP": ones.summary()}}
+
+
+PARTS = {"beside": beside, "load": load, "capacities": sizes, "batching": batches}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photo", type=Path, required=True, help="a portrait")
-    parser.add_argument("--photo-size", default="640x480", help="of the picture that is sent")
-    parser.add_argument("--out", type=Path, help="default: standard output")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=["load", "capacities", "beside"])
+    parser.add_argument("--photo", type=Path, help="a portrait; default: scikit-image's astronaut")
+    parser.add_argument("--into", type=Path, help="a results file whose entries are replaced; default: standard output")
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=2, help="of the interleaved batching measurement")
-    parser.add_argument("--detectors", nargs="+", default=["ferkit", "none"])
-    parser.add_argument("--detector-model", help="of the last detector named")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--sizes", nargs="+", metavar="WxH", default=SIZES, help="of the pictures, for the capacities")
+    parser.add_argument("--runtimes", nargs="+", default=["opencv", "onnxruntime"], help="for the capacities")
     parser.add_argument("--lanes", nargs="+", default=[], help="further numbers of lanes to compare")
-    parser.add_argument(
-        "--capacities", nargs="+", metavar="WxH", help="measure only the capacity and the wait at half of it, with pictures of these sizes"
-    )
-    parser.add_argument("--into", type=Path, help="with --capacities: a results file whose entry 'capacities' is replaced")
-    parser.add_argument("--runtimes", nargs="+", default=["opencv", "onnxruntime"], help="with --capacities")
+    parser.add_argument("--rounds", type=int, default=2, help="of the interleaved batching measurement")
     args = parser.parse_args()
-    if args.capacities:
-        report: dict[str, Any] = {"command": "python benchmarks/serve_load.py --photo face.jpg --capacities " + " ".join(args.capacities)}
-        report["machine"] = machine()
-        report["sizes"] = capacities(args.photo, args.capacities, args.runtimes, args.lanes, args.seconds)
-        report["machine"]["load_average_at_end"] = os.getloadavg()
-        if args.into:
-            results = json.loads(args.into.read_text(encoding="utf-8"))
-            report = {**results, "capacities": report}
-        write(report, args.into or args.out)
-        return
-    width, height = args.photo_size.split("x")
-    body = camera_picture(args.photo, (int(width), int(height)))
-    report = {"machine": machine(), "picture": {"size": args.photo_size, "bytes": len(body)}, "batching": {}, "load": {}}
-    for detector in args.detectors:
-        options = ("--detector", detector, "--queue", "32")
-        if args.detector_model and detector == args.detectors[-1]:
-            options += ("--detector-model", args.detector_model)
-        variants = {f"batch_{n}": (*options, "--batch", str(n)) for n in (1, 8)}
-        variants |= {f"lanes_{n}": (*options, "--batch", "1", "--lanes", n) for n in args.lanes}
-        report["batching"][detector] = batching(variants, body, args.clients, args.seconds, args.rounds)
-        report["load"][detector] = overload_and_memory(options, body, args.seconds)
-        if shutil.which("wrk"):  # Debian's package wrk
-            report.setdefault("wrk", {})[detector] = wrk(options, body, [1, 8, 64], 2 * args.seconds)
-    report["machine"]["load_average_at_end"] = os.getloadavg()
-    write(report, args.out)
+    results: dict[str, Any] = json.loads(args.into.read_text(encoding="utf-8")) if args.into else {}
+    for part in args.only:
+        begun, measured_on = time.monotonic(), machine()
+        results |= PARTS[part](args)
+        results[part] |= {"command": f"python benchmarks/serve_load.py --only {part}", "machine": measured_on}
+        results[part] |= {"seconds": round(time.monotonic() - begun), "load_average_at_end": os.getloadavg()}
+        write(results, args.into)  # each part as soon as it is there
 
 
 def write(report: dict[str, Any], out: Path | None) -> None:

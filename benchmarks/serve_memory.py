@@ -21,34 +21,49 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from _record import processor, versions
 from PIL import Image
 
+from ferkit.serve.settings import default_lanes
+
+PATIENT = ["--queue-seconds", "300"]
+
+PHONES = ("JPEG, 48 MP, as a phone's", "HEIC, 48 MP, in tiles, as a phone's", "HEIC, 48 MP, in one piece", "PNG, 50 MP", "WebP, 40 MP")
+VARIANTS = {  # beside the default, a lane for every CPU with OpenCV; for the pictures of PHONES
+    "opencv, 1 lane": ["--lanes", "1"],
+    "onnxruntime": ["--runtime", "onnxruntime"],
+    "onnxruntime, 1 lane": ["--runtime", "onnxruntime", "--lanes", "1"],
+}
 GREY = (120, 130, 140)
 WORST = {  # name: (format, size, mode, options); sizes are just below the service's 50 megapixels
     "JPEG, 48 MP, as a phone's": ("JPEG", (8064, 6048), "RGB", {}),
     "JPEG, 48 MP, progressive, 4:4:4": ("JPEG", (8064, 6048), "RGB", {"progressive": True, "subsampling": 0}),
     "PNG, 50 MP": ("PNG", (8333, 6000), "RGB", {}),
     "PNG with alpha, 50 MP": ("PNG", (8333, 6000), "RGBA", {}),
+    "PNG with alpha, 50 MP, square": ("PNG", (7071, 7071), "RGBA", {}),
+    "PNG, grey with alpha, 50 MP, square": ("PNG", (7071, 7071), "LA", {}),
+    "JPEG, CMYK, 49 MP, progressive, 4:4:4": ("JPEG", (7000, 7000), "CMYK", {"progressive": True, "subsampling": 0}),
     "WebP, 40 MP": ("WEBP", (16383, 2441), "RGB", {}),
     "WebP, lossless with alpha, 40 MP": ("WEBP", (16383, 2441), "RGBA", {"lossless": True}),
     "AVIF, 25 MP": ("AVIF", (6000, 4166), "RGB", {}),
     "HEIC, 48 MP, in tiles, as a phone's": ("HEIF", (8064, 6048), "RGB", {"quality": 40}),
+    "HEIC, 48 MP, in one piece": ("HEIF", (8064, 6048), "RGB", {"quality": 40, "tile": 0}),
     "GIF, 50 MP": ("GIF", (8333, 6000), "P", {}),
     "TIFF, compressed, 50 MP": ("TIFF", (8333, 6000), "RGB", {"compression": "tiff_lzw"}),
 }
 
 
-def encoded(kind: str, size: tuple[int, int], mode: str, options: dict[str, object]) -> bytes:
+def encoded(kind: str, size: tuple[int, int], mode: str, options: dict[str, Any]) -> bytes:
     picture = Image.new("RGB", size, GREY).convert(mode)
     if kind == "HEIF":
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-        pillow_heif.options.GRID_TILE_SIZE = 512
+        pillow_heif.options.GRID_TILE_SIZE = options.get("tile", 512)
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    picture.save(buffer, kind, **{name: value for name, value in options.items() if name != "tile"})
     return buffer.getvalue()
 
 
@@ -88,18 +103,23 @@ def main() -> None:
     parser.add_argument("--into", type=Path, help="A results file whose entry 'memory' is replaced")
     args = parser.parse_args()
     os.environ["FERKIT_OFFLINE"] = "1"
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
+    begun = time.monotonic()
     for name, (kind, size, mode, options) in {"64 x 48": ("PNG", (64, 48), "RGB", {}), **WORST}.items():
         data = encoded(kind, size, mode, options)
-        peak, statuses = peak_mb(data, ["--queue-seconds", "300"], args.clients, args.rounds)
+        peak, statuses = peak_mb(data, PATIENT, args.clients, args.rounds)
         rows[name] = {"bytes": len(data), "peak_mb": round(peak), "statuses": statuses}
+        for variant, more in VARIANTS.items() if name in PHONES else ():
+            rows[name][variant] = round(peak_mb(data, [*PATIENT, *more], args.clients, args.rounds)[0])
         print(name, rows[name], flush=True)
     memory = {
         "command": "python benchmarks/serve_memory.py --into benchmarks/results/serve.json",
         "machine": {"processor": processor(), "versions": versions()},
         "clients": args.clients,
+        "lanes": default_lanes(1),
+        "seconds": round(time.monotonic() - begun),
         "pictures_of_each_kind": args.clients * args.rounds,
-        "peak_mb_of_a_worker": max(int(str(row["peak_mb"])) for row in rows.values()),
+        "peak_mb_of_a_worker": max(int(row["peak_mb"]) for row in rows.values()),
         "kinds": rows,
     }
     if args.into:

@@ -1,4 +1,4 @@
-"""Pillow's pictures made plain: transparent parts over white, and averaged to a whole fraction of their scale."""
+"""Pillow's pictures made plain: transparent parts over white, and smaller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["flat", "is_transparent", "reduced"]
+__all__ = ["flat", "is_transparent", "shrunk_to"]
 
 _BAND = 128  # rows that are copied at once, or of a reduced picture averaged
 
@@ -34,20 +34,27 @@ def is_transparent(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
 
 
-def reduced(picture: Image.Image, factor: int) -> Image.Image:
-    """Return a picture at a whole fraction of its scale, averaged band by band: what Pillow averages it copies whole first.
+def shrunk_to(picture: Image.Image, factor: int, size: tuple[int, int]) -> Image.Image:
+    """Return a picture averaged to a whole fraction of its scale, and from there to a size: ``picture.reduce(factor).resize(size)``, bilinear.
 
+    But band by band: Pillow holds what it averages, and what is transparent before it is shrunk, whole a second and a third time. The same to the
+    bit where both sides shrink alike; else Pillow may begin with the other side, and round otherwise by a level or two.
     Neither a palette's numbers nor a color that stands for none can be averaged, so these become RGB or RGBA.
     """
     from PIL import Image
 
     odd = picture.mode in ("1", "P", "PA") or "transparency" in picture.info
     mode = ("RGBA" if is_transparent(picture) else "L" if picture.mode == "1" else "RGB") if odd else picture.mode
-    if factor == 1:
-        return picture.convert(mode)
-    whole = Image.new(mode, (-(-picture.width // factor), -(-picture.height // factor)))
+    weighed = {"RGBA": "RGBa", "LA": "La"}.get(mode, mode)  # colors count as much as they are seen
+    across: Image.Image | None = None
     for top in range(0, picture.height, _BAND * factor):
         band = picture.crop((0, top, picture.width, min(picture.height, top + _BAND * factor)))
         band.info = picture.info
-        whole.paste(band.convert(mode).reduce(factor), (0, top // factor))
-    return whole
+        band = band.convert(mode)
+        band = (band if factor == 1 else band.reduce(factor)).convert(weighed)
+        band = band.resize((size[0], band.height), Image.Resampling.BILINEAR)  # across, as Pillow begins too
+        if across is None:
+            across = Image.new(weighed, (size[0], -(-picture.height // factor)))
+        across.paste(band, (0, top // factor))
+    assert across is not None
+    return across.resize(size, Image.Resampling.BILINEAR).convert(mode)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError, ImageNotFoundError, InputError
-from .flattening import flat, reduced
+from .flattening import flat, shrunk_to
 from .gate import native
 from .heif import missing_bytes, opened_heif
 from .image_files import expanded, is_heif
@@ -34,6 +34,7 @@ ImageLike = Any  # path | bytes | file object | PIL.Image.Image | NDArray | tens
 MAX_PIXELS = 100_000_000
 
 _SHOWN = 80  # characters of a path that is none, which may be a whole picture as base64
+_BAND = 256  # rows of a deep picture that are reduced to 8 bits at once
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -284,7 +285,7 @@ def _from_pil(picture: Image.Image, source: str, limits: _Limits) -> Loaded:
     own = (height, width) if turned else (width, height)
     mode = upright.mode
     if mode.startswith("I") or mode == "F":
-        return Loaded(_shrunk(_from_deep(np.asarray(upright), source), limits.side), *own)
+        return Loaded(np.repeat(_shrunk(_from_deep(upright, source), limits.side)[:, :, None], 3, axis=2), *own)
     return Loaded(flat(upright), *own)
 
 
@@ -312,9 +313,7 @@ def _decoded(picture: Image.Image, side: int | None) -> Image.Image:
         return picture
     if (picture.width > picture.height) != (size[0] > size[1]) and picture.width != size[0]:
         size = (size[1], size[0])  # the TIFF that has turned itself
-    from PIL import Image
-
-    return reduced(picture, max(1, max(picture.size) // (2 * side))).resize(size, Image.Resampling.BILINEAR)
+    return shrunk_to(picture, max(1, max(picture.size) // (2 * side)), size)
 
 
 def _shrunk(pixels: NDArray[np.uint8], side: int | None) -> NDArray[np.uint8]:
@@ -359,15 +358,20 @@ def _turn(exif: Mapping[int, Any]) -> Image.Transpose | None:
     }.get(orientation)
 
 
-def _from_deep(values: NDArray[Any], source: str) -> NDArray[np.uint8]:
-    """Reduce one 16- or 32-bit grey channel to 8 bits; Pillow itself would clip at 255 and answer white."""
-    if values.dtype.kind == "f":
-        raise ImageError(f"{source}: floating-point pixels have no known range; save it with 8 or 16 bits a channel.")
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ImageError(f"{source}: pixel values {low} to {high}; expected 0 to 65535.")
-    grey = (values.astype(np.uint32) * 255 + 32767) // 65535
-    return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+def _from_deep(picture: Image.Image, source: str) -> NDArray[np.uint8]:
+    """Reduce one 16- or 32-bit grey channel to 8 bits, ``(H, W)``, band by band; Pillow itself would clip at 255 and answer white."""
+    grey = np.empty((picture.height, picture.width), np.uint8)
+    ends: list[int] = []
+    for top in range(0, picture.height, _BAND):
+        values = np.asarray(picture.crop((0, top, picture.width, min(picture.height, top + _BAND))))
+        if values.dtype.kind == "f":
+            raise ImageError(f"{source}: floating-point pixels have no known range; save it with 8 or 16 bits a channel.")
+        ends += [int(values.min()), int(values.max())]
+        # Of values out of range too: they are told once the least and the greatest are known.
+        grey[top : top + _BAND] = (values.astype(np.uint32) * 255 + 32767) // 65535
+    if min(ends) < 0 or max(ends) > 65535:
+        raise ImageError(f"{source}: pixel values {min(ends)} to {max(ends)}; expected 0 to 65535.")
+    return grey
 
 
 def _from_array(array: NDArray[Any], color: str, limits: _Limits) -> Loaded:

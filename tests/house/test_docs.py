@@ -193,6 +193,11 @@ def test_zoo_tables_are_up_to_date() -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_the_services_tables_are_up_to_date() -> None:
+    run = subprocess.run([sys.executable, str(ROOT / "docs" / "service.py"), "--check"], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+
+
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -44,6 +44,7 @@ from tests.helpers.waiting import until  # noqa: E402
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
 
 KEY = "correct horse battery"
+SMALL = 6  # connections
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -56,6 +57,13 @@ def running(**settings: Any) -> Iterator[TestClient]:
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     with running() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    options = ("--detector", "none", "--max-connections", str(SMALL), "--max-client-connections", "0")
+    with Service(tmp_path_factory.mktemp("small"), *options) as started:
         yield started
 
 
@@ -510,6 +518,29 @@ def test_a_stream_that_is_pushed_out_is_told_so(monkeypatch: pytest.MonkeyPatch)
             assert new.receive_json()["frame"] == 0
 
 
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("POST", b"Content-Length: 3\r\n"),
+        ("GET", b"Content-Length: 1000\r\n"),
+        ("GET", b"Transfer-Encoding: chunked\r\n"),
+        ("GET", b"Sec-WebSocket-Protocol: \x01\r\n"),
+    ],
+)
+def test_what_is_no_handshake_of_a_stream_is_answered_and_takes_no_connection(small: Service, method: str, headers: bytes) -> None:
+    """They hung without an answer or a limit of time: a few hundred of them closed the service to everybody."""
+    head = f"{method} /v1/stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n".encode()
+    more = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * SMALL):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", small.port), 10))
+            answer = said(connection, head + more + headers + b"\r\nabc")
+            assert answer.startswith(b"HTTP/1.1 400")
+            assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "bad_request"
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", small.port), 10))
+        assert said(connection, GET).startswith(b"HTTP/1.1 200")
+
+
 # -------------------------------------------------------------------------------------------------- other sites' pages
 
 
@@ -526,6 +557,18 @@ def test_a_stream_that_is_pushed_out_is_told_so(monkeypatch: pytest.MonkeyPatch)
         ({"Origin": "null", "Host": ""}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://[bad"}, 403),  # was an error of ours
+        ({"Origin": "http://testserver:80"}, 200),
+        ({"Origin": "HTTP://TESTSERVER"}, 200),
+        ({"Origin": "http://testserver.", "Host": "testserver"}, 200),
+        ({"Origin": "http://testserver:81"}, 403),
+        ({"Origin": "https://testserver:80"}, 403),
+        ({"Origin": "ftp://testserver"}, 403),
+        ({"Origin": "http://testserver/path"}, 403),
+        ({"Origin": "http://evil.example@testserver"}, 403),
+        ({"Origin": "http://testserver http://evil.example"}, 403),
+        ({"Origin": "http://[::1]:8000", "Host": "[::1]:8000"}, 200),
+        ({"Origin": "http://", "Host": ""}, 403),
     ],
 )
 def test_other_sites_pages_have_no_work_done(headers: dict[str, str], status: int) -> None:
@@ -538,9 +581,22 @@ def test_other_sites_pages_have_no_work_done(headers: dict[str, str], status: in
 
 def test_the_service_answers_under_its_own_names_only() -> None:
     with running(hosts=("localhost", "127.0.0.1", "::1")) as client:
-        for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST"):
+        for host in ("localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST", "localhost.", "localhost.:8000"):
             assert client.get("/healthz", headers={"Host": host}).status_code == 200
-        for host in ("rebound.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1"):
+        named = ("rebound.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.1", "2130706433", "localhost, rebound.example")
+        no_hosts = (
+            "",
+            "[::1",
+            "::1",
+            "user@localhost",
+            "localhost/x",
+            "localhost?x",
+            "localhost#x",
+            "localhost:abc",
+            "localhost..",
+            "[localhost]",
+        )
+        for host in (*named, *no_hosts):
             answer = client.get("/healthz", headers={"Host": host})
             assert (answer.status_code, answer.json()["error"]["code"]) == (421, "wrong_host")
             with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/stream", headers={"Host": host}):

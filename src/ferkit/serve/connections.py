@@ -158,6 +158,13 @@ class BoundedConnection(_ReadInTime, H11Protocol):
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop_waiting()
         super().handle_websocket_upgrade(event)
+        socket = self.transport.get_protocol()
+        if isinstance(socket, BoundedSocket) and not socket.handshake_initiated:
+            # What the WebSocket library cannot read as a handshake, one that announces a body above all, it leaves without an answer; the
+            # connection would stay open for ever, and count.
+            self._answer(
+                Problem(400, "bad_request", "Not the handshake of a WebSocket: expected a GET without a body, as RFC 6455 has it.")
+            )
 
     def on_response_complete(self) -> None:
         self._idle_since = self.loop.time()

@@ -44,6 +44,11 @@ def tabled(data: Mapping[str, bytes]) -> dict[str, _File]:
     }
 
 
+def _has(tags: str, tag: str) -> bool:
+    """Return whether ``If-None-Match`` names this tag: one of several, or weakly, as a proxy that compresses makes it (RFC 9110, 13.1.2)."""
+    return tags.strip() == "*" or tag in [one.strip().removeprefix("W/") for one in tags.split(",")]
+
+
 def add_page(app: FastAPI) -> None:
     """Add the routes of the page and its files; ``app.state.browser`` has those with which a browser answers alone."""
     # Every file of the page, read once: a request picks a key of this table, so no path of a client ever reaches a disk.
@@ -54,7 +59,7 @@ def add_page(app: FastAPI) -> None:
             raise HTTPException(404)
         file = table[name]
         headers = {"ETag": file.tag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == file.tag:
+        if _has(request.headers.get("if-none-match", ""), file.tag):
             return Response(status_code=304, headers=headers)
         return Response(file.data, media_type=file.media_type, headers=headers)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from .origins import PORTS, Host, Origin
 from .problems import Problem
 
 __all__ = ["is_known_host", "is_ours", "key_of", "require_key"]
@@ -34,7 +34,8 @@ def is_ours(headers: Headers, cors: tuple[str, ...]) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
-    return origin in cors or (origin != "null" and urlsplit(origin).netloc == headers.get("host", ""))
+    own = Origin.of(origin)
+    return origin in cors or (own is not None and own.host == Host.of(headers.get("host", ""), PORTS[own.scheme]))
 
 
 def is_known_host(headers: Headers, hosts: tuple[str, ...]) -> bool:
@@ -44,8 +45,5 @@ def is_known_host(headers: Headers, hosts: tuple[str, ...]) -> bool:
     """
     if not hosts or "*" in hosts:
         return True
-    try:
-        name = urlsplit(f"//{headers.get('host', '')}").hostname
-    except ValueError:
-        return False
-    return name is not None and name in {host.lower().strip("[]") for host in hosts}
+    asked = Host.of(headers.get("host", ""))
+    return asked is not None and asked.name in {host.lower().strip("[]").removesuffix(".") for host in hosts}

@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..engines.threads import thread_count
 from ..errors import InputError
 from ..turning import checked_rotations
+from .origins import Origin
 
 __all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]
 
@@ -157,8 +157,7 @@ class Settings:
         if self.api_key is not None and len(self.api_key) < 8:
             raise InputError(f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24")
         for origin in self.cors:
-            parts = urlsplit(origin)
-            if parts.scheme not in ("http", "https") or not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+            if Origin.of(origin) is None:
                 raise InputError(f"CORS origin {origin!r}; expected a scheme and a host, such as https://example.org, and never '*'.")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise InputError(f"root_path={self.root_path!r}; expected a path such as /ferkit, without a slash at its end.")
