@@ -157,3 +157,9 @@ def test_the_largest_scale_and_a_template_of_another_length() -> None:
     assert table == {"mode": "aligned", "scale": 1.5, "centre": [0.5, 0.25], "template": [list(point) for point in TEMPLATE]}
     assert CropGeometry.from_dict(table) == CropGeometry("aligned", 1.5, (0.5, 0.25), TEMPLATE)
     assert CropGeometry().to_dict() == {"mode": "square", "scale": 0.95, "centre": [0.0, 0.0]}
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_an_aligned_crop_has_five_points(count: int) -> None:
+    with pytest.raises(InputError, match=f"five points; got {count}"):
+        CropGeometry("aligned", 1.0, template=(*TEMPLATE, TEMPLATE[0])[:count])

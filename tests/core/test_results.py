@@ -143,3 +143,11 @@ def test_a_file_that_has_another_size_by_now_is_not_drawn_on(tmp_path: Path) -> 
             Result((), width, height, str(file)).draw()
     with pytest.raises(InputError, match="no pixels and no file"):
         Result((), 40, 30).draw()
+
+
+@pytest.mark.parametrize("labels", [1, 2, 7, 8, 9])
+@pytest.mark.parametrize("features", [0, 3])
+def test_a_row_without_a_face_is_as_long_as_the_header(labels: int, features: int) -> None:
+    names = [f"label {number}" for number in range(labels)]
+    (row,) = csv_rows(Result((), 4, 3), names, features)
+    assert len(row) == len(csv_header(names, features))

@@ -190,3 +190,9 @@ def test_the_name_that_programs_hold() -> None:
     from ferkit.train.calibrate import fit_temperature as held
 
     assert held is fit_temperature
+
+
+def test_faces_that_look_alike_still_have_a_temperature() -> None:
+    """Three of four are right, and so sure is the answer to be: 3 / temperature is the logarithm of 3."""
+    scores, truth = np.tile([3.0, 0.0], (400, 1)), np.arange(400) % 4 // 3
+    assert fit_temperature(scores, truth) == pytest.approx(3 / np.log(3), rel=0.02)

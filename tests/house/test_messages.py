@@ -94,7 +94,9 @@ def test_every_error_has_a_row() -> None:
     missing = []
     for path, node in errors():
         text = " ".join(template(node.args[0]).split())
-        if text.strip("_ .:;") and not any(told(message, text) for message in documented):
+        argument = re.match(r"[a-z]\w*=(?=_)", text)  # a row for whatever argument is none for this one
+        own = [message for message in documented if argument is None or argument[0].rstrip("=") in " ".join(message)]
+        if text.strip("_ .:;") and not any(told(message, text) for message in own):
             missing.append(f"{path.name}:{node.lineno}: {text}")
     assert not missing, "docs/errors.md has no row for these messages:\n" + "\n".join(missing)
 

@@ -173,3 +173,10 @@ def test_hashes(tmp_path: Path) -> None:
     check(tmp_path / "a", b"abc", sha256_of(b"abc"), 3, "do it again")
     with pytest.raises(WeightsError, match=r"a is damaged: 2 bytes with SHA-256 .*, expected 3 bytes .* Run: do it again"):
         check(tmp_path / "a", b"ab", sha256_of(b"abc"), 3, "do it again")
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels", "values"])
+def test_an_output_writes_its_kind_where_an_earlier_ferkit_would_not_guess_it(kind: str) -> None:
+    output = Output("o", ("a", "b"), ((0, 1),), kind=kind)
+    assert output.to_dict().get("kind") == (None if kind == "classes" else kind)
+    assert Output(**output.to_dict()) == output
