@@ -33,8 +33,8 @@ class Found:
     box: NDArray[np.float64]
     landmarks: NDArray[np.float64] | None
 
-    def crop(self, picture: Crop, geometry: CropGeometry) -> Crop:
-        return resized(to_grey(crop_face(picture, self.box, geometry, self.landmarks)), SIDE)
+    def crop(self, picture: Crop, geometry: CropGeometry, side: int = SIDE) -> Crop:
+        return resized(to_grey(crop_face(picture, self.box, geometry, self.landmarks)), side)
 
     def shaken(self, amount: float, rng: np.random.Generator) -> Found:
         """Move, scale and turn by up to ``amount`` (of the box's width, of 1, of a radian), and each landmark by half of that on its own."""
@@ -83,16 +83,18 @@ def portrait_views(folder: Path, geometry: CropGeometry, detectors: Sequence[Fac
     return views, [float(share) for share in np.mean(hits, axis=0)]
 
 
-def photo_views(photos: Photos, geometry: CropGeometry, detectors: Sequence[FaceDetector]) -> tuple[Crop, NDArray[np.bool_]]:
-    """Cut the labelled photos: uint8 ``(detectors * 3, n, 48, 48)``, and where a face was found, bool ``(detectors * 3, n)``; 0 where none was."""
+def photo_views(
+    photos: Photos, geometry: CropGeometry, detectors: Sequence[FaceDetector], side: int = SIDE
+) -> tuple[Crop, NDArray[np.bool_]]:
+    """Cut the labelled photos: uint8 ``(detectors * 3, n, side, side)``, and where a face was found, bool ``(detectors * 3, n)``; 0 where none was."""
     rng, views, shown = np.random.default_rng(0), [], []
     for detector in detectors:
         faces = [None if face is None else found(face) for face in detected(photos, detector)]
         for amount in PHOTO_SHAKES:
-            crops = np.zeros((len(faces), SIDE, SIDE), np.uint8)
+            crops = np.zeros((len(faces), side, side), np.uint8)
             for crop, picture, face in zip(crops, photos.images, faces, strict=True):
                 if face is not None:
-                    crop[:] = face.shaken(amount, rng).crop(picture, geometry)
+                    crop[:] = face.shaken(amount, rng).crop(picture, geometry, side)
             views.append(crops)
             shown.append([face is not None for face in faces])
     return np.stack(views), np.array(shown)

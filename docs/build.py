@@ -93,7 +93,7 @@ def peers_table(measured: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Photos: {first['photos']['all_three']['n']} portraits on whose label three readings agree, most of them filling their frame; a face that is not "
-        "found is wrong, and face-api's detector finds hardly any that fill their frame. ferkit was measured with `fer2013-s-v5`, whose two exponents were chosen on these photos. "
+        "found is wrong, and face-api's detector finds hardly any that fill their frame. ferkit was measured with `fer2013-s-v6`, whose heads and exponents were chosen on these photos. "
         f"FER2013: the first {first['publictest_crops']['n']:,} faces of PublicTest. Cold start and a further photo are processor time on one machine. "
         "face-api and human run on WASM; most of fer's size are CUDA libraries that come with it. `benchmarks/peers.py` has the versions, the pins that `fer` needs, and the command; deepface, EmotiEffLib, py-feat, rmn and "
         "uniface fetch their weights, and could not be measured offline.",
