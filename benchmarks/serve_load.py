@@ -269,8 +269,8 @@ def capacity(options: tuple[str, ...], body: bytes, lanes: int, seconds: float) 
         full = asyncio.run(closed_loop(service.port, body, 8, seconds))
         rate = len(full.ms) / full.seconds / 2
         row = {"bytes": len(body), "clients_8": full.summary(), "half_load_per_second": round(rate, 2)}
-        row["half_load_even"] = asyncio.run(open_loop(service.port, body, rate, 2 * seconds, random=False)).summary()
-        longer = min(6 * seconds, max(2 * seconds, _ENOUGH / rate))
+        row["half_load_even"] = asyncio.run(open_loop(service.port, body, rate, seconds, random=False)).summary()
+        longer = min(5 * seconds, max(2 * seconds, _ENOUGH / rate))
         row["half_load_random"] = asyncio.run(open_loop(service.port, body, rate, longer, random=True)).summary()
         # What lanes would make of the same arrivals in which every picture takes as long as at capacity.
         ideal = queue_ms(arrivals(rate, longer, random=True), lanes, lanes / (2 * rate))
@@ -363,12 +363,12 @@ def beside(args: argparse.Namespace) -> dict[str, Any]:
     huge, small = encoded(*WORST[PHONES[1]]), camera_picture(args.photo)
 
     async def together(port: int) -> tuple[Tally, Tally]:
-        more = asyncio.create_task(closed_loop(port, huge, 1, 4 * args.seconds))
-        return await open_loop(port, small, 4, 4 * args.seconds, random=True), await more
+        more = asyncio.create_task(closed_loop(port, huge, 1, 3 * args.seconds))
+        return await open_loop(port, small, 4, 3 * args.seconds, random=True), await more
 
     with Service() as service:
         asyncio.run(closed_loop(service.port, small, 4, 2))
-        alone = asyncio.run(open_loop(service.port, small, 4, 4 * args.seconds, random=True))
+        alone = asyncio.run(open_loop(service.port, small, 4, 3 * args.seconds, random=True))
         with_huge, ones = asyncio.run(together(service.port))
     return {"beside": {"alone": alone.summary(), "beside": with_huge.summary(), "48 MP": ones.summary()}}
 

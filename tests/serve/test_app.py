@@ -422,9 +422,12 @@ def test_a_stream_answers_frames_and_goes_on_after_bad_ones(whole: TestClient) -
         assert (first["schema"], first["frame"], first["width"], len(first["faces"])) == (1, 0, 64, 1)
         socket.send_bytes(b"not a picture")
         assert socket.receive_json()["error"]["code"] == "unsupported_type"
-        for text in ("{", "[]", '{"labels": 3}', "x" * 5000):
+        for text in ("{", "[]", '{"labels": 3}', "x" * 5000, "[" * 1900):
             socket.send_text(text)
             assert socket.receive_json()["error"]["code"] == "bad_message"
+        socket.send_text('{"lables": "ferplus"}')
+        misspelt = socket.receive_json()["error"]
+        assert (misspelt["code"], "'lables'" in misspelt["message"]) == ("unknown_parameter", True)
         socket.send_text('{"labels": "moods"}')
         assert socket.receive_json()["error"]["code"] == "unknown_labels"
         socket.send_text('{"labels": "ferplus"}')

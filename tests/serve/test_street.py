@@ -541,6 +541,16 @@ def test_what_is_no_handshake_of_a_stream_is_answered_and_takes_no_connection(sm
         assert said(connection, GET).startswith(b"HTTP/1.1 200")
 
 
+def test_a_request_with_two_ends_is_refused_and_its_connection_closed(small: Service) -> None:
+    """Where a proxy goes by the length and the service by the chunks, what follows them would be somebody else's request."""
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", small.port), 10) as connection:
+        answer = said(connection, head + b"GET /v1/weights HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"Both Transfer-Encoding and Content-Length" in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 # -------------------------------------------------------------------------------------------------- other sites' pages
 
 

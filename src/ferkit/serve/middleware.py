@@ -125,10 +125,14 @@ class Doorman:
             await send({"type": "websocket.close"})  # before it was accepted: HTTP 403
         else:
             body = error_json(problem, scope["state"]["fields"]["id"])
-            await Response(body, problem.status, media_type="application/json")(scope, receive, send)
+            headers = {"Connection": "close"} if problem.status == 400 else None
+            await Response(body, problem.status, headers, "application/json")(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
         headers = Headers(scope=scope)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # A proxy may go by the one and this service by the other, and take the end of a body for the next request (RFC 9112, section 6.1).
+            return Problem(400, "bad_request", "Both Transfer-Encoding and Content-Length, of which one may be meant; send one.")
         if not is_known_host(headers, self._settings.hosts):
             return Problem(421, "wrong_host", f"Not a name of this service; it answers as {', '.join(self._settings.hosts)}.")
         changes = scope["type"] == "websocket" or scope["method"] not in _SAFE

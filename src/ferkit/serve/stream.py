@@ -23,6 +23,7 @@ __all__ = ["Stream"]
 _HELLO_SECONDS = 5.0
 _PAUSE_SECONDS = 0.2  # after a 503, so that a stream does not hammer a full queue
 
+_CHOICES = ("weights", "labels", "key")
 _UNAVAILABLE = 503
 # RFC 6455, section 7.4
 _POLICY, _TOO_BIG, _TRY_LATER, _GOING_AWAY = 1008, 1009, 1013, 1001
@@ -149,7 +150,7 @@ class Stream:
     async def _configure(self, text: str) -> None:
         try:
             wanted = json.loads(text) if len(text) < 2000 else None
-        except ValueError:
+        except (ValueError, RecursionError):  # a thousand brackets are deeper than Python reads
             wanted = None
         if not isinstance(wanted, dict) or not all(isinstance(v, (str, type(None))) for v in wanted.values()):
             if not self._allowed:  # no second try: it would hold a stream open without a key
@@ -158,6 +159,10 @@ class Stream:
             return
         if not self._allowed:
             self._allow(wanted.get("key"))
+        unknown = [name for name in wanted if name not in _CHOICES]
+        if unknown:
+            await self._tell_error(Problem(422, "unknown_parameter", f"Unknown key {unknown[0][:80]!r}; expected {', '.join(_CHOICES)}."))
+            return
         try:
             self._choice = self._catalogue.choose(wanted.get("weights"), wanted.get("labels"))
         except Problem as problem:
