@@ -687,6 +687,11 @@ def test_head_answers_as_get_without_a_body(client: TestClient) -> None:
     assert client.head("/v1/predict").status_code == 405
 
 
+def test_a_stream_without_its_upgrade_says_so(client: TestClient) -> None:
+    answer = client.get("/v1/stream")
+    assert (answer.status_code, answer.headers["upgrade"], answer.json()["error"]["code"]) == (426, "websocket", "upgrade_required")
+
+
 @pytest.mark.parametrize("path", ["/v1/weights?lables=ferplus", "/healthz?x=", "/readyz?verbose", "/metrics?name=ferkit"])
 def test_an_unknown_parameter_is_an_error(client: TestClient, path: str) -> None:
     answer = client.get(path)

@@ -172,7 +172,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        code = {404: "not_found", 405: "method_not_allowed", 426: "upgrade_required"}.get(error.status_code, "http_error")
         response = _problem(request, Problem(error.status_code, code, f"{error.detail}. The interface is described at /docs."))
         response.headers.update(error.headers or {})
         return response
@@ -388,3 +388,10 @@ def _add_stream(app: FastAPI, settings: Settings, metrics: Metrics) -> None:
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
         await Stream(socket, settings, app.state.catalogue, app.state.engine, metrics, app.state.places).run()
+
+    @app.get("/v1/stream", include_in_schema=False)
+    async def not_upgraded() -> None:
+        # What a proxy that does not hand on Upgrade makes of a stream; 404 would send people looking for another address.
+        raise HTTPException(
+            426, "A stream is a WebSocket, and the request asks for none; a proxy has to hand on Upgrade", {"Upgrade": "websocket"}
+        )
