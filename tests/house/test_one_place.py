@@ -15,7 +15,11 @@ SOURCES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") f
 # An exponential of what was shifted by its largest value, or that is divided by its own sum, is a softmax.
 SOFTMAX = re.compile(r"\bexp\([^\n]*\.max\(|(\b\w*exp\w*|\bshares?) / \1\.sum\(|\.exp\(\w+\)\.sum\(")
 # Whose pixels it resizes: a batch of tensors in training; what Pillow is decoding has colors that OpenCV does not know.
-RESIZING = {"resizing.py": "cv2.resize", "train/classifier/distilling.py": "ops.image.resize", "images.py": "reduced"}
+RESIZING: dict[str, str | tuple[str, ...]] = {
+    "resizing.py": "cv2.resize",
+    "train/classifier/distilling.py": "ops.image.resize",
+    "flattening.py": ("band.", "across."),
+}
 
 
 def resizing(text: str) -> list[str]:
