@@ -110,7 +110,7 @@ def memory_table(results: Mapping[str, Any]) -> str:
 
 def beside_table(results: Mapping[str, Any]) -> str:
     if "beside" not in results:
-        return "Not measured yet.\n"
+        return ""  # the page speaks of it once it is measured
     alone, with_huge = results["beside"]["alone"], results["beside"]["beside"]
     return (
         f"Small pictures (640x480, four random ones a second) have p50 / p99 {alone['p50_ms']:.0f} / {alone['p99_ms']:.0f} ms alone, and "
