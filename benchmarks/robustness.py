@@ -122,8 +122,8 @@ def write_page(page: Path) -> None:
         f"Accuracy on PublicTest (n = {n:,}, FER2013's labels, single view) when one thing is wrong with every face. The 95 % interval is about "
         "1.5 points either way. Faces are shrunk and enlarged again, blurred, given Gaussian noise, darkened or brightened with clipping, "
         "compressed, turned either way, or covered with their mean grey, each before the network's own preprocessing. The networks of `-v5` are "
-        "those of `-v3` and `-v4`, byte for byte, and so are these figures; `-v6` has the same networks with heads fitted anew. Measured again, `fer2013-n-v6` "
-        "lies within 0.35 points of `fer2013-n-v4` at each of the 39 levels; a name in the tables says which release was measured.",
+        "those of `-v3` and `-v4`, byte for byte; `-v6` has the same networks with heads fitted anew. Measured again, these lie within 1.1 points of the "
+        "earlier figures at each of the 39 levels, and within 0.1 on average; a name in the tables says which release was measured.",
         "",
         "![Accuracy by disturbance](images/robustness.png)",
         "",
