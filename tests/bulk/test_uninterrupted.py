@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,14 @@ from ferkit.bulk.stops import uninterrupted
 from ferkit.bulk.storage import Place
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends signals as POSIX does")
+
+
+@pytest.fixture(autouse=True)
+def interrupts_as_at_a_terminal() -> Iterator[None]:
+    """A shell starts what runs behind it with SIGINT ignored, and Python leaves it so; the tests are about a run that can be stopped."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
