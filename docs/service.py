@@ -69,7 +69,7 @@ def load_table(results: Mapping[str, Any]) -> str:
         seen = results["wrk"]["ferkit"]
         text += (
             f" wrk, which does not wait after a 503, sees {seen['1']['answered_per_second']:.0f} and {seen['8']['answered_per_second']:.0f} pictures/s "
-            f"with 1 and 8 clients, and with 64 {seen['64']['answers'] - seen['64']['refused']:,} answers and {seen['64']['refused']:,} refusals in "
+            f"with 1 and 8 clients; 64 clients get {seen['64']['answers'] - seen['64']['refused']:,} answers and {seen['64']['refused']:,} refusals in "
             f"{seen['64']['seconds']:.0f} s: {seen['64']['answered_per_second']:.0f} pictures/s, since refusals cost time too."
         )
     return table(("page or program", "clients", "pictures/s", "p50", "p99", "refused"), rows) + text + "\n"

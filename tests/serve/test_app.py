@@ -523,6 +523,7 @@ def test_what_the_lanes_compute_with_has_the_threads_of_the_settings(monkeypatch
         {"queue": 4},
         {"cors": ("*",)},
         {"cors": ("https://a.example/",)},
+        {"cors": ("HTTPS://a.example",)},
         {"cors": ("https://[bad",)},
         {"api_key": "short"},
         {"root_path": "x/"},

@@ -11,7 +11,7 @@ from typing import Any
 from ..engines.threads import thread_count
 from ..errors import InputError
 from ..turning import checked_rotations
-from .origins import Origin
+from .origins import PORTS, Origin
 
 __all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]
 
@@ -157,7 +157,9 @@ class Settings:
         if self.api_key is not None and len(self.api_key) < 8:
             raise InputError(f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24")
         for origin in self.cors:
-            if Origin.of(origin) is None:
+            if (
+                Origin.of(origin) is None or origin.partition(":")[0] not in PORTS
+            ):  # browsers write the scheme small, and it is compared as it is
                 raise InputError(f"CORS origin {origin!r}; expected a scheme and a host, such as https://example.org, and never '*'.")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise InputError(f"root_path={self.root_path!r}; expected a path such as /ferkit, without a slash at its end.")
