@@ -157,9 +157,8 @@ class Settings:
         if self.api_key is not None and len(self.api_key) < 8:
             raise InputError(f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24")
         for origin in self.cors:
-            if (
-                Origin.of(origin) is None or origin.partition(":")[0] not in PORTS
-            ):  # browsers write the scheme small, and it is compared as it is
+            # Compared as it is with what browsers write, whose schemes are small.
+            if Origin.of(origin) is None or origin.partition(":")[0] not in PORTS:
                 raise InputError(f"CORS origin {origin!r}; expected a scheme and a host, such as https://example.org, and never '*'.")
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
             raise InputError(f"root_path={self.root_path!r}; expected a path such as /ferkit, without a slash at its end.")
