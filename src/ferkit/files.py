@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -32,11 +33,20 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
     import shutil
     import tempfile
 
+    try:
+        out.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # a name that no folder can have, or one in a folder that may not be entered
+        if getattr(error, "errno", None) != errno.ELOOP:  # a link that leads round in a circle is told of as such
+            raise _unwritable(out, error) from error
     path = (out, *out.absolute().parents)
     for folder in path:
         if folder.is_symlink() and not folder.exists():
             raise InputError(f"{folder} is a link to {folder.readlink()}, which is not there. Choose another out.", arguments=["out"])
-    there = next(folder for folder in path if folder.exists())
+    there = next((folder for folder in path if folder.exists()), None)
+    if there is None:  # as on Windows, of a drive that is not there
+        raise _unwritable(out, FileNotFoundError(f"there is no {out.absolute().anchor}"))
     if not there.is_dir():
         raise InputError(f"{there} is a file; expected a folder for {out}. Choose another out.", arguments=["out"])
     try:
@@ -44,7 +54,7 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"ferkit")
     except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror or error}); expected a folder that you may write to.") from error
+        raise _unwritable(out, error) from error
     free = shutil.disk_usage(there).free
     if free < least:
         raise WeightsError(
@@ -52,6 +62,10 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
             arguments=["out"],
         )
     return out
+
+
+def _unwritable(out: Path, error: Exception) -> InputError:
+    return InputError(f"{out} cannot be written ({getattr(error, 'strerror', None) or error}); expected a folder that you may write to.")
 
 
 def new_folder(out: Path, what: str) -> Path:

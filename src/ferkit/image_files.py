@@ -80,7 +80,7 @@ def begins_like_an_image(path: Path) -> bool:
         with path.open("rb") as file:
             start = file.read(16)
     except OSError:
-        return path.is_dir()  # a folder that may not be read; of a file nothing says that it is a picture
+        return os.path.isdir(path)  # noqa: PTH112 - pathlib's raises. A folder that may not be read; of a file nothing says that it is a picture
     webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     avif = start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis")
     bmp = start[:2] == b"BM" and start[6:10] == bytes(4)

@@ -19,7 +19,7 @@ from ferkit.data import read_folder
 from ferkit.data.folders import read_photos
 from ferkit.data.preparing import prepare
 from ferkit.evaluation.measuring import evaluate
-from ferkit.image_files import IMAGE_SUFFIXES, image_files
+from ferkit.image_files import IMAGE_SUFFIXES, begins_like_an_image, image_files
 from ferkit.images import load, pixels_of
 from ferkit.train.finetuning.splitting import gather, list_parts
 
@@ -182,6 +182,10 @@ def test_broken_links_and_closed_folders_are_named(tmp_path: Path, crops: np.nda
         return
     assert "closed" in names
     assert "closed' cannot be read" in done.stderr
+
+
+def test_a_name_that_no_file_can_have_is_no_picture(tmp_path: Path) -> None:
+    assert not begins_like_an_image(tmp_path / ("x" * 300))
 
 
 def test_an_address_or_a_home_on_the_command_line(tmp_path: Path, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,6 +114,28 @@ def test_a_folder_that_may_not_be_written() -> None:
         writable(Path("/proc/ferkit"))
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/below", "a\0b"])
+def test_a_name_that_no_folder_can_have_is_told(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be written"):
+        writable(tmp_path / name)
+
+
+def test_a_folder_in_one_that_may_not_be_entered_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", closed)
+    with pytest.raises(InputError, match=r"cannot be written \(Permission denied\)"):
+        writable(tmp_path / "out")
+
+
+def test_a_drive_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_symlink", lambda _: False)
+    monkeypatch.setattr(Path, "exists", lambda _: False)
+    with pytest.raises(InputError, match=r"cannot be written \(there is no "):
+        writable(tmp_path / "out")
+
+
 def test_a_folder_behind_a_link_that_leads_nowhere_is_told(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for name in ("link", "link/below"):
