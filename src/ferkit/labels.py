@@ -79,8 +79,10 @@ class LabelSet:
         classes = tuple(str(c) for c in self.classes)
         if self.kind not in KINDS:
             raise InputError(f"Label set {self.name!r} is of kind {self.kind!r}; expected one of {', '.join(KINDS)}.")
-        if len(classes) < (2 if self.kind == CLASSES else 1):
-            raise InputError(f"Label set {self.name!r} has {len(classes)} classes; at least two are needed.")
+        if len(classes) < (least := 2 if self.kind == CLASSES else 1):
+            raise InputError(
+                f"Label set {self.name!r} has {len(classes)} {self.kind}; at least {'two are' if least == 2 else 'one is'} needed."
+            )
         if len(set(classes)) != len(classes) or not all(classes):
             raise InputError(f"Label set {self.name!r} needs distinct, non-empty class names; got {classes}.")
         emoji = tuple(self.emoji) or tuple(_EMOJI.get(c, "") for c in classes)

@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import Ensemble, Expression, ExpressionClassifier, Face, FaceDetector, MissingExtraError, Pipeline, Result
+from ferkit import (
+    Ensemble,
+    Expression,
+    ExpressionClassifier,
+    Face,
+    FaceDetector,
+    InputError,
+    LabelSet,
+    MissingExtraError,
+    Pipeline,
+    Result,
+)
 
 
 def face(box: tuple[float, float, float, float], label: str | None = "a", reason: str | None = None) -> Face:
@@ -106,6 +117,15 @@ def test_a_large_photo_is_shown_small() -> None:
     assert png is not None
     with Image.open(io.BytesIO(png)) as picture:
         assert picture.size == (800, 533)
+
+
+@pytest.mark.parametrize(
+    ("kind", "classes", "told"), [("classes", ("a",), "1 classes; at least two are"), ("labels", (), "0 labels; at least one is")]
+)
+def test_a_label_set_says_how_many_names_its_kind_needs(kind: str, classes: tuple[str, ...], told: str) -> None:
+    with pytest.raises(InputError, match=f"has {told} needed"):
+        LabelSet("x", classes, kind=kind)
+    assert len(LabelSet("x", ("a",), kind="values")) == 1
 
 
 def test_parts_say_what_they_are() -> None:
