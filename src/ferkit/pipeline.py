@@ -224,9 +224,10 @@ class Pipeline(ByArguments):
         on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None],
     ) -> Iterator[Any]:
         waiting: list[_Seen | FerkitError] = []
+        held = 0
         for image in images:
             try:
-                waiting.append(read(image))
+                seen = read(image)
             except FerkitError as error:
                 if on_error == "raise":
                     yield from self._answers(waiting)
@@ -235,10 +236,12 @@ class Pipeline(ByArguments):
                     on_error(image, error)
                     continue
                 waiting.append(error)
-            held = sum(crop.nbytes for seen in waiting if isinstance(seen, _Seen) for crop in seen.crops)
-            if len(waiting) == batch_size or held > _MOST_HELD:
+            else:
+                waiting.append(seen)
+                held += sum(crop.nbytes for crop in seen.crops)
+            if len(waiting) >= batch_size or held > _MOST_HELD:
                 yield from self._answers(waiting)
-                waiting = []
+                waiting, held = [], 0
         yield from self._answers(waiting)
 
     def _answers(self, waiting: list[_Seen | FerkitError]) -> Iterator[Result | FerkitError]:
