@@ -7,13 +7,13 @@ import platform
 import re
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from . import __version__
 from .engines.threads import VARIABLE, available_cpus, cpu_quota, requested_threads
 from .errors import InputError, WeightsError
 from .weights.hub import is_offline
-from .weights.releases import TABLE
+from .weights.releases import TABLE, HubFile
 from .weights.store import verify
 
 __all__ = ["examine", "report"]
@@ -243,7 +243,7 @@ def _weights(problems: list[Problem]) -> WeightsState:
     return {"offline": is_offline(), "releases": states}
 
 
-def _cached(hub: Any) -> bool:
+def _cached(hub: HubFile) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     return isinstance(try_to_load_from_cache(hub.repo, hub.filename, revision=hub.revision), str)

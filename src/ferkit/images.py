@@ -187,7 +187,8 @@ def _only_image_errors(source: str) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageError(f"{source}: not an image that Pillow can read; expected JPEG, PNG, WebP, GIF, BMP or TIFF.") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{source}: {error} Make it smaller, or pass a larger max_pixels.") from error
+        # Pillow's own limit, twice what it warns of: max_pixels alone does not lift it.
+        raise ImageError(f"{source}: {error} Make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS and max_pixels.") from error
     except MemoryError as error:
         raise ImageError(f"{source}: damaged, or larger than this machine's memory; make the picture smaller.") from error
     except Exception as error:
