@@ -19,6 +19,7 @@ import ferkit
 from ferkit import InputError
 from ferkit.bulk.columns import Rows
 from ferkit.bulk.listing import Listed, listed
+from ferkit.bulk.local import Pool
 from ferkit.bulk.options import Options
 from ferkit.bulk.plan import Unit, plan, units, write
 from ferkit.bulk.reading import items
@@ -94,6 +95,17 @@ def test_an_address_of_this_machine_is_a_folder_of_it(jpeg: bytes, tmp_path: Pat
     report = ferkit.batch(f"file://{tmp_path}/in", f"file://{tmp_path}/o ut", pipeline=QUICK, workers=1)
     assert (report.state, report.output) == ("done", f"{tmp_path}/o ut")
     assert set(images(rows_of(tmp_path / "o ut"))) == {f"file://{tmp_path}/in/a b%20.jpg"}
+
+
+@pytest.mark.parametrize("name", ["signal", "queue"])
+def test_a_folder_whose_files_are_called_as_pythons_modules(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    with Pool(str(tmp_path / "out"), Options(pipeline=QUICK).identity(), None, 60) as pool:
+        pool.add()
+        answer = pool.next(wait=60)
+    assert answer is not None
+    assert answer.told is not None
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ class Pool:
         environment = os.environ | {"FERKIT_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
         with uninterrupted():  # or a process would be there that nobody ends, or a thread that has not begun
             pipe = subprocess.Popen(
-                [sys.executable, "-m", "ferkit.bulk.worker"],
+                [sys.executable, "-P", "-m", "ferkit.bulk.worker"],  # else the folder's own signal.py would stand for Python's
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
