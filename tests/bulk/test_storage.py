@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ferkit import InputError
-from ferkit.bulk import storage
+from ferkit.bulk import lock, storage
 from ferkit.bulk.lock import Lock
 from ferkit.bulk.plan import Unit
 from ferkit.bulk.reading import items
@@ -116,6 +116,17 @@ def test_a_lock_is_held_by_the_living(tmp_path: Path) -> None:
         with Lock(place):
             assert place.read("_ferkit/lock")
         assert place.read("_ferkit/lock") is None
+
+
+def test_where_a_process_cannot_be_asked_for_its_last_beat_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows to ask is to send it Ctrl-C, which would stop the very run that is asked about."""
+    place = Place(str(tmp_path))
+    monkeypatch.setattr(lock, "_CAN_ASK", False)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
+    hold(place, socket.gethostname(), os.getpid(), 30)
+    assert lock.alive(place, "_ferkit/lock") is not None
+    hold(place, socket.gethostname(), os.getpid(), 100)
+    assert lock.alive(place, "_ferkit/lock") is None
 
 
 def test_parts_run_beside_one_another_each_once(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ __all__ = ["Lock", "alive", "locks", "sweep"]
 
 _BEAT_S = 15.0
 _STALE_S = 90.0
+_CAN_ASK = os.name == "posix"  # elsewhere os.kill(pid, 0) does not ask whether a process lives: it sends it Ctrl-C
 
 
 def alive(place: Place, name: str) -> Holder | None:
@@ -27,7 +28,7 @@ def alive(place: Place, name: str) -> Holder | None:
         return None
     if not held:
         return None
-    if held["host"] == socket.gethostname():
+    if _CAN_ASK and held["host"] == socket.gethostname():
         return held if _runs(held["pid"]) else None
     return held if time.time() - held["beat"] < _STALE_S else None
 
@@ -55,7 +56,7 @@ def sweep(place: Place) -> None:
 
 
 class Lock:
-    """Holds a place for as long as it is open. A holder that died is not waited for: on this host at once, elsewhere after 90 s.
+    """Holds a place for as long as it is open. A holder that died is not waited for: on this host at once (not on Windows), elsewhere after 90 s.
 
     Args:
         place: The job's place.
