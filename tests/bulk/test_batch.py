@@ -6,10 +6,12 @@ import importlib
 import importlib.util
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -401,6 +403,7 @@ def test_names_can_be_hashed(pictures: Path, tmp_path: Path) -> None:
         (["empty", "out"], "no pictures"),
         (["in", "out", "--part", "4/3"], "expected I/N"),
         (["in", "out", "--pipeline", "nowhere.at.all:f"], "no module"),
+        (["in", "out", "--pipeline", "no_spec:f"], "no module"),
         (["out", "--status"], "holds no batch job"),
     ],
 )
@@ -409,6 +412,7 @@ def test_usage_errors(arguments: list[str], said: str, pictures: Path, tmp_path:
     (tmp_path / "empty").mkdir()
     (tmp_path / "note.txt").write_text("not a folder")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "no_spec", ModuleType("no_spec"))  # as the __main__ of a script, or of a notebook
     result = CliRunner().invoke(main, ["batch", *arguments])
     assert result.exit_code == 2, result.output
     assert said in result.stderr

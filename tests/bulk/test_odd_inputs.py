@@ -156,6 +156,32 @@ def test_a_list_without_names_is_refused(text: str, tmp_path: Path) -> None:
         ferkit.batch([], tmp_path / "out", keys=tmp_path / "names.txt", pipeline=QUICK, dry_run=True)
 
 
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-be"])
+def test_a_list_in_another_encoding_is_refused(codec: str, tmp_path: Path) -> None:
+    """As PowerShell writes it: its names would all have zeros in them."""
+    mark = b"\xfe\xff" if codec == "utf-16-be" else b""
+    (tmp_path / "names.txt").write_bytes(mark + "a.jpg\r\nb.jpg\r\n".encode(codec))
+    with pytest.raises(InputError, match=r"names\.txt is UTF-16; expected UTF-8"):
+        ferkit.batch([], tmp_path / "out", keys=tmp_path / "names.txt", pipeline=QUICK, dry_run=True)
+
+
+@pytest.mark.parametrize("names", [["a.jpg", None], [1, 2], [b"a.jpg"]])
+def test_entries_of_a_list_that_are_no_text_are_refused(names: list[object], tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"key": names}), tmp_path / "names.parquet")
+    with pytest.raises(InputError, match=r"^keys=.*names\.parquet has .* in the column key; expected names as text"):
+        ferkit.batch([], tmp_path / "out", keys=tmp_path / "names.parquet", pipeline=QUICK, dry_run=True)
+
+
+def test_a_name_that_no_file_can_have_is_a_row_among_others(jpeg: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg)
+    keys = ["a.jpg", "zero\0.jpg", "a.jpg", "x" * 300 + ".jpg"]
+    found = items([Unit("images", key, -1, 0, -1, -1) for key in keys], str(tmp_path))
+    assert [item.kind for item in found] == [None, "not_found", None, "io"]
+
+
 def test_links_and_twins_in_a_tar(jpeg: bytes, tmp_path: Path) -> None:
     """What a link leads to is not there in a stream: a row says so. Members of the same name each have theirs."""
     path = tmp_path / "a.tar"

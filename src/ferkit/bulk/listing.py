@@ -198,13 +198,15 @@ def listed_keys(path: str, kind: str) -> Iterator[Listed]:
     Nothing is looked up, so that a list of millions costs no request: sizes are read from a column ``size`` where there is one.
 
     Raises:
-        InputError: The list cannot be read, has no such column, or is empty.
+        InputError: The list cannot be read, has no such column, an entry in it that is no text, or is empty.
     """
     try:
         found = False
         for key, size in _parquet_keys(path) if path.lower().endswith(".parquet") else _text_keys(path):
             found = True
             yield Listed((kind_of(key) or "images") if kind == "auto" else kind, key, size, 0)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: what pyarrow says of a damaged table
         raise InputError(
             f"keys={path} cannot be read: {error}. Expected a text file with one name a line, or Parquet.", arguments=["keys"]
@@ -216,6 +218,8 @@ def listed_keys(path: str, kind: str) -> Iterator[Listed]:
 def _text_keys(path: str) -> Iterable[tuple[str, int]]:
     with open_input(path, "") as file:
         for number, line in enumerate(file):
+            if number == 0 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as PowerShell's > writes it
+                raise InputError(f"keys={path} is UTF-16; expected UTF-8, one name a line.", arguments=["keys"])
             text = line.removeprefix(codecs.BOM_UTF8) if number == 0 else line  # which some editors begin a file with
             if name := text.decode("utf-8", "surrogateescape").strip("\r\n"):
                 yield name, -1
@@ -233,5 +237,7 @@ def _parquet_keys(path: str) -> Iterable[tuple[str, int]]:
         wanted = [column, *(name for name in ("bucket", "size") if name in names)]
         for batch in file.iter_batches(columns=wanted):
             for row in batch.to_pylist():
+                if not isinstance(row[column], str):
+                    raise InputError(f"keys={path} has {row[column]!r} in the column {column}; expected names as text.", arguments=["keys"])
                 bucket = row.get("bucket")
                 yield (f"s3://{bucket}/{row[column]}" if bucket else row[column]), -1 if row.get("size") is None else int(row["size"])

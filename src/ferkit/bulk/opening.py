@@ -24,6 +24,9 @@ from .columns import ErrorKind
 
 __all__ = ["INSTEAD", "difference", "facts", "kind_of_error", "open_pipeline"]
 
+# Any of them brings cv2.
+_OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
+
 INSTEAD: dict[str, str] = {}  # folder that a job's options name -> where this machine has it
 
 
@@ -66,7 +69,7 @@ def _source(name: str) -> Path:
     module = name.partition(":")[0]
     try:
         found = find_spec(module)
-    except ImportError:
+    except (ImportError, ValueError):  # ValueError: of a program that is no module, such as __main__
         found = None
     if found is None or found.origin is None or not Path(found.origin).is_file():
         raise InputError(
@@ -80,7 +83,7 @@ def facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the rows of a job depend on, beside its inputs: versions, the hashes of weights and detector, options."""
     out: dict[str, Any] = {f"option {name}": value for name, value in identity.items()}
     out["ferkit"] = __version__
-    out["opencv"] = _version("opencv-python-headless", "opencv-python", "opencv-contrib-python")
+    out["opencv"] = _version(*_OPENCV)
     if identity["pipeline"] is not None:
         out["pipeline sha256"] = hashlib.sha256(_source(identity["pipeline"]).read_bytes()).hexdigest()
         return out

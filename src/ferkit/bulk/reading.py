@@ -97,6 +97,8 @@ def _file(unit: Unit, base: str) -> Item:
         return Item(key, None, *_said(key, base, error))
     except AddressError as error:  # in the midst of a list of good ones
         return Item(key, None, "not_found", f"{key}: {error}")
+    except ValueError as error:  # a name that no file can have
+        return Item(key, None, "not_found", f"{key}: {error}; expected the path of an image file.")
     other = (unit.size >= 0 and len(data) != unit.size) or (unit.changed > 0 and changed > 0 and changed != unit.changed)
     if other:
         return Item(key, None, "changed", f"{key}: changed since it was planned. Run it again with update=True.")
