@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from ferkit import InputError
-from ferkit.bulk import lock, storage
+from ferkit.bulk import lock, storage, work
+from ferkit.bulk.columns import Rows
+from ferkit.bulk.job import Job
 from ferkit.bulk.lock import Lock
 from ferkit.bulk.plan import Unit
 from ferkit.bulk.reading import items
@@ -67,8 +69,32 @@ def test_a_put_that_dies_leaves_what_was_there(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(storage.os, "fsync", full)
     with pytest.raises(StoreError, match=r"a/b cannot be written: .*No space left"):
         place.put("a/b", b"new and longer")
+    with pytest.raises(StoreError, match=r"a/c cannot be written: .*No space left"):
+        place.put_new("a/c", b"new")
     assert place.read("a/b") == b"old"
     assert place.list("_ferkit/tmp") == []
+
+
+def test_an_object_that_is_deleted_while_they_are_listed_costs_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(str(tmp_path))
+    for name in "abc":
+        place.put(name, b"")
+    scan = os.scandir
+
+    class Gone:
+        """A folder of which the first entry is gone before it is looked at."""
+
+        def __init__(self, folder: Path) -> None:
+            self._entries = sorted(scan(folder), key=lambda entry: entry.name)
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            place.delete(self._entries[1].name)  # the first is the folder _ferkit
+            return self._entries
+
+        def __exit__(self, *_: object) -> None: ...
+
+    monkeypatch.setattr(storage.os, "scandir", Gone)
+    assert [found.name for found in place.list()] == ["b", "c"]
 
 
 def test_only_one_of_two_puts_a_new_object(tmp_path: Path) -> None:
@@ -97,6 +123,23 @@ def test_one_unreachable_picture_is_a_row(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("ferkit.bulk.reading.read", flaky)
     units = [Unit("images", f"s3://bucket/{n}.jpg", 10, 0, -1, -1) for n in range(20)]
     assert [item.kind for item in items(units, "")] == [None] * 3 + ["io"] + [None] * 9 + ["io"] + [None] * 6
+
+
+@pytest.mark.parametrize(("there", "kind"), [(False, "io"), (True, "damaged")])
+def test_a_film_that_the_store_does_not_give_is_not_damaged(
+    there: bool, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would try it again: --retry-errors does what could not be reached, and leaves what is damaged."""
+
+    def down(key: str, base: str) -> Any:
+        raise OSError("AWS Error NETWORK_CONNECTION")
+
+    monkeypatch.setattr(work, "open_input", down)
+    monkeypatch.setattr(work, "read_whole", lambda key, base: there)
+    rows = Rows(("happy",), 0, video=True)
+    job = Job([], str(tmp_path), {"fps": None, "every": None}, {}, ["happy"], video=True)
+    work._film(rows, Unit("video", "s3://bucket/a.mp4", 10, 0, -1, -1), job, None, {}, lambda _: None)  # type: ignore[arg-type]
+    assert rows.errors == {kind: 1}
 
 
 def hold(place: Place, host: str, pid: int, age: float) -> None:

@@ -83,12 +83,10 @@ def _file_system(scheme: str, authority: str) -> Any:
 
 
 def remote(address: str) -> tuple[Any, str]:
-    """Return an address's file system and its path there: the rest of the address, character by character."""
+    """Return an address's file system and its path there: the rest of the address, character by character; of http all of it."""
     scheme, _, path = address.partition("://")
     authority = path.partition("/")[0] if scheme in _NATIVE else ""
-    if scheme not in (*_NATIVE, "hf", "memory"):
-        path = address if scheme in ("http", "https") else path
-    return _file_system(scheme, authority), path
+    return _file_system(scheme, authority), address if scheme in ("http", "https") else path
 
 
 def open_input(key: str, base: str) -> IO[bytes]:
@@ -171,19 +169,25 @@ class Place:
             else:
                 os.replace(self._written(name, data), self.local / name)
         except OSError as error:
-            raise StoreError(f"{self.path(name)} cannot be written: {error}. Run it again once that works; nothing is lost.") from error
+            raise self._unwritable(name, error) from error
+
+    def _unwritable(self, name: str, error: OSError) -> StoreError:
+        return StoreError(f"{self.path(name)} cannot be written: {error}. Run it again once that works; nothing is lost.")
 
     def put_new(self, name: str, data: bytes) -> bool:
         """Write an object unless there is one already, and return whether it was written.
 
-        In a store two that do so at the same moment may both be told so; on a disk only one is.
+        In a store two that do so at the same moment may both be told so; on a disk only one is. Raises StoreError.
         """
         if self.local is None:
             if self.read(name) is not None:
                 return False
             self.put(name, data)
             return True
-        temporary = self._written(name, data)
+        try:
+            temporary = self._written(name, data)
+        except OSError as error:
+            raise self._unwritable(name, error) from error
         try:
             os.link(temporary, self.local / name)
         except FileExistsError:
@@ -228,8 +232,11 @@ class Place:
             try:
                 with os.scandir(self.local / folder) as entries:
                     for entry in entries:
-                        if entry.is_file():
-                            about = entry.stat()
+                        try:
+                            about = entry.stat() if entry.is_file() else None
+                        except FileNotFoundError:  # deleted since it was listed: the others are there all the same
+                            continue
+                        if about is not None:
                             yield Found(entry.name, about.st_size, about.st_mtime_ns)
             except FileNotFoundError:
                 pass

@@ -15,13 +15,13 @@ from typing import Any
 from ..errors import FerkitError, MissingExtraError
 from ..pipeline import Pipeline
 from . import opening
-from .columns import Rows, encoded
+from .columns import ErrorKind, Rows, encoded
 from .commit import part_name
 from .job import Job
 from .plan import Unit, units
 from .reading import Item, items
 from .records import Receipt
-from .storage import Place, is_address, open_input
+from .storage import Place, is_address, open_input, read_whole
 
 __all__ = ["picture", "work"]
 
@@ -116,7 +116,8 @@ def _film(rows: Rows, unit: Unit, job: Job, pipeline: Pipeline, skip: Skip, say:
     except FileNotFoundError as error:
         rows.add_error(unit.key, number, "not_found", str(error))
     except (FerkitError, OSError) as error:
-        rows.add_error(unit.key, number, "empty" if unit.size == 0 else "damaged", str(error))
+        kind: ErrorKind = "empty" if unit.size == 0 else "damaged" if read_whole(unit.key, job.base) else "io"
+        rows.add_error(unit.key, number, kind, str(error))
 
 
 class _Fetched:
