@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ferkit
-from ferkit import InputError
+from ferkit import InputError, LabelSet
 from ferkit.bulk import rows
 
 from .models import Quick
@@ -59,6 +60,15 @@ def test_columns_are_named_when_they_are_not_there(table: Any) -> None:
         rows(table, image="picture", pipeline=Quick())
     with pytest.raises(InputError, match=r"expected one named 'id', as key says"):
         rows(table, key="id", pipeline=Quick())
+
+
+@pytest.mark.parametrize("kind", ["labels", "values"])
+def test_answers_that_have_no_columns_are_refused_at_once(table: Any, kind: str) -> None:
+    class Several(Quick):
+        classifier = SimpleNamespace(labels=LabelSet("own", ("valence", "arousal"), kind=kind), name="several")
+
+    with pytest.raises(InputError, match="A batch job needs weights that choose one of several classes; several answers"):
+        rows(table, pipeline=Several())
 
 
 def test_the_default_pipeline_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:

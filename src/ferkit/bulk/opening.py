@@ -16,13 +16,13 @@ from .. import __version__
 from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import DEFAULT_DETECTOR, open_detector
 from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError
-from ..labels import need_classes
+from ..labels import LabelSet, need_classes
 from ..pipeline import Pipeline
 from ..weights.releases import BUNDLED_DETECTOR, DEFAULT_WEIGHTS
 from ..weights.store import verify
 from .columns import ErrorKind
 
-__all__ = ["INSTEAD", "difference", "facts", "kind_of_error", "open_pipeline"]
+__all__ = ["INSTEAD", "difference", "facts", "kind_of_error", "need_columns", "open_pipeline"]
 
 # Any of them brings cv2.
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -42,9 +42,10 @@ def _opened(options: str) -> Pipeline:
     classifier = open_classifier(
         _here(given["weights"]), labels=given["labels"], runtime=given["runtime"], tta=given["tta"], min_confidence=given["min_confidence"]
     )
-    need_classes(classifier.labels, classifier.name, "A batch job")
     detector = open_detector(given["detector"], model=_here(given["detector_model"]), runtime=given["runtime"])
-    return Pipeline(detector, classifier, features=given.get("features", False))
+    made = Pipeline(detector, classifier, features=given.get("features", False))
+    need_columns(made)
+    return made
 
 
 def open_pipeline(identity: Mapping[str, Any]) -> Pipeline:
@@ -62,7 +63,15 @@ def _called(name: str) -> Pipeline:
         ) from error
     if not callable(made) or not hasattr(made, "classifier"):
         raise InputError(f"pipeline={name} returned {type(made).__name__}; expected a ferkit.Pipeline.", arguments=["pipeline"])
+    need_columns(made)
     return made
+
+
+def need_columns(pipeline: Pipeline) -> None:
+    """Refuse a pipeline whose answers the rows have no columns for: several labels at once, or values. Raises InputError."""
+    labels = pipeline.classifier.labels
+    if isinstance(labels, LabelSet):  # one of your own may name its classes in a tuple
+        need_classes(labels, pipeline.classifier.name, "A batch job")
 
 
 def _source(name: str) -> Path:

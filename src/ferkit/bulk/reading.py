@@ -137,7 +137,7 @@ def _rows(unit: Unit, base: str, column: str | None, key_column: str | None) -> 
 
 
 def image_column(source: str, columns: Any, wanted: str | None, option: str = "column") -> str:
-    """Return the name of the column that is wanted, else of that with the pictures. Raises InputError, which names the columns that there are."""
+    """Return the name of the column that is wanted, else of that with the pictures. Raises InputError, which names those that are there, and the option."""
     if wanted is not None:
         if wanted not in columns.names:
             raise InputError(

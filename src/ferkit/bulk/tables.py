@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError
 from .columns import Rows
+from .opening import need_columns
 from .options import need
 from .reading import cell, image_column
 from .work import picture
@@ -56,7 +56,7 @@ def rows(
         ``error_kind`` and ``error`` per picture that cannot be read, which never raises. ``shard`` is 0, ``row_in_shard`` the row's number.
 
     Raises:
-        InputError: There is no such column.
+        InputError: There is no such column, or the pipeline answers several labels at once, or values.
         MissingExtraError: pyarrow is not installed.
 
     Examples:
@@ -66,10 +66,11 @@ def rows(
         ['not_image']
     """
     need("pyarrow", "ferkit.bulk.rows")
-    if key is not None and key not in table.schema.names:
-        raise InputError(f"The table has the columns {', '.join(table.schema.names)}; expected one named {key!r}, as key says.")
+    if key is not None:
+        image_column("The table", table.schema, key, "key")
     column = image_column("The table", table.schema, image, "image")
     opened = _default() if pipeline is None else pipeline
+    need_columns(opened)
     out = Rows(list(opened.classifier.labels), 0, landmarks=landmarks, features=features)
     names: Sequence[Any] = range(table.num_rows) if key is None else table[key].to_pylist()
     for number, name in enumerate(names):
