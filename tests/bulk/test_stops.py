@@ -12,7 +12,7 @@ import pytest
 import ferkit
 from ferkit import DataError
 from ferkit.bulk import updating
-from ferkit.bulk.commit import clean, compact, done, manifest, receipts
+from ferkit.bulk.commit import clean, compact, done, manifest, part_name, receipts
 from ferkit.bulk.job import Job
 from ferkit.bulk.plan import units
 from ferkit.bulk.status import status
@@ -100,6 +100,18 @@ def test_a_plan_that_is_gone_is_told_as_such(staged: Path, tmp_path: Path) -> No
     (output / job.groups[0]["plan"]).unlink()
     with pytest.raises(DataError, match="is missing; the plan is damaged"):
         units(place, job.groups[0]["plan"], 0)
+
+
+def test_numbers_of_shards_that_outgrow_their_names(tmp_path: Path) -> None:
+    """One picture a shard, ten million of them: parts have names of seven digits, and then of eight."""
+    edges = [(0, 9_999_999), (10_000_000, 10_000_002), (10_000_003, 10_000_003)]
+    job = Job([], "", {}, {}, [], video=False)
+    job.groups.extend({"plan": "", "first": first, "last": last, "file": f"rows-{first}.parquet"} for first, last in edges)
+    assert [job.group_number(shard) for shard in (0, 9_999_999, 10_000_000, 10_000_002, 10_000_003)] == [0, 0, 1, 1, 2]
+    place = Place(str(tmp_path))
+    for shard in (9_999_999, 10_000_001):
+        place.put(part_name(job, shard), b"")
+    assert done(place, job) == ({9_999_999, 10_000_001}, set())
 
 
 @pytest.fixture

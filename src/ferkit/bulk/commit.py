@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import DataError
 from .columns import encoded
 from .job import Job
-from .records import Counts, Group, GroupFooter, Manifest, ManifestFile, Receipt, ShardCounts
+from .records import Counts, GroupFooter, Manifest, ManifestFile, Receipt, ShardCounts
 from .storage import Place, read_whole
 
 __all__ = [
@@ -36,21 +36,21 @@ MANIFEST = "_manifest.json"
 _TOGETHER = 8  # requests: compaction must not take so long that it never lives to its end where machines die all the time
 
 
-def _parts(job: Job, group: Group) -> str:
-    return f"_ferkit/parts/{job.groups.index(group):04d}"
+def _parts(number: int) -> str:
+    return f"_ferkit/parts/{number:04d}"
 
 
 def part_name(job: Job, shard: int) -> str:
     """Return the name of a shard's part, which follows from its number alone."""
-    return f"{_parts(job, job.group_of(shard))}/part-{shard:07d}.parquet"
+    return f"{_parts(job.group_number(shard))}/part-{shard:07d}.parquet"
 
 
-def _redo_name(job: Job, group: Group) -> str:
-    return f"_ferkit/redo/{job.groups.index(group):04d}.json"
+def _redo_name(number: int) -> str:
+    return f"_ferkit/redo/{number:04d}.json"
 
 
-def _redo(place: Place, job: Job, group: Group, listed: set[str] | None = None) -> set[int]:
-    name = _redo_name(job, group)
+def _redo(place: Place, number: int, listed: set[str] | None = None) -> set[int]:
+    name = _redo_name(number)
     if listed is not None and name.rpartition("/")[2] not in listed:
         return set()
     return set(place.read_json(name) or ())
@@ -62,7 +62,7 @@ def redo(place: Place, job: Job, number: int, shards: list[int]) -> None:
     for shard in shards:
         place.delete(part_name(job, shard))
     if group["file"] in {found.name for found in place.list()}:
-        place.put(_redo_name(job, group), json.dumps(sorted(_redo(place, job, group).union(shards))).encode())
+        place.put(_redo_name(number), json.dumps(sorted(_redo(place, number).union(shards))).encode())
 
 
 def done(place: Place, job: Job) -> tuple[set[int], set[int]]:
@@ -72,13 +72,14 @@ def done(place: Place, job: Job) -> tuple[set[int], set[int]]:
     shards: set[int] = set()
     groups: set[int] = set()
     for number, group in enumerate(job.groups):
-        again = _redo(place, job, group, redone)
+        again = _redo(place, number, redone)
         if group["file"] in files:
             shards.update(set(range(group["first"], group["last"] + 1)) - again)
             if not again:
                 groups.add(number)
                 continue
-        shards.update(int(found.name[5:12]) for found in place.list(_parts(job, group)) if found.name.startswith("part-"))
+        parts = (found.name for found in place.list(_parts(number)) if found.name.startswith("part-"))
+        shards.update(int(name.removeprefix("part-").partition(".")[0]) for name in parts)
     return shards, groups
 
 
@@ -118,15 +119,15 @@ def compact(place: Place, job: Job, number: int) -> None:
     import pyarrow.parquet as pq
 
     group = job.groups[number]
-    again = _redo(place, job, group)
-    parts = {found.name for found in place.list(_parts(job, group))}
+    again = _redo(place, number)
+    parts = {found.name for found in place.list(_parts(number))}
     shards = range(group["first"], group["last"] + 1)
     lacking = [shard for shard in shards if f"part-{shard:07d}.parquet" not in parts and (not again or shard in again)]
     if lacking:
         if not again and group["file"] in {found.name for found in place.list()}:
-            place.delete_folder(_parts(job, group))  # whoever made the file, and looked at it, was stopped while it did this
+            place.delete_folder(_parts(number))  # whoever made the file, and looked at it, was stopped while it did this
             return
-        raise DataError(f"{place.path(_parts(job, group))} lacks the parts {lacking[:5]}; run the job again.")
+        raise DataError(f"{place.path(_parts(number))} lacks the parts {lacking[:5]}; run the job again.")
     read = _read_parts(place, job, [shard for shard in shards if f"part-{shard:07d}.parquet" in parts])
     before = place.read(group["file"]) or b"" if again else b""
     told_before = _footer(place, group["file"], io.BytesIO(before))["shards"] if again else []
@@ -145,8 +146,8 @@ def compact(place: Place, job: Job, number: int) -> None:
     place.put(group["file"], data)
     if hashlib.sha256(place.read(group["file"]) or b"").digest() != hashlib.sha256(data).digest():
         raise DataError(f"{place.path(group['file'])} is not what was written; its parts are kept. Check the disk, and run the job again.")
-    place.delete(_redo_name(job, group))
-    place.delete_folder(_parts(job, group))
+    place.delete(_redo_name(number))
+    place.delete_folder(_parts(number))
 
 
 def _read_parts(place: Place, job: Job, shards: list[int]) -> dict[int, bytes]:
@@ -171,7 +172,7 @@ def _rows(shards: range, read: dict[int, bytes], before: bytes) -> Iterator[Any]
 
 def waiting(place: Place, job: Job, groups: set[int]) -> list[Receipt]:
     """Return the footers of the parts that are not in the file of their group yet; ``groups`` are those whose file is whole."""
-    folders = [_parts(job, group) for number, group in enumerate(job.groups) if number not in groups]
+    folders = [_parts(number) for number in range(len(job.groups)) if number not in groups]
     names = [f"{folder}/{found.name}" for folder in folders for found in place.list(folder) if found.name.startswith("part-")]
     with ThreadPoolExecutor(_TOGETHER) as threads:
         return list(threads.map(partial(footer_of, place), names))
@@ -182,9 +183,9 @@ def receipts(place: Place, job: Job, groups: set[int]) -> list[ShardCounts]:
     told: list[ShardCounts] = [*waiting(place, job, groups)]
     known = {one["shard"] for one in told}
     files = {found.name for found in place.list()}
-    for group in job.groups:
+    for number, group in enumerate(job.groups):
         if group["file"] in files:
-            again = _redo(place, job, group) | known
+            again = _redo(place, number) | known
             told += [one for one in footer_of(place, group["file"])["shards"] if one["shard"] not in again]
     return told
 
@@ -222,7 +223,7 @@ def manifest(place: Place, job: Job) -> Manifest:
 
 def clean(place: Place, job: Job) -> None:
     """Let go of what only a running job needs: parts whose deletion was cut short, half-written files, and notes of deaths."""
-    for group in job.groups:
-        place.delete_folder(_parts(job, group))
+    for number in range(len(job.groups)):
+        place.delete_folder(_parts(number))
     place.delete_folder("_ferkit/tmp")
     place.delete_folder("_ferkit/failed")

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from statistics import median
 from typing import Any, Protocol
 
@@ -95,7 +96,7 @@ class Drive:
         """Do shards, and make a group's file as soon as its last part is there."""
         for shard in numbers:
             self._add(self._task(shard))
-            group = self._job.groups.index(self._job.group_of(shard))
+            group = self._job.group_number(shard)
             self._left[group] = self._left.get(group, 0) + 1
         if self._options.part is not None:
             self._left = {}
@@ -121,9 +122,11 @@ class Drive:
         return f"_ferkit/failed/{shard:07d}.json"
 
     def _noted(self, shard: int) -> bool:
-        if not hasattr(self, "_notes"):
-            self._notes = {found.name for found in self._place.list("_ferkit/failed")}
         return f"{shard:07d}.json" in self._notes
+
+    @cached_property
+    def _notes(self) -> set[str]:
+        return {found.name for found in self._place.list("_ferkit/failed")}
 
     def _run(self) -> None:
         while self._busy() or (self._todo and not self.stopped):
@@ -204,7 +207,7 @@ class Drive:
                 f"{wrong} of {self.images} pictures could not be read, more than the {_SHARE if share is None else share:g} allowed: stopped. "
                 "What is done stays; look at its error rows, and run it again with a higher max_error_rate."
             )
-        group = self._job.groups.index(self._job.group_of(shard))
+        group = self._job.group_number(shard)
         if group in self._left:
             self._left[group] -= 1
             if self._left[group] == 0:

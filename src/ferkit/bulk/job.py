@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,15 +24,15 @@ class Job:
     """One job.
 
     Attributes:
-        schema: Of this file.
         inputs: As the user gave them.
         base: The folder that relative names are in.
         options: Those that change rows.
         facts: What the rows depend on beside the inputs; see opening.facts.
         labels: Class names, in the order of the columns.
         video: Whether the rows are of films.
-        groups: ``{"plan": file, "first": shard, "last": shard}``, with ``"file"``, what its rows are called.
-        pictures: Of each generation of the plan, how many entries and shards it has.
+        groups: ``{"plan": file, "first": shard, "last": shard}``, with ``"file"``, what its rows are called; in the order of their shards.
+        generations: Of each listing of the inputs, the first and those of updates, how many entries and shards it has.
+        schema: Of this file.
     """
 
     inputs: list[str]
@@ -55,9 +56,13 @@ class Job:
         told = {"facts": self.facts, "inputs": self.inputs, "plan": [group["plan"] for group in self.groups]}
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
+    def group_number(self, shard: int) -> int:
+        """Return the number of the group that a shard is in; found by halves, since whoever asks does so for each of very many shards."""
+        return bisect_right(self.groups, shard, key=lambda group: group["first"]) - 1
+
     def group_of(self, shard: int) -> Group:
         """Return the group that a shard is in."""
-        return next(group for group in self.groups if group["first"] <= shard <= group["last"])
+        return self.groups[self.group_number(shard)]
 
     def footer(self, receipt: Mapping[str, Any]) -> dict[str, str]:
         """Return what a file's footer says."""

@@ -14,7 +14,8 @@ class BatchReport:
 
     Attributes:
         output: Where the rows are.
-        state: ``"done"``; ``"partial"``, where shards of other parts, or shards that failed, are missing; ``"stopped"`` by the error budget.
+        state: ``"done"``; ``"partial"``, where shards of other parts, or shards that failed, are missing; ``"stopped"`` by the error budget;
+            ``"planned"`` by a dry run, whose images and shards are those that there are to do.
         images: Pictures (of films: frames) that have rows.
         faces: Faces in them.
         errors: Kind of error -> pictures.

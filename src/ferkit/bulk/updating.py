@@ -31,7 +31,7 @@ def again(place: Place, job: Job, shards: Iterable[int]) -> None:
     """Note that shards are to be done again; the rows that they have stay until the new ones are there."""
     by_group: dict[int, list[int]] = {}
     for shard in shards:
-        by_group.setdefault(job.groups.index(job.group_of(shard)), []).append(shard)
+        by_group.setdefault(job.group_number(shard), []).append(shard)
     if by_group:
         place.delete(MANIFEST)
     for number, numbers in by_group.items():
@@ -133,7 +133,7 @@ def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[
     import pyarrow as pa
 
     groups: list[Group] = []
-    for group in job.groups:
+    for number, group in enumerate(job.groups):
         if not any(group["first"] <= shard <= group["last"] for shard in shards):
             groups.append(group)
             continue
@@ -144,6 +144,6 @@ def _replanned(place: Place, job: Job, changed: dict[str, Listed], shards: list[
             if one is not None:
                 row.update(size=one.size, changed=one.changed)
         again_planned = pa.Table.from_pylist(rows, table.schema)
-        groups.append({**group, "plan": write_group(place, [again_planned], job.groups.index(group))})
+        groups.append({**group, "plan": write_group(place, [again_planned], number)})
     again(place, job, shards)
     return replace(job, groups=groups)
