@@ -47,6 +47,9 @@ def test_csv_with_a_byte_order_mark_and_spaces(tmp_path: Path) -> None:
         (f",{GOOD},Training", "line 2: label missing"),
         (f"0,{GOOD.replace('7', '300')},Training", "pixel values 300 to 300"),
         (f"0,{GOOD.replace('7', 'x')},Training", "whole numbers"),
+        (f"0,{GOOD[:-1]}{'7' * 30},Training", "line 2: a pixel of 7.77778e\\+29; expected whole numbers"),  # two that nothing parts
+        (f"0,{GOOD[:-1]}1e30,Training", "line 2: a pixel of 1e\\+30"),
+        (f"0,{GOOD[:-1]}nan,Training", "line 2: a pixel of nan"),
         ("0", "no rows of split"),
         (f"0,{GOOD},Elsewhere", "no rows of split"),
     ],
@@ -63,6 +66,9 @@ def test_bad_files(tmp_path: Path) -> None:
         read_csv(lines(tmp_path / "f.csv", header=""))
     with pytest.raises(DataError, match="does not exist"):
         read_csv(tmp_path / "none.csv")
+    for read in (read_csv, read_ferplus):
+        with pytest.raises(DataError, match=r"cannot be read .*; expected Kaggle's fer2013\.csv"):
+            read(tmp_path)
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00emotion")
     with pytest.raises(DataError, match="UTF-8"):
         read_csv(tmp_path / "b.csv")

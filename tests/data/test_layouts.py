@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,28 @@ def test_split_folders_by_any_name(tmp_path: Path, folders: Sequence[str], split
     root = tree(tmp_path / "data", *(f"{folder}/{label}/{i}.png" for folder in folders for label in ("happy", "sad") for i in range(2)))
     (root / "__MACOSX").mkdir()
     assert prepared(root, tmp_path / "out") == {split: {"happy": 2, "sad": 2} for split in splits}
+
+
+@pytest.mark.parametrize("clutter", ["lost+found", "System Volume Information", "@eaDir", "$RECYCLE.BIN"])
+def test_what_systems_put_beside_folders_is_no_label(clutter: str, tmp_path: Path) -> None:
+    root = tree(tmp_path / "data", "happy/1.png", "sad/2.png", f"{clutter}/3.png")
+    listing = list_data(root)
+    assert listing.labels == ("happy", "sad")
+    assert f"ignored: {clutter}." in listing.notes
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "data", "happy/1.png", "sad/2.png")
+    whole = Path.iterdir
+
+    def closed(self: Path) -> Iterator[Path]:
+        if self.name == "sad":
+            raise PermissionError(13, "Permission denied", str(self))
+        return whole(self)
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(DataError, match=r"sad cannot be read \(Permission denied\); expected one folder per label"):
+        list_data(root)
 
 
 def test_two_folders_of_one_split_are_both_read(tmp_path: Path) -> None:
@@ -109,10 +131,13 @@ def test_affectnets_own_annotations(tmp_path: Path) -> None:
         for k in range(8):
             picture(root / split / "images" / f"{k}.jpg")
             np.save(root / split / "annotations" / f"{k}_exp.npy", np.array(str(k)))
-    picture(root / "val_set" / "images" / "99.jpg")
+    for name in ("98", "99"):
+        picture(root / "val_set" / "images" / f"{name}.jpg")
+    (root / "val_set" / "annotations" / "98_exp.npy").touch()  # a copy that was cut short
     found = prepared(root, tmp_path / "out")
     assert set(found["train"]) == set(found["validation"]) == {*FER, "contempt"}
-    assert "no label in annotations/99_exp.npy" in list_data(root).skipped[0][1]
+    for name, (_, told) in zip(("98", "99"), list_data(root).skipped, strict=True):
+        assert f"no label in annotations/{name}_exp.npy" in told
 
 
 def test_ck_plus_folders_keep_their_names(tmp_path: Path) -> None:

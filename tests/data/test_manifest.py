@@ -155,6 +155,8 @@ def test_bad_tables(root: Path) -> None:
         list_data(root / "none.csv")
     with pytest.raises(InputError, match=r"group .nobody. finds no person"):
         list_data(table(root / "c.csv", "path,label", "img/0.png,happy"), group="nobody")
+    long = list_data(table(root / "e.csv", "path,label", "img/0.png,happy", f"{'x' * 300}.png,happy", "img/1.png,sad"))
+    assert (len(long), len(long.skipped)) == (2, 1)
     missing = table(root / "d.csv", "path,label", "img/0.png,happy", "img/9.png,happy", "img/1.png,sad")
     done = ferkit("evaluate", "--data", missing, "--format", "json")
     assert done.exit_code == 1

@@ -240,6 +240,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 raise DataError(f"{path}, line {reader.line_num}: not a row of csv ({error}).") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; expected Kaggle's fer2013.csv ({_CSV_COLUMNS}).") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}); expected Kaggle's fer2013.csv ({_CSV_COLUMNS}).") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a UTF-8 csv file: {error}.") from error
 
@@ -300,7 +302,7 @@ def _pixels(path: Path, line: int, text: str) -> NDArray[np.uint8]:
     """Return one row's face, uint8 ``(48, 48)``."""
     try:
         pixels = np.array(text.split(), dtype=np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         pixels = _spelt_otherwise(path, line, text)
     side = math.isqrt(pixels.size)
     if side * side != pixels.size or side < 8:
@@ -314,6 +316,8 @@ def _spelt_otherwise(path: Path, line: int, text: str) -> NDArray[np.int64]:
     """Return pixels that are written as a list, or with a point; a row of the usual kind is parsed in half the time. Raises DataError."""
     try:
         values = np.array(text.strip("[]() ").replace(",", " ").split(), dtype=np.float64)
+        if not (np.abs(values) < 1 << 31).all():  # nor if it is no number at all
+            raise ValueError(f"a pixel of {values[~(np.abs(values) < 1 << 31)][0]:g}")
         pixels = values.astype(np.int64)
         if not (pixels == values).all():
             raise ValueError("a number with a fraction")

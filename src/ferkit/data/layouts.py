@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from .split_names import split_of, split_within
 
 __all__ = ["list_folder"]
 
-_CLUTTER = ("__macosx", "__pycache__", "$recycle.bin")
+_CLUTTER = ("__macosx", "__pycache__", "$recycle.bin", "system volume information", "lost+found", "@eadir")
 _RAFDB_LISTS = ("list_patition_label.txt", "list_partition_label.txt")  # the first is the data set's own spelling
 _KNOWN = {*NUMBERINGS["CK+ (csv)"].values()}
 _UNLABELLED = ("images", "image", "imgs", "img", "labels", "annotations", "pictures", "pics", "photos", "jpegimages")
@@ -99,10 +100,19 @@ def _listed(root: Path, parts: list[tuple[str | None, Path, Path]], relabel: Map
 
 
 def _look(folder: Path) -> _Folder:
-    children = sorted(folder.iterdir())
+    try:
+        children = sorted(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be read ({error.strerror or error}); expected one folder per label, of which all may be read."
+        ) from None
     folders = [c for c in children if c.is_dir() and not c.name.startswith(".") and c.name.lower() not in _CLUTTER]
     pictures = sum(1 for c in children if c.suffix.lower() in IMAGE_SUFFIXES and c.is_file())
     return _Folder(folder, pictures, tuple(folders))
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return os.path.isdir(folder / name)  # noqa: PTH112 - pathlib's raises in a folder that may not be entered, of which _look tells
 
 
 def _descended(root: Path) -> tuple[Path, list[str]]:
@@ -228,7 +238,7 @@ def _rafdb_pictures(root: Path) -> list[Path]:
 
 def _affectnet(root: Path, relabel: Mapping[str, str] | None) -> Listing | None:
     """Read AffectNet's own layout (Mollahosseini et al., 2017): ``images/1.jpg`` beside ``annotations/1_exp.npy``, below splits or not."""
-    folders = [(split_of(folder.name), folder) for folder in (root, *_look(root).folders) if (folder / "annotations").is_dir()]
+    folders = [(split_of(folder.name), folder) for folder in (root, *_look(root).folders) if _holds(folder, "annotations")]
     if not folders or not any(next((folder / "annotations").glob("*_exp.npy"), None) for _, folder in folders):
         return None
     numbers = _numbers("AffectNet", relabel)
@@ -237,7 +247,7 @@ def _affectnet(root: Path, relabel: Mapping[str, str] | None) -> Listing | None:
         for file in image_files(folder / "images"):
             try:
                 number = str(np.load(folder / "annotations" / f"{file.stem}_exp.npy", allow_pickle=False).item()).strip().removesuffix(".0")
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError) as error:  # EOFError: an empty file
                 skipped.append((str(file), f"{file}: no label in annotations/{file.stem}_exp.npy ({error})."))
                 continue
             if label := numbers.get(number, ""):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,9 +172,9 @@ class _Table:
         if not place:
             raise DataError(f"{self.path}, line {line}: no path; expected one in every row.")
         file = self.path.parent / place
-        if not file.exists() and "\\" in place:
+        if not os.path.exists(file) and "\\" in place:  # pathlib's raises on names that no file can have
             file = self.path.parent / place.replace("\\", "/")  # written on Windows
-        if not file.exists():
+        if not os.path.exists(file):
             return str(file), f"{self.path}, line {line}: {file} does not exist."
         return Sample(file, label, split, self.text(row, "person"), self.weight(line, row), self.box(line, row), soft, place)
 
