@@ -14,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from ferkit import ExpressionClassifier, Face, InputError
+from ferkit import DataError, ExpressionClassifier, Face, InputError
 from ferkit.cli.main import main
 from ferkit.data import read_photos
 from ferkit.data.preparing import prepare
 from tests.helpers.faces import write_fer_csv
+from tests.helpers.layouts import tree
 
 pytestmark = pytest.mark.train
 
@@ -83,6 +84,28 @@ def test_a_killed_preparation_goes_on(tmp_path: Path) -> None:
     assert sum(report["splits"]["train"].values()) == 700
     assert all((out / name).stat().st_mtime_ns == before[out / name] for name in journal)  # nothing done twice
     assert not list(out.rglob("*.partial"))
+
+
+def test_pictures_whose_names_become_alike_are_all_there(tmp_path: Path) -> None:
+    """Their paths are flattened into names, of which each is a file of its own."""
+    data = tree(tmp_path / "data", *(f"happy/{name}.png" for name in ("img.1", "img_1", "a/b", "a_b", "c")), "sad/1.png")
+    report = prepare(data, tmp_path / "out")
+    assert report["splits"]["train"] == {"happy": 5, "sad": 1}
+    names = {path.stem for path in (tmp_path / "out" / "train" / "happy").iterdir()}
+    assert len(names) == 5
+    assert "c_png" in names
+    with np.load(tmp_path / "out" / "train.npz") as table:
+        assert len(set(table["path"].tolist())) == 6
+
+
+@pytest.mark.parametrize("label", ["../../elsewhere", "a/b", "a\\b", ".."])
+def test_a_label_that_is_a_path_is_refused(label: str, tmp_path: Path) -> None:
+    tree(tmp_path, "a.png", "b.png")
+    (tmp_path / "faces.csv").write_text(f"path,label\na.png,{label}\nb.png,sad\n", encoding="utf-8")
+    with pytest.raises(DataError, match="and no folder can be called so; give it another name: relabel="):
+        prepare(tmp_path / "faces.csv", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.png"))
+    assert prepare(tmp_path / "faces.csv", tmp_path / "out", relabel={label: "happy"})["splits"]["train"] == {"happy": 1, "sad": 1}
 
 
 class UpsideDown:

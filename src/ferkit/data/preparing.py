@@ -194,17 +194,26 @@ def _csv_items(source: Source) -> Iterator[_Item]:
 
 
 def _listed_items(listing: Listing) -> Iterator[_Item]:
+    for sample in listing.samples:
+        if sample.label in (".", "..") or not {"/", "\\", "\0"}.isdisjoint(sample.label):
+            raise DataError(
+                f"{listing.source} has the label {sample.label!r}, and no folder can be called so; give it another name: relabel='{sample.label}=NAME'",
+                arguments=["relabel"],
+            )
     places = Counter(sample.place for sample in listing.samples)
-    named = Counter((sample.split, sample.label, sample.below or sample.place) for sample in listing.samples)
+    named = Counter((sample.split, sample.label, _flat_name(sample)) for sample in listing.samples)
     for number, sample in enumerate(listing.samples):
-        below = sample.below or sample.place
-        many = (
-            places[sample.place] > 1 or named[sample.split, sample.label, below] > 1
-        )  # several faces of one picture, or one name in two folders of a label
-        parts = [part for part in Path(below).parts if part not in ("/", "..")]
-        name = "_".join([*parts, *([str(number)] if many else [])]).replace(".", "_")  # a.jpg and a.png are two
-        source = f"{sample.place} {number}" if many else sample.place
+        name, source = _flat_name(sample), sample.place
+        # Several faces of one picture; or one name in two folders of a label, of a/b.png and a_b.png, of a.b.png and a_b.png.
+        if places[sample.place] > 1 or named[sample.split, sample.label, name] > 1:
+            name, source = f"{name}_{number}", f"{source} {number}"
         yield _Item(FOLDER_OF[sample.split or "Training"], sample.label, name, source, sample, None)
+
+
+def _flat_name(sample: Sample) -> str:
+    """Return a picture's path below its label as one name, without dots: a.jpg and a.png are two."""
+    parts = [part for part in Path(sample.below or sample.place).parts if part not in ("/", "..")]
+    return "_".join(parts).replace(".", "_")
 
 
 def _check_settings(out: Path, settings: Mapping[str, object]) -> None:
