@@ -14,6 +14,7 @@ import pytest
 
 from ferkit import ExpressionClassifier, FaceDetector, InputError, Pipeline
 from ferkit.engines.spares import Spares
+from ferkit.weights.releases import BUNDLED_DETECTOR
 
 needs_onnxruntime = pytest.mark.skipif(importlib.util.find_spec("onnxruntime") is None, reason='needs the extra "onnxruntime"')
 
@@ -103,6 +104,9 @@ def test_eight_threads_and_asyncio_answer_as_one(astronaut: np.ndarray) -> None:
 def test_the_detector_runs_on_an_engine_too(astronaut: np.ndarray) -> None:
     plain, other = Pipeline(None, "fer2013-n-v6"), Pipeline(None, "fer2013-n-v6", runtime="onnxruntime", providers=["cpu"], threads=1)
     assert "runtime='onnxruntime'" in repr(other.detector)
+    assert repr(Pipeline(BUNDLED_DETECTOR, "fer2013-n-v6", runtime="onnxruntime", threads=1).detector) == repr(
+        FaceDetector(runtime="onnxruntime", threads=1)
+    )  # by its release's name too
     for pipeline in (other, pickle.loads(pickle.dumps(other))):
         (mine,), (theirs,) = pipeline(astronaut), plain(astronaut)
         assert mine.box == pytest.approx(theirs.box, abs=0.01)

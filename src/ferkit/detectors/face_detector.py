@@ -79,7 +79,7 @@ class FaceDetector(ByArguments):
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        self.name = _RELEASES.get(str(name), name) or DEFAULT_DETECTOR
+        self.name = _backend_of(name)
         if self.name not in BACKENDS:
             raise InputError(f"Unknown detector {name!r}; expected one of {', '.join(BACKENDS)}.")
         check_share("min_score", min_score, "a number")
@@ -151,6 +151,11 @@ class FaceDetector(ByArguments):
         return surest((turn, turn_back(face, turn, width, height)) for turn, face in found)
 
 
+def _backend_of(name: str | None) -> str:
+    """Return the name of the row of BACKENDS that a detector's name, or a release's, means."""
+    return _RELEASES.get(str(name), name) or DEFAULT_DETECTOR
+
+
 def _opening(name: str, backend: Any, engine: dict[str, Any]) -> dict[str, Any]:
     """Return how a backend opens its networks. Raises InputError if it has none to open."""
     given = {key: value for key, value in engine.items() if value is not None}
@@ -179,8 +184,7 @@ def open_detector(
     """
     if detector is None or isinstance(detector, str):
         engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
-        own = (detector or DEFAULT_DETECTOR) == DEFAULT_DETECTOR
-        return FaceDetector(detector, model=model, rotations=rotations, **(engine if own else {}))
+        return FaceDetector(detector, model=model, rotations=rotations, **(engine if _backend_of(detector) == DEFAULT_DETECTOR else {}))
     if not callable(getattr(detector, "detect_rgb", None)):
         raise InputError(
             f"{type(detector).__name__} is not a detector: it lacks detect_rgb; expected one, or a name: {', '.join(BACKENDS)}."
