@@ -232,6 +232,9 @@ def test_a_keras_file_that_names_code_is_refused(tmp_path: Path) -> None:
     expected = keras.ops.convert_to_numpy(plain(faces(3, 16).astype(np.float32)))
     expected = np.exp(expected - expected.max(axis=1, keepdims=True))
     assert np.abs(ExpressionClassifier(folder).predict_proba(faces(3, 16)) - expected / expected.sum(axis=1, keepdims=True)).max() < 1e-5
+    assert np.array_equal(Ensemble([folder]).predict_proba(faces(3, 16)).argmax(axis=1), expected.argmax(axis=1))
+    with pytest.raises(InputError, match="one network twice"):
+        Ensemble([folder, folder])
     with pytest.raises(InputError, match="are onnxruntime's"):
         ExpressionClassifier(folder, providers=["cpu"])
     with pytest.raises(WeightsError, match="gives no features"):

@@ -36,6 +36,9 @@ def test_a_bare_onnx_file_is_measured(crops: np.ndarray, tmp_path: Path) -> None
     assert peer.predict_proba([]).shape == (0, 15)
     flipped = ModelFileClassifier(path, labels=names, input_size=44, tta="flip").predict_proba(seen)
     assert np.abs(flipped - ModelFileClassifier(path, labels=names, input_size=44, tta="flip").predict_proba(seen[:, :, ::-1])).max() < 1e-6
+    for one in (crops[0], crops[0] / 255, "face.jpg"):
+        with pytest.raises(InputError, match="expected"):
+            peer.predict_proba(one)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="15 numbers for 7 labels"):
         ModelFileClassifier(path, input_size=44)
     with pytest.raises(InputError, match="expected one of"):

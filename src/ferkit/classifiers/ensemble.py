@@ -211,7 +211,7 @@ def _check_different(members: Sequence[ExpressionClassifier]) -> None:
     """Refuse one network that answers the same twice, under whatever name and inside whatever ensemble. Raises InputError."""
     known: dict[tuple[str, bytes], str] = {}
     for network in (part for member in members for part in member.members):
-        same = str(network.spec.files["model.onnx"]["sha256"]), network.mix.tobytes()
+        same = str(network.spec.files[network.spec.network_file]["sha256"]), network.mix.tobytes()
         if same in known:
             raise InputError(
                 f"An ensemble with one network twice, {known[same]} and {network.name}; expected different ones. "

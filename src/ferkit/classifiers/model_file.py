@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..crops import CropGeometry, Scale, in_channels, normalised, resized
+from ..crops import CropGeometry, Crops, Scale, normalised, squares
 from ..engines.feeding import SUFFIXES, open_fed
 from ..errors import InputError
 from ..image_files import expanded
@@ -67,14 +66,12 @@ class ModelFileClassifier(ByArguments):
                 arguments=["labels"],
             )
 
-    def prepare(self, crops: Any) -> NDArray[np.uint8]:
-        """Return crops as the network's squares, uint8 ``(n, size, size)`` or ``(n, size, size, 3)``."""
-        out = [resized(in_channels(np.asarray(crop), self._channels), self._size) for crop in crops]
-        shape = (0, self._size, self._size) + ((3,) if self._channels == 3 else ())
-        return np.asarray(out, np.uint8) if out else np.zeros(shape, np.uint8)
+    def prepare(self, crops: Crops) -> NDArray[np.uint8]:
+        """Return crops as the network's squares, uint8 ``(n, size, size)`` or ``(n, size, size, 3)``. Raises InputError for what is none."""
+        return squares(crops, self._size, self._channels)
 
-    def predict_proba(self, crops: Any) -> NDArray[np.float32]:
-        """Return probabilities, float32 ``(n, k)``: the network's own rows if they are such, else their softmax."""
+    def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
+        """Return probabilities, float32 ``(n, k)``: the network's own rows if they are such, else their softmax. Raises as ``prepare``."""
         faces = self.prepare(crops)
         faces = faces[..., None] if self._channels == 1 else faces
         views = [faces, faces[:, :, ::-1]] if self.tta == "flip" else [faces]
