@@ -192,6 +192,29 @@ def test_an_onnx_file_reads_nothing_outside_of_its_folder(place: str, tmp_path: 
             ExpressionClassifier(folder, runtime=runtime)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("offset", "sixteen", "cannot be read as an ONNX network"),
+        ("length", "", "cannot be read as an ONNX network"),
+        ("offset", "-1", "wants bytes -1 to 95 of 'weights.bin', which has 112"),
+        ("offset", "17", "wants bytes 17 to 113"),
+        ("length", "-4", "wants bytes 16 to 12"),
+    ],
+)
+def test_weights_that_are_not_where_the_file_says(key: str, value: str, said: str, tmp_path: Path) -> None:
+    import onnx
+
+    path = onnx_network(tmp_path / "theirs.onnx", external="weights.bin")
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = value if entry.key == key else entry.value
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match=said):
+        adopt(path, tmp_path / "ours", labels=LABELS)
+
+
 @pytest.mark.train
 @needs_keras
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras's own writer of HDF5

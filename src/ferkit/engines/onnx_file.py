@@ -71,11 +71,11 @@ def with_data_inside(path: Path) -> bytes:
     """
     try:
         return _tensors_replaced(path.read_bytes(), "model", lambda tensor: _inside(tensor, path))
-    except (IndexError, StopIteration, UnicodeDecodeError, RecursionError) as error:
+    except WeightsError:
+        raise
+    except (IndexError, StopIteration, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or no number where one belongs
         raise WeightsError(f"{path} cannot be read as an ONNX network; expected the bytes of a .onnx file.") from error
     except OSError as error:
-        if isinstance(error, WeightsError):
-            raise
         raise WeightsError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
@@ -139,13 +139,15 @@ def _inside(tensor: bytes, path: Path) -> bytes:
             f"{path} keeps weights in {name!r}, which is not a file in its own folder. Files of others may read nothing else: "
             "put the file beside the model, or do not use this model."
         )
-    data = place.read_bytes()
-    start = int(entries.get("offset", 0))
-    end = start + int(entries["length"]) if "length" in entries else len(data)
-    if not 0 <= start <= end <= len(data):
-        raise WeightsError(f"{path} wants bytes {start} to {end} of {name!r}, which has {len(data)}; get both files anew.")
+    size, start = place.stat().st_size, int(entries.get("offset", 0))
+    end = start + int(entries["length"]) if "length" in entries else size
+    if not 0 <= start <= end <= size:
+        raise WeightsError(f"{path} wants bytes {start} to {end} of {name!r}, which has {size}; get both files anew.")
+    with place.open("rb") as file:  # these bytes alone: hundreds of tensors lie in one file
+        file.seek(start)
+        data = file.read(end - start)
     kept = b"".join(field.raw for field in found if field.number not in (_EXTERNAL, _LOCATION, _RAW_DATA))
-    return kept + encoded(_RAW_DATA, data[start:end])
+    return kept + encoded(_RAW_DATA, data)
 
 
 def _tensor(message: bytes) -> Tensor:
