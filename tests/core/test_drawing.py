@@ -16,6 +16,7 @@ from PIL import Image
 from ferkit import Expression, ExpressionClassifier, Face, FaceDetector, InputError, LabelSet, Pipeline, Result
 from ferkit.cli.main import main
 from ferkit.colors import _seen, distinct
+from ferkit.drawing import fonts
 from ferkit.drawing.anonymous import anonymized, head
 from ferkit.drawing.fonts import _has, font, readable
 from ferkit.drawing.layout import _features, clipped, overlap, place, text_sizes
@@ -247,6 +248,26 @@ def test_a_font_of_ones_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("FERKIT_FONT", str(tmp_path / "none.ttf"))
     with pytest.raises(InputError, match="FERKIT_FONT="):
         font("a", 12)
+
+
+def test_fonts_are_looked_for_without_a_home_and_below_a_closed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is no user of its system, and for one who kept another's HOME."""
+    pwd = pytest.importorskip("pwd", reason="POSIX asks there for a home")
+
+    def nobody(_: int) -> None:
+        raise KeyError("no such user")
+
+    whole = Path.is_dir
+
+    def closed(self: Path) -> bool:
+        if self.parts[0] == "~":
+            raise PermissionError(13, "Permission denied", str(self))
+        return whole(self)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(Path, "is_dir", closed)
+    assert isinstance(fonts._files.__wrapped__(), tuple)
 
 
 # ---------------------------------------------------------------- anonymous copies

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from ..colors import RGB
 from ..faces import Expression, Face
 from ..labels import LabelSet
 from .anonymous import anonymized
@@ -16,7 +17,6 @@ from .layout import Box, clipped, gap, overlap, place, text_sizes
 
 __all__ = ["draw_faces"]
 
-RGB = tuple[int, int, int]
 _UNSURE: RGB = (110, 110, 110)
 
 

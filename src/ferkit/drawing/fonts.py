@@ -43,7 +43,7 @@ def _folders() -> Iterator[Path]:
     spec = importlib.util.find_spec("matplotlib")
     if spec is not None and spec.origin:
         yield Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - pathlib's raises where there is no home
     if sys.platform == "win32":
         yield Path(os.environ.get("WINDIR", r"C:\Windows")) / "Fonts"
         yield Path(os.environ.get("LOCALAPPDATA", str(home))) / "Microsoft" / "Windows" / "Fonts"
@@ -55,7 +55,8 @@ def _folders() -> Iterator[Path]:
 
 @lru_cache(maxsize=1)
 def _files() -> tuple[str, ...]:
-    found = {path for folder in _folders() if folder.is_dir() for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES}
+    there = [folder for folder in _folders() if os.path.isdir(folder)]  # noqa: PTH112 - pathlib's raises below a closed home of somebody else's
+    found = {path for folder in there for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES}
 
     def plain(path: Path) -> str:
         return path.stem.lower().replace("-", "").replace("_", "").replace(" ", "")

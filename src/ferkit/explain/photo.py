@@ -15,7 +15,7 @@ from ..faces import Face
 from ..gate import native
 from ..images import ImageLike, load_image
 from ..labels import need_classes
-from ..protocols import Reader, cut, expressions_of, prepared, rotations_of
+from ..protocols import Reader, cut, expressions_of, is_whole, prepared, rotations_of
 from ..resizing import resized_to
 from ..turning import judged, turn_upright
 from .coloring import overlay
@@ -128,7 +128,7 @@ def explain(
     crops = [cut(pixels, face, pipeline.detector, classifier.crop) for face in faces]
     out = []
     for face, crop, expression in zip(faces, crops, expressions_of(classifier, crops), strict=True):
-        if getattr(pipeline.detector, "whole", False):
+        if is_whole(pipeline.detector):
             matrix = np.array([[1 / pixels.shape[1], 0, 0], [0, 1 / pixels.shape[0], 0]])
         else:
             seen = turn_upright(face, face.turn or 0, pixels.shape[1], pixels.shape[0])
