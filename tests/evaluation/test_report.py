@@ -23,7 +23,9 @@ pytestmark = pytest.mark.train
 
 def test_the_page_is_self_contained(tmp_path: Path, crops: np.ndarray) -> None:
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    faces = Faces(crops, np.arange(len(crops)) % 3, LabelSet("custom", ("angry", "happy", "sad")), skipped=(("x", "<x>.png: empty"),))
+    names = tuple(f"{number}\udcff.png" for number in range(len(crops)))  # as of files whose names are not UTF-8
+    skipped = (("x", "<x>.png: empty"), ("y", "y\udcfe.png: empty"))
+    faces = Faces(crops, np.arange(len(crops)) % 3, LabelSet("custom", ("angry", "happy", "sad")), skipped=skipped, files=names)
     measured = measure(ExpressionClassifier(), faces)
     epochs = [{"epoch": i, "loss": 1 / i, "fer2013_accuracy": 0.5, "learning_rate": 0.1} for i in (1, 2, 3)]
     page = write_report(measured, tmp_path / "report", history=epochs)
@@ -35,6 +37,8 @@ def test_the_page_is_self_contained(tmp_path: Path, crops: np.ndarray) -> None:
     assert "http" not in text
     assert "<x>" not in text
     assert "&lt;x&gt;" in text
+    assert "3\\udcff.png" in text
+    assert "y\\udcfe.png" in text
     confidence = measured.probabilities.max(axis=1)[shown]
     assert (np.diff(confidence) <= 0).all()
     assert all(measured.probabilities[i].argmax() != measured.truth[i] for i in shown)

@@ -19,6 +19,7 @@ from ..errors import InputError, MissingExtraError, WeightsError
 from ..files import new_folder, writable, write_bytes, write_json
 from ..image_files import expanded
 from ..labels import CLASSES, LABELS, VALUES, LabelSet
+from ..text import ESCAPES
 from ..weights.hashes import file_entry, sha256_of
 from ..weights.specs import ADOPTED_SCHEMA, SPEC_FILE, Output, WeightsSpec, load_classifier_spec
 from ..weights.store import resolve
@@ -131,7 +132,7 @@ def adopt(
     )
     folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / written, found.data)
-    write_bytes(folder / "card.md", "\n".join(_card(spec)).encode())
+    write_bytes(folder / "card.md", "\n".join(_card(spec)).encode("utf-8", ESCAPES))
     write_json(folder / SPEC_FILE, spec.to_dict())  # last: a folder without one is not weights
     ExpressionClassifier(folder).predict_proba(np.zeros((1, 8, 8), np.uint8))
     return folder

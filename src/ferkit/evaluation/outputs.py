@@ -139,7 +139,8 @@ def score_outputs(answers: Numbers, truth: Numbers, labels: LabelSet, draws: int
         raise DataError("Nothing to measure: no faces.")
     names = list(_LABEL_FIGURES if labels.kind == LABELS else _VALUE_FIGURES)
     rng = np.random.default_rng(0)
-    drawn = np.array([_figures(answers[rows], truth[rows], labels) for rows in rng.integers(0, len(truth), (draws, len(truth)))])
+    draw = (rng.integers(0, len(truth), len(truth)) for _ in range(draws))  # one at a time: all of them are gigabytes for many faces
+    drawn = np.array([_figures(answers[rows], truth[rows], labels) for rows in draw])
     figures = _figures(answers, truth, labels)
     per_output: dict[str, OutputFigures] = {}
     for column, name in enumerate(labels):
