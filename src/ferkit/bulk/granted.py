@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from ..engines.threads import available_cpus
+from ..engines.threads import available_cpus, control_groups
 
 __all__ = ["granted_memory", "worker_count", "worker_memory"]
 
@@ -26,14 +27,16 @@ def worker_memory(asked: float | None, workers: int) -> int | None:
     return None if granted is None else max(_LEAST, granted // workers)
 
 
-def granted_memory(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the bytes of memory that this process and its children may have; None where that is not told."""
+def granted_memory(*where: Path) -> int | None:
+    """Return the bytes of memory that this process and its children may have: those of the machine, or of a control group of theirs.
+
+    None where neither is told. ``where``: see ``ferkit.engines.threads.control_groups``.
+    """
     found = []
-    for path in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
-        try:
-            found.append(int(path.read_text()))
-        except (OSError, ValueError):
-            continue
+    for folder in control_groups("memory", *where):
+        for name in ("memory.max", "memory.limit_in_bytes"):  # version 2: "max" is no limit; version 1: more than any machine has
+            with suppress(OSError, ValueError):
+                found.append(int((folder / name).read_text(encoding="ascii")))
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min(found, default=None)

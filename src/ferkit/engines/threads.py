@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from numbers import Integral
 from pathlib import Path
 from typing import Final
 
 from ..errors import InputError
 
-__all__ = ["VARIABLE", "available_cpus", "cpu_quota", "limit_opencv", "requested_threads", "thread_count"]
+__all__ = ["VARIABLE", "available_cpus", "control_groups", "cpu_quota", "limit_opencv", "requested_threads", "thread_count"]
 
 VARIABLE: Final = "FERKIT_THREADS"
 _MOST = 1024  # more is a slip of the pen, and OpenCV would start them all
+_GROUPS, _MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _applied = False
 
 
@@ -24,30 +26,29 @@ def available_cpus() -> int:
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
 
 
-def cpu_quota(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> float | None:
-    """Return the CPUs that control groups (cgroups, version 1 and 2) let this process use; None without a limit.
+def control_groups(controller: str, root: Path = _GROUPS, membership: Path = _MEMBERSHIP) -> Iterator[Path]:
+    """Yield the folders of the control groups (cgroups, version 1 and 2) whose limits hold for this process.
 
     A container sees its own group as the root, a service sees its path below it; a limit of any group above holds too.
 
     Args:
+        controller: ``"cpu"`` or ``"memory"``.
         root: Where the groups are mounted.
         membership: The file that names this process's groups, ``hierarchy:controllers:path`` a line.
     """
-    found: list[float] = []
     for line in (_read(membership) or "0::/").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         names = controllers.split(",")
-        mounts = [root, root / "unified"] if not controllers else [root / controllers, root / "cpu"] if "cpu" in names else []
+        mounts = [root, root / "unified"] if not controllers else [root / controllers, root / controller] if controller in names else []
         for mount in mounts:
             group = mount / path.lstrip("/")
-            for folder in (group, *group.parents):
-                if not folder.is_relative_to(mount):
-                    break
-                quota = _quota(folder)
-                if quota is not None:
-                    found.append(quota)
-    return min(found, default=None)
+            yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(mount))
+
+
+def cpu_quota(root: Path = _GROUPS, membership: Path = _MEMBERSHIP) -> float | None:
+    """Return the CPUs that control groups let this process use; None without a limit. Arguments as in ``control_groups``."""
+    return min((quota for folder in control_groups("cpu", root, membership) if (quota := _quota(folder)) is not None), default=None)
 
 
 def _quota(folder: Path) -> float | None:
