@@ -76,8 +76,10 @@ class CropGeometry:
             ) from None
         if not 0 < scale < 10 or not abs(x) + abs(y) < 10:
             raise InputError(f"Crop scale {self.scale}, centre {self.centre}; expected a number between 0 and 10, and shifts below 10.")
-        if self.mode == "aligned" and len(self.template) != 5:
-            raise InputError(f"Aligned crops need a template of five points; got {len(self.template)}.")
+        if self.mode == "aligned" and len(template) != 5:
+            raise InputError(f"Aligned crops need a template of five points; got {len(template)}.")
+        if template and not (np.isfinite(template).all() and np.ptp(template, axis=0).max() > 0):
+            raise InputError(f"A crop's template of {template}; expected finite points that are not all the same.")
         object.__setattr__(self, "centre", (x, y))
         object.__setattr__(self, "template", template)
 

@@ -159,6 +159,12 @@ def test_the_largest_scale_and_a_template_of_another_length() -> None:
     assert CropGeometry().to_dict() == {"mode": "square", "scale": 0.95, "centre": [0.0, 0.0]}
 
 
+@pytest.mark.parametrize("points", [(TEMPLATE[0],) * 5, ((np.nan, 0.5), *TEMPLATE[1:]), ((np.inf, 0.5), *TEMPLATE[1:])])
+def test_a_template_that_no_face_can_be_brought_onto(points: tuple[tuple[float, float], ...]) -> None:
+    with pytest.raises(InputError, match="finite points that are not all the same"):
+        CropGeometry("aligned", 1.0, template=points)
+
+
 @pytest.mark.parametrize("count", [4, 6])
 def test_an_aligned_crop_has_five_points(count: int) -> None:
     with pytest.raises(InputError, match=f"five points; got {count}"):
