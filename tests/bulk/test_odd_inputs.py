@@ -79,12 +79,32 @@ def test_links_pipes_and_outputs_in_a_folder(jpeg: bytes, tmp_path: Path) -> Non
     assert ferkit.batch(tmp_path / "round", tmp_path / "out", pipeline=QUICK, workers=1).errors == {"io": 1}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes no links for everybody")
+def test_what_a_pattern_matches_and_nobody_reads_is_counted(jpeg: bytes, tmp_path: Path) -> None:
+    (tmp_path / "day-1").mkdir()
+    for name in ("day-2.jpg", "day-1/a.jpg"):
+        (tmp_path / name).write_bytes(jpeg)
+    (tmp_path / "day-3.jpg").symlink_to("gone.jpg")
+    os.mkfifo(tmp_path / "day-4.jpg")
+    left_out: Counter[str] = Counter()
+    assert [Path(one.key).name for one in listed([f"{tmp_path}/day-*"], "auto", left_out)] == ["day-2.jpg", "day-3.jpg"]
+    assert left_out == {"(a folder)": 1, "(no file)": 1}
+    left_out.clear()
+    assert [Path(one.key).name for one in listed([f"{tmp_path}/**/*.jpg"], "auto", left_out)] == ["a.jpg", "day-2.jpg", "day-3.jpg"]
+    assert left_out == {"(no file)": 1}
+
+
 def test_a_folder_that_holds_output_is_refused_by_a_pattern_too(jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("in/a.jpg").write_bytes(jpeg)
-    for inputs in ("in", "in/**", "**/*.jpg", "s3://bucket/a"):
-        output = "s3://bucket" if "://" in inputs else "in/out"
+    here = f"file://{tmp_path}/in"
+    for inputs, output in (
+        *((inputs, "in/out") for inputs in ("in", "in/**", "**/*.jpg", here)),
+        ("in", f"{here}/out"),
+        (here, f"{here}/out"),
+        ("s3://bucket/a", "s3://bucket"),
+    ):
         with pytest.raises(InputError, match="in one another"):
             ferkit.batch(inputs, output, pipeline=QUICK, dry_run=True)
 

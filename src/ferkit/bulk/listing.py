@@ -53,7 +53,8 @@ def listed(inputs: Sequence[str], kind: str, left_out: Counter[str]) -> Iterator
         left_out: Counts, by suffix, the files that are nothing of what was asked for.
 
     Raises:
-        InputError: A folder or a pattern that has nothing, or an address that cannot be listed.
+        InputError: A folder or a pattern that has nothing (folders that a pattern matches are not searched), or an address that cannot be
+            listed.
     """
     for item in inputs:
         found = False
@@ -81,8 +82,14 @@ def _here(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
     elif os.path.lexists(path) or not glob.has_magic(path):
         yield _file(path, kind)
     else:
-        matches = sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
-        yield from (_file(match, kind) for match in matches)
+        for match in sorted(glob.glob(path, recursive=True)):
+            if os.path.isdir(match):  # noqa: PTH112 - pathlib's raises on names that are too long
+                if "**" not in path:  # which matches what is in it too
+                    left_out["(a folder)"] += 1
+            elif os.path.isfile(match) or not os.path.exists(match):
+                yield _file(match, kind)
+            else:
+                left_out["(no file)"] += 1
 
 
 def _file(path: str, kind: str) -> Listed:

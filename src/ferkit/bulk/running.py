@@ -215,20 +215,21 @@ def run(request: Request, watch: Watch) -> BatchReport:
 def _check_apart(request: Request) -> None:
     if "" in (*request.inputs, request.output):
         raise InputError(f"{'OUTPUT' if request.output == '' else 'An input'} is empty text, which names no place; expected a path.")
-    for item in request.inputs:
-        if is_address(item) or is_address(request.output):
-            one, other = f"{item.rstrip('/')}/", f"{request.output.rstrip('/')}/"
+    output = request.output.removeprefix("file://")
+    for item in (name.removeprefix("file://") for name in request.inputs):
+        if is_address(item) or is_address(output):
+            one, other = f"{item.rstrip('/')}/", f"{output.rstrip('/')}/"
             apart = not (one.startswith(other) or other.startswith(one))
         else:
             base, deep, _ = str(expanded(item)).partition("**")  # a pattern that searches through all that is below there
-            inside, place = (Path(os.path.realpath(name)) for name in (os.path.dirname(base) if deep else base, request.output))  # noqa: PTH120
+            inside, place = (Path(os.path.realpath(name)) for name in (os.path.dirname(base) if deep else base, output))  # noqa: PTH120
             apart = not (inside.is_dir() and place.is_relative_to(inside)) and not inside.is_relative_to(place)
         if not apart:
             raise InputError(f"OUTPUT {request.output} and the input {item} are in one another; give OUTPUT a place of its own.")
-    if Path(request.output).is_file():
+    if Path(output).is_file():
         raise InputError(f"OUTPUT {request.output} is a file; expected a folder, which is made if it is not there.")
-    if not is_address(request.output):
-        writable(Path(request.output), 1 << 20)
+    if not is_address(output):
+        writable(Path(output), 1 << 20)
 
 
 def _check_same(job: Job, request: Request, here: dict[str, Any]) -> None:
