@@ -73,7 +73,11 @@ class Pipeline(ByArguments):
         threads: int | None = None,
     ) -> None:
         engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
-        if not isinstance(detector, str | None) and not isinstance(classifier, str | os.PathLike | None) and any(engine.values()):
+        if (
+            not isinstance(detector, str | None)
+            and not isinstance(classifier, str | os.PathLike | None)
+            and engine != dict.fromkeys(engine)
+        ):
             raise InputError(
                 "runtime, providers and threads are for what is opened by name; expected none beside a detector and a classifier "
                 "that are open.",

@@ -103,7 +103,7 @@ class Engine(Protocol):
     """Runs a network; a row of ``ferkit.engines.table`` opens one from the bytes of a model file."""
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map ``(n, 1, H, W)`` to ``(n, k)``; safe to call from several threads."""
+        """Map ``(n, c, H, W)``, of 1 or 3 channels as the network has them, to ``(n, k)``; safe to call from several threads."""
         ...
 
 

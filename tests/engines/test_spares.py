@@ -120,8 +120,9 @@ def test_engines_of_what_has_none_are_refused() -> None:
         FaceDetector("none", runtime="onnxruntime")
     with pytest.raises(InputError, match="Unknown runtime 'nothing'"):
         FaceDetector(runtime="nothing")
-    with pytest.raises(InputError, match="for what is opened by name"):
-        Pipeline(FaceDetector("none"), ExpressionClassifier("fer2013-n-v6"), threads=1)
+    for given in ({"threads": 1}, {"threads": 0}, {"providers": []}):
+        with pytest.raises(InputError, match="for what is opened by name"):
+            Pipeline(FaceDetector("none"), ExpressionClassifier("fer2013-n-v6"), **given)
     assert Pipeline("none", "fer2013-n-v6", threads=1).detector.whole
 
 
