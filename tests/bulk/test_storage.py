@@ -29,7 +29,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
-def refusing(times: int, error: OSError, calls: list[int]) -> Any:
+def refusing(times: int, error: Exception, calls: list[int]) -> Any:
     def action() -> str:
         calls.append(1)
         if len(calls) <= times:
@@ -50,6 +50,43 @@ def test_a_request_is_made_five_times(refusals: int, answered: bool, waits: list
         with pytest.raises(OSError, match="SLOW_DOWN"):
             patiently(action)
     assert len(calls) == min(refusals + 1, 5)
+
+
+class Answered(Exception):
+    """As the libraries that fsspec goes through have them: no OSError, and with a status."""
+
+    def __init__(self, status: int | None) -> None:
+        super().__init__(f"answered {status}")
+        self.status = status
+
+
+@pytest.mark.parametrize(("status", "tries"), [(None, 5), (500, 5), (503, 5), (429, 5), (403, 1), (410, 1)])
+def test_whatever_a_store_raises_is_an_oserror_and_tried_again_if_it_may_pass(status: int | None, tries: int) -> None:
+    calls: list[int] = []
+    with pytest.raises(OSError, match=f"Answered: answered {status}"):
+        patiently(refusing(9, Answered(status), calls))
+    assert len(calls) == tries
+    calls.clear()
+    if tries > 1:
+        assert patiently(refusing(2, Answered(status), calls)) == "answer"
+
+
+def test_a_picture_that_a_web_server_refuses_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    store.pipe({"/web/a.jpg": b"0123456789", "/web/b.jpg": b"0123456789"})
+    whole = type(store)._open
+
+    def refused(self: Any, path: str, *more: Any, **options: Any) -> Any:
+        if path.endswith("b.jpg"):
+            raise Answered(403)
+        return whole(self, path, *more, **options)
+
+    monkeypatch.setattr(type(store), "_open", refused)
+    units = [Unit("images", f"memory:///web/{name}.jpg", 10, 0, -1, -1) for name in "aba"]
+    found = list(items(units, ""))
+    assert [item.kind for item in found] == [None, "io", None]
+    assert "Answered: answered 403" in found[1].error
 
 
 def test_what_is_not_there_is_not_asked_for_again(waits: list[float]) -> None:

@@ -46,17 +46,28 @@ def is_address(name: str) -> bool:
 
 
 def patiently(action: Callable[[], _T]) -> _T:
-    """Run something that a store may refuse for the moment: five tries, the waits between them longer and longer and by chance."""
+    """Run something that a store may refuse for the moment: five tries, the waits between them longer and longer and by chance.
+
+    Raises OSError, whatever the store's library raises: those that fsspec goes through have errors of their own.
+    """
     for attempt in range(_TRIES):
         try:
             return action()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
+        except (FerkitError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError):
             raise
-        except OSError:
-            if attempt == _TRIES - 1:
-                raise
+        except Exception as error:
+            if attempt == _TRIES - 1 or _is_final(error):
+                if isinstance(error, OSError):
+                    raise
+                raise OSError(f"{type(error).__name__}: {error}") from error
             time.sleep(random.uniform(0.05, 0.2) * 4**attempt)
     raise AssertionError("not reached")
+
+
+def _is_final(error: Exception) -> bool:
+    """Return True for an answer of HTTP's that would be the same the next time: 403, for example, and not "too many requests"."""
+    status = getattr(error, "status", getattr(getattr(error, "response", None), "status_code", None))
+    return isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
 
 
 @lru_cache(maxsize=32)
