@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ferkit import InputError
-from ferkit.bulk import lock, storage, work
+from ferkit.bulk import listing, lock, storage, work
 from ferkit.bulk.columns import Rows
 from ferkit.bulk.job import Job
 from ferkit.bulk.lock import Lock
@@ -87,6 +88,13 @@ def test_a_picture_that_a_web_server_refuses_costs_no_other(monkeypatch: pytest.
     found = list(items(units, ""))
     assert [item.kind for item in found] == [None, "io", None]
     assert "Answered: answered 403" in found[1].error
+
+
+def test_a_hub_that_does_not_answer_is_told_as_a_place_that_cannot_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    down = refusing(9, Answered(503), [])
+    monkeypatch.setattr(listing, "_pinned", lambda _: down())
+    with pytest.raises(InputError, match="hf://datasets/a/b cannot be listed: Answered: answered 503"):
+        list(listing.listed(["hf://datasets/a/b"], "auto", Counter()))
 
 
 def test_what_is_not_there_is_not_asked_for_again(waits: list[float]) -> None:

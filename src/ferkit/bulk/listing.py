@@ -10,6 +10,7 @@ import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,12 +160,12 @@ def _address(scheme: str, path: str) -> str:
 def _addressed(item: str, kind: str, left_out: Counter[str]) -> Iterator[Listed]:
     from pyarrow import fs
 
-    item = _pinned(item)
-    scheme = item.partition("://")[0]
-    file_system, path = remote(item.rstrip("/"))
-    pattern = path if "*" in path else None
-    root = path.partition("*")[0].rpartition("/")[0] if pattern else path
     try:
+        item = patiently(partial(_pinned, item))
+        scheme = item.partition("://")[0]
+        file_system, path = remote(item.rstrip("/"))
+        pattern = path if "*" in path else None
+        root = path.partition("*")[0].rpartition("/")[0] if pattern else path
         about = patiently(lambda: file_system.get_file_info(root))
         if about.type == fs.FileType.File:
             yield Listed(_named(root, kind), _address(scheme, root), about.size, about.mtime_ns or 0)
