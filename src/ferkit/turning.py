@@ -27,12 +27,12 @@ def checked_rotations(rotations: Sequence[int] | None) -> tuple[int, ...]:
     if rotations is None:
         return ()
     try:
-        wanted = {int(turn) for turn in rotations}
-    except (TypeError, ValueError):
+        wanted = set(rotations)
+    except TypeError:
         wanted = {-1}
     if isinstance(rotations, str) or not wanted <= {0, 90, 180, 270}:
         raise InputError(f"rotations={rotations!r}; expected some of 0, 90, 180 and 270 degrees, for example (0, 90, 180, 270).")
-    return tuple(sorted(wanted | {0}))
+    return tuple(sorted({int(turn) for turn in wanted} | {0}))
 
 
 def upright(pixels: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:

@@ -143,7 +143,7 @@ def test_roll_is_the_eyes_line() -> None:
     assert Face((0, 0, 30, 30)).roll is None
 
 
-@pytest.mark.parametrize("rotations", [(45,), "180", 90, ("up",), (360,)])
+@pytest.mark.parametrize("rotations", [(45,), "180", "", 90, ("up",), (360,), (90.5,), (True,), (float("nan"),), ([90],)])
 def test_other_turns_are_refused(rotations: object) -> None:
     with pytest.raises(InputError, match="expected some of 0, 90, 180 and 270"):
         FaceDetector(rotations=rotations)  # type: ignore[arg-type]
@@ -155,6 +155,7 @@ def test_rotations_beside_other_arguments() -> None:
     with pytest.raises(InputError, match="beside a detector that is open"):
         Pipeline(FaceDetector(), rotations=(0, 180))
     assert "rotations=(0, 180)" in repr(FaceDetector(rotations=(0, 180)))
+    assert FaceDetector(rotations=np.array([90, 180])).rotations == (0, 90, 180)  # type: ignore[arg-type]
 
 
 def test_the_command(astronaut: np.ndarray, tmp_path: Path) -> None:
