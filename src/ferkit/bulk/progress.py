@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..errors import InputError
 from .records import Receipt
 from .stops import uninterrupted
 
@@ -23,7 +24,10 @@ class Progress:
 
     Args:
         lines: Where to print a JSON object a receipt; None prints none.
-        metrics: A file in Prometheus' text format, written anew every few seconds; None writes none.
+        metrics: A file in Prometheus' text format, written at once and then anew every few seconds; None writes none.
+
+    Raises:
+        InputError: The file cannot be written. That it cannot be later is noted, and no reason to stop.
     """
 
     def __init__(self, lines: TextIO | None = None, metrics: Path | None = None) -> None:
@@ -31,6 +35,15 @@ class Progress:
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._written = 0.0
+        self._failed = False
+        if metrics is not None:
+            try:
+                self._write(metrics)
+            except OSError as error:
+                raise InputError(
+                    f"{metrics} cannot be written ({error.strerror or error}); expected a file in a folder that you may write to.",
+                    arguments=["metrics_file"],
+                ) from error
 
     _bar: Any
 
@@ -53,8 +66,8 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix(images=self._counts["images"], errors=sum(self._errors.values()), refresh=False)
             self._bar.update()
-        if self._metrics is not None and time.monotonic() - self._written > _EVERY_S:
-            self._write()
+        if time.monotonic() - self._written > _EVERY_S:
+            self._tell()
 
     def note(self, text: str) -> None:
         """Something that a person should know."""
@@ -66,11 +79,20 @@ class Progress:
         """The run is over."""
         if self._bar is not None:
             self._bar.close()
-        if self._metrics is not None:
-            self._write()
+        self._tell()
 
-    def _write(self) -> None:
-        assert self._metrics is not None
+    def _tell(self) -> None:
+        if self._metrics is None:
+            return
+        try:
+            self._write(self._metrics)
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                self.note(f"{self._metrics} cannot be written ({error.strerror or error}); the job goes on without")
+            self._failed = True
+
+    def _write(self, metrics: Path) -> None:
         self._written = time.monotonic()
         kinds = {"shards_planned": "gauge", "shards_done": "gauge", "images": "counter", "faces": "counter"}
         text = "".join(
@@ -80,6 +102,6 @@ class Progress:
         )
         text += "# TYPE ferkit_batch_errors_total counter\n"
         text += "".join(f'ferkit_batch_errors_total{{kind="{kind}"}} {count}\n' for kind, count in sorted(self._errors.items()))
-        temporary = self._metrics.with_name(f".{self._metrics.name}.{os.getpid()}")  # which the exporter does not read
+        temporary = metrics.with_name(f".{metrics.name}.{os.getpid()}")  # which the exporter does not read
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self._metrics)
+        temporary.replace(metrics)
