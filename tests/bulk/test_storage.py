@@ -187,6 +187,18 @@ def test_a_film_that_the_store_does_not_give_is_not_damaged(
     assert rows.errors == {kind: 1}
 
 
+def test_a_fault_of_the_pipeline_is_a_films_row_too(tmp_path: Path) -> None:
+    class Faulty:
+        def video(self, path: str, **_: object) -> Any:
+            raise ZeroDivisionError("a fault of the pipeline")
+
+    rows = Rows(("happy",), 0, video=True)
+    job = Job([], str(tmp_path), {"fps": None, "every": None}, {}, ["happy"], video=True)
+    work._film(rows, Unit("video", "a.mp4", 10, 0, -1, -1), job, Faulty(), {}, lambda _: None)  # type: ignore[arg-type]
+    assert rows.errors == {"crash": 1}
+    assert rows.table()["error"].to_pylist() == ["a.mp4: ZeroDivisionError: a fault of the pipeline"]
+
+
 def hold(place: Place, host: str, pid: int, age: float) -> None:
     place.put("_ferkit/lock", json.dumps({"host": host, "pid": pid, "beat": time.time() - age}).encode())
 
