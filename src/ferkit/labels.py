@@ -76,6 +76,8 @@ class LabelSet:
     kind: str = CLASSES
 
     def __post_init__(self) -> None:
+        if isinstance(self.classes, str):  # whose letters would be the names
+            raise InputError(f"Label set {self.name!r} with the names {self.classes!r}; expected several, such as ('happy', 'sad').")
         classes = tuple(str(c) for c in self.classes)
         if self.kind not in KINDS:
             raise InputError(f"Label set {self.name!r} is of kind {self.kind!r}; expected one of {', '.join(KINDS)}.")

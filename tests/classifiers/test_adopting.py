@@ -145,6 +145,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "several outputs": ({"answers": 2}, {}, r"answers flat float32 \(1, 8\), shares float32 \(1, 3\); name the one"),
     "no such output": ({}, {"output_tensor": "logits"}, "has no output 'logits'; expected one of shares"),
     "labels": ({}, {"labels": ("a", "b")}, "answers 3 numbers for 2 labels"),
+    "letters": ({}, {"labels": "sad"}, "Unknown label set 'sad'; expected one of fer2013, .*, or a sequence of class names"),
     "open size": ({"side": "any"}, {}, "pictures of any size"),
     "another size": ({}, {"input_size": 64}, "squares of 32 pixels; expected that side instead of 64"),
     "0-255 means": ({}, {"mean": [104, 117, 123]}, "give pixels='0-255'"),

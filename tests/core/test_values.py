@@ -126,6 +126,8 @@ def test_a_label_set_says_how_many_names_its_kind_needs(kind: str, classes: tupl
     with pytest.raises(InputError, match=f"has {told} needed"):
         LabelSet("x", classes, kind=kind)
     assert len(LabelSet("x", ("a",), kind="values")) == 1
+    with pytest.raises(InputError, match="with the names 'sad'; expected several"):
+        LabelSet("x", "sad")  # type: ignore[arg-type]
 
 
 def test_parts_say_what_they_are() -> None:

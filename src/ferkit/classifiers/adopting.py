@@ -18,7 +18,7 @@ from ..engines.opencv import quiet_opencv
 from ..errors import InputError, MissingExtraError, WeightsError
 from ..files import new_folder, writable, write_bytes, write_json
 from ..image_files import expanded
-from ..labels import CLASSES, LABELS, VALUES, LabelSet
+from ..labels import CLASSES, LABELS, VALUES, LabelSet, label_set
 from ..text import ESCAPES
 from ..weights.hashes import file_entry, sha256_of
 from ..weights.specs import ADOPTED_SCHEMA, SPEC_FILE, Output, WeightsSpec, load_classifier_spec
@@ -68,8 +68,8 @@ def adopt(
     Args:
         model: A file ending in .onnx, .keras, .h5 or .tflite, with one picture as its input.
         out: A new folder; its name becomes the weights'.
-        labels: Class names in the order of the output's columns; or a LabelSet, whose ``kind`` may be ``"labels"``, several at once, or
-            ``"values"``.
+        labels: Class names in the order of the output's columns, or the name of a set of them, such as ``"fer2013"``; or a LabelSet, whose
+            ``kind`` may be ``"labels"``, several at once, or ``"values"``.
         input_size: Side of its square input in pixels, where the file leaves it open.
         mean, std: The input is ``(pixel - mean) / std``, one number or one for each channel; 0 and 1 by default.
         pixels: What pixels count before that: ``"0-1"``, or ``"0-255"``. None is 0-1, and 0-255 for a network that takes uint8.
@@ -97,7 +97,7 @@ def adopt(
     """
     folder = writable(new_folder(Path(out), "the weights"))
     path = expanded(model)
-    classes = labels if isinstance(labels, LabelSet) else LabelSet("custom", tuple(labels))
+    classes = label_set(labels)
     if order not in ("rgb", "bgr"):
         raise InputError(f"order={order!r}; expected rgb or bgr.")
     found = inspected(path, input_size=input_size, layout=layout, output_tensor=output_tensor)

@@ -12,7 +12,7 @@ from ..crops import CropGeometry, Crops, Scale, normalised, squares
 from ..engines.feeding import SUFFIXES, open_fed
 from ..errors import InputError
 from ..image_files import expanded
-from ..labels import FER7, LabelSet
+from ..labels import FER7, label_set
 from ..logits import softmax
 from ..pickling import ByArguments
 from .adopting import inspected
@@ -54,7 +54,7 @@ class ModelFileClassifier(ByArguments):
         if not std > 0:
             raise InputError(f"std={std}; expected a number above 0.")
         self.name, self.tta, self.crop = path.name, tta or "none", CropGeometry()
-        self.labels = LabelSet("custom", tuple(labels)) if labels is not None else FER7
+        self.labels = FER7 if labels is None else label_set(labels)
         found = inspected(path, input_size=input_size)
         self._size, self._channels = found.size, found.channels
         # A network that takes bytes gets them as they are.
