@@ -29,6 +29,7 @@ from .turning import turn_upright, upright
 
 __all__ = [
     "Abstains",
+    "AnswersMaps",
     "Classifier",
     "Describes",
     "Detector",
