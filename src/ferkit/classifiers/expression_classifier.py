@@ -294,9 +294,10 @@ def open_members(
     if labels is None or isinstance(labels, str):
         labels = output.labels if output.name == CUSTOM else output.name
     try:
-        return [ExpressionClassifier(member_folder(folder, entry), labels=labels, **options) for entry in spec.members], output
+        folders = [member_folder(folder, entry) for entry in spec.members]
     except (KeyError, TypeError) as error:
         raise WeightsError(f"{folder / SPEC_FILE} is not a whole ensemble: it lacks {error}.") from error
+    return [ExpressionClassifier(member, labels=labels, **options) for member in folders], output
 
 
 def _mixing(spec: WeightsSpec, labels: str | LabelSet | Sequence[str] | None) -> tuple[NDArray[np.float64], LabelSet]:
