@@ -18,6 +18,7 @@ import pytest
 import ferkit
 from ferkit import InputError
 from ferkit.bulk.columns import Rows
+from ferkit.bulk.found import FoundFaces
 from ferkit.bulk.listing import Listed, listed
 from ferkit.bulk.local import Pool
 from ferkit.bulk.options import Options
@@ -55,6 +56,8 @@ def test_every_name_that_a_disk_takes(jpeg: bytes, tmp_path: Path) -> None:
     assert (report.errors, report.images, len(found)) == ({}, there, there), "names that are not UTF-8 became one"
     assert {f"{folder}/{name}" for name in NAMES} <= set(found) or there < len(odd)
     assert f"{folder}/not-utf8-\\udcff.jpg" in found
+    paths = {str(path) for path in folder.iterdir()}
+    assert set(FoundFaces(tmp_path / "out").of(paths)) == paths
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows makes no links for everybody")

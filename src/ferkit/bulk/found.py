@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import DataError, InputError
 from ..faces import Face
+from ..text import encodable
 from .commit import MANIFEST, done
 from .job import Job
 from .options import need
@@ -85,11 +86,12 @@ class FoundFaces:
             DataError: A file is missing or damaged.
         """
         out: dict[str, Found] = {}
+        told = {encodable(path): path for path in wanted}  # rows have names as text, with escapes for what is not UTF-8
         for number in sorted(done(self._place, self._job)[1]):
             for batch in _batches(self._place, self._job.groups[number]["file"], self.landmarks):
                 for row in batch:
-                    path = path_of(self.base, row["image"])
-                    if path in wanted:
+                    path = told.get(path_of(self.base, row["image"]))
+                    if path is not None:
                         _add(out.setdefault(path, Found((row["width"] or 0, row["height"] or 0), [], row["error"])), row)
         return out
 
