@@ -98,6 +98,15 @@ def test_pictures_whose_names_become_alike_are_all_there(tmp_path: Path) -> None
         assert len(set(table["path"].tolist())) == 6
 
 
+def test_a_path_that_is_too_long_for_a_name_is_shortened(tmp_path: Path) -> None:
+    deep = "/".join(letter * 100 for letter in "äbc")
+    data = tree(tmp_path / "data", f"happy/{deep}/1.png", f"happy/{deep}/2.png", "sad/1.png")
+    assert prepare(data, tmp_path / "out")["splits"]["train"] == {"happy": 2, "sad": 1}
+    names = [path.name for path in (tmp_path / "out" / "train" / "happy").iterdir()]
+    assert len(names) == 2
+    assert all(name.startswith("ä" * 100 + "_bbb") for name in names)
+
+
 @pytest.mark.parametrize("label", ["../../elsewhere", "a/b", "a\\b", ".."])
 def test_a_label_that_is_a_path_is_refused(label: str, tmp_path: Path) -> None:
     tree(tmp_path, "a.png", "b.png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -34,6 +35,7 @@ from .split_names import FOLDER_OF, SPLITS
 __all__ = ["format_preparation", "is_prepared", "prepare"]
 
 _SETTINGS = "prepare.json"
+_LONGEST = 230  # bytes of a name, of the 255 that disks take with a number, .png and .partial behind it
 
 
 class Preparation(TypedDict):
@@ -213,7 +215,11 @@ def _listed_items(listing: Listing) -> Iterator[_Item]:
 def _flat_name(sample: Sample) -> str:
     """Return a picture's path below its label as one name, without dots: a.jpg and a.png are two."""
     parts = [part for part in Path(sample.below or sample.place).parts if part not in ("/", "..")]
-    return "_".join(parts).replace(".", "_")
+    name = "_".join(parts).replace(".", "_")
+    data = name.encode("utf-8", "surrogateescape")
+    if len(data) <= _LONGEST:
+        return name
+    return f"{data[: _LONGEST - 17].decode('utf-8', 'ignore')}_{hashlib.sha256(data).hexdigest()[:16]}"
 
 
 def _check_settings(out: Path, settings: Mapping[str, object]) -> None:
