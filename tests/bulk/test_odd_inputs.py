@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,6 +119,15 @@ def test_an_address_of_this_machine_is_a_folder_of_it(jpeg: bytes, tmp_path: Pat
     report = ferkit.batch(f"file://{tmp_path}/in", f"file://{tmp_path}/o ut", pipeline=QUICK, workers=1)
     assert (report.state, report.output) == ("done", f"{tmp_path}/o ut")
     assert set(images(rows_of(tmp_path / "o ut"))) == {f"file://{tmp_path}/in/a b%20.jpg"}
+
+
+def test_a_line_that_a_death_cut_is_no_answer() -> None:
+    for cut in (b'{"done": ', b"12"):
+        pool = Pool("", {}, None, 60)
+        worker = SimpleNamespace(pipe=SimpleNamespace(stdout=[b"3\n", b'{"done": 1}\n', cut]), at=None, heard=0.0)
+        pool._listen(worker)  # type: ignore[arg-type]
+        assert [pool._said.get_nowait()[1] for _ in range(2)] == [b'{"done": 1}\n', b""]
+        assert worker.at == 3
 
 
 @pytest.mark.parametrize("name", ["signal", "queue"])

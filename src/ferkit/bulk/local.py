@@ -156,6 +156,8 @@ class Pool:
     def _listen(self, process: Process) -> None:
         assert process.pipe.stdout is not None
         for line in process.pipe.stdout:
+            if not line.endswith(b"\n"):
+                break  # cut by its death
             if line[:1].isdigit():
                 process.at, process.heard = int(line), time.monotonic()
             else:
