@@ -26,6 +26,9 @@ def test_patience_is_read_from_the_history() -> None:
     assert best_epoch(history, watch | {"monitor": "val_fer2013_accuracy"}) == 5
     assert best_epoch(history, watch | {"min_delta": 0.01}) == 2
     assert not stops(history, {})
+    # Measured every fourth epoch: what was not measured yet is no epoch without an improvement.
+    seldom = [{"epoch": epoch} | ({"val_loss": 1.0} if epoch % 4 == 0 else {}) for epoch in range(1, 13)]
+    assert [epoch for epoch in range(13) if stops(seldom[:epoch], watch)] == [8, 9, 10, 11, 12]
     falling = recipe(plateau={"patience": 2, "factor": 0.1, "min_learning_rate": 5e-5})
     # 0.79995 is less than 1e-4 better, so the plateau goes on; it is cut after epochs 4 and 6, and not below the floor.
     rates = [learning_rate_after(history[:n], falling) for n in range(7)]

@@ -137,3 +137,14 @@ def test_watching_needs_validation(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="watches 'val_loss'; that needs validation"):
         fit(recipe(early_stopping={"patience": 2}), faces(), tmp_path / "out")
+
+
+@needs_keras
+@pytest.mark.parametrize("monitor", ["val_fer2013_acc", "accuracy_of_training"])
+def test_a_figure_that_no_epoch_has_is_not_watched(monitor: str, tmp_path: Path) -> None:
+    """A misspelt monitor would stop the run after ``patience`` epochs, with no best one to restore."""
+    from ferkit.train import fit
+
+    watching = recipe(early_stopping={"patience": 1, "monitor": monitor})
+    with pytest.raises(InputError, match=f"watches '{monitor}', which no epoch has; expected one of .*val_fer2013_accuracy"):
+        fit(watching, faces(), tmp_path / "out", validation=faces(14))

@@ -311,6 +311,7 @@ class _Training:
             averaged = _averaged(model, recipe)
             row |= {name: round(value, 5) for name, value in _validate(averaged, self.validation, recipe).items()}
         row["seconds"] = round(time.monotonic() - started, 1)
+        self._check_watched(row, measured=averaged is not None)
         row = self.ranks.agreed(row | {"minutes": state.minutes})
         minutes = float(row.pop("minutes"))
         state.history.append(row)
@@ -321,6 +322,13 @@ class _Training:
             state.keep()
             write_results(self.out, state.history)
         return minutes
+
+    def _check_watched(self, row: Mapping[str, float], measured: bool) -> None:
+        """Refuse to watch a figure that no epoch has: the run would never stop, or keep no best. Raises InputError."""
+        for watch in (self.recipe.early_stopping, self.recipe.plateau):
+            name = watch.get("monitor", "val_loss")
+            if watch and name not in row and (measured or not name.startswith("val_")):
+                raise InputError(f"Recipe {self.recipe.name!r} watches {name!r}, which no epoch has; expected one of {', '.join(row)}.")
 
     @property
     def _restores(self) -> bool:

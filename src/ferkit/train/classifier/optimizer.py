@@ -90,8 +90,9 @@ def best_epoch(history: Sequence[Mapping[str, Any]], watch: Watch) -> int:
 
 
 def stops(history: Sequence[Mapping[str, Any]], watch: Watch) -> bool:
-    """Return True once ``patience`` epochs have passed without an improvement."""
-    return bool(watch) and bool(history) and int(history[-1]["epoch"]) - best_epoch(history, watch) >= int(watch["patience"])
+    """Return True once ``patience`` epochs have passed without an improvement; epochs after the last measurement tell nothing yet."""
+    measured = _measured(history, watch) if watch else []
+    return bool(measured) and measured[-1][0] - best_epoch(history, watch) >= int(watch["patience"])
 
 
 def learning_rate_after(history: Sequence[Mapping[str, Any]], recipe: Recipe) -> float:
