@@ -126,6 +126,17 @@ def test_folds_answer_every_face_once() -> None:
     assert np.mean([row["label"] == row["answer"] for row in rows]) > 0.6
 
 
+def test_faces_of_one_person_alone_are_refused() -> None:
+    """Of two persons one is held out: nobody is left to answer for, and the figures would be NaN."""
+    pytest.importorskip("threadpoolctl")
+    truth, person = np.arange(12) % 2, np.repeat([0, 1], 6)
+    held = hold_out(truth, person, 0.2)
+    assert len(set(person[~held])) == 1
+    features = np.random.default_rng(0).normal(size=(1, 6, 4)).astype(np.float32)
+    with pytest.raises(DataError, match="The 6 faces to learn from are all of one person"):
+        choose_head(Lesson(features, truth[~held], person[~held]), {"blank": Head(np.zeros((4, 2)), np.zeros(2))})
+
+
 def test_measuring_what_was_learnt_is_said(tmp_path: Path) -> None:
     import shutil
 

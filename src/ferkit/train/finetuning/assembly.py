@@ -105,7 +105,8 @@ def finetune(
         part), ``paired`` (against the best of them, with the 95 % interval), ``publictest``, ``seconds``, ``skipped``.
 
     Raises:
-        DataError: No label folders, fewer than two labels with two usable faces that are not copies of each other, or a person on both sides.
+        DataError: No label folders, fewer than two labels with two usable faces that are not copies of each other, a person on both sides, or
+            faces of one person alone to learn from.
         InputError: ``out`` is in use, an argument out of range, the base has no ``model.keras``, or ``prepared`` is no finished OUTPUT.
         WeightsError: The base cannot be found, or is damaged.
 

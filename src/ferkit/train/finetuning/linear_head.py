@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import DataError
 from ...evaluation.calibration import negative_log_likelihood
 from ...logits import softmax_and_log
 from .splitting import deal
@@ -128,10 +129,19 @@ def choose_head(lesson: Lesson, starts: Mapping[str, Head], folds: int = FOLDS) 
         lesson: To fit; the first view is what is scored.
         starts: Heads by name, each with a column per label.
         folds: At most so many.
+
+    Raises:
+        DataError: All faces are of one group, so that none can be answered by a head that did not learn from it.
     """
     from threadpoolctl import threadpool_limits
 
     truth = lesson.truth
+    if len(np.unique(lesson.groups)) < 2:
+        raise DataError(
+            f"The {len(truth)} faces to learn from are all of one person, or near copies of each other, and cross-validation needs two groups "
+            "that share neither. Give faces of further persons, or leave the persons out.",
+            arguments=["group"],
+        )
     fold = deal(truth, lesson.groups, folds)
     parts = [(fold != number, lesson.part(fold != number)) for number in np.unique(fold)]
 
