@@ -509,6 +509,9 @@ def test_recipes_that_are_none(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_detector_recipe(path)
+    path.write_bytes("name = 'für'".encode("latin-1"))
+    with pytest.raises(InputError, match="cannot be read as a recipe"):
+        load_detector_recipe(path)
     for change in ({"size": 100}, {"pictures": 3}):
         with pytest.raises(InputError):
             replace(TINY, **change)  # type: ignore[arg-type]

@@ -64,6 +64,7 @@ def test_settings(recipe: Path, setting: str, found: Any) -> None:
         ("epochs=3", r"there are 2 stages; expected a number, such as stages\.0\.epochs"),
         ("stages.5.epochs=3", "there are 2 of these"),
         ("name.x=1", "is not a table"),
+        ("stages.0=5", "stages is not a table"),
     ],
 )
 def test_settings_that_are_none(recipe: Path, setting: str, message: str) -> None:

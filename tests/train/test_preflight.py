@@ -103,7 +103,12 @@ def test_a_detector_without_landmarks_is_told_first(tmp_path: Path, no_work: Non
         train_detector(tmp_path / "data", tmp_path / "out")
     with pytest.raises(InputError, match="The teacher is str"):
         train_detector(tmp_path / "data", tmp_path / "out", teacher="yunet")  # type: ignore[arg-type]
-    for change, told in (({"batch_size": 0}, "batch_size"), ({"ema": 1.5}, "ema"), ({"pictures": "many"}, "pictures")):
+    for change, told in (
+        ({"batch_size": 0}, "batch_size"),
+        ({"ema": 1}, "ema"),
+        ({"pictures": "many"}, "pictures"),
+        ({"precision": "half"}, "precision"),
+    ):
         with pytest.raises(InputError, match=f"{told} in recipe"):
             replace(load_detector_recipe(), **change)  # type: ignore[arg-type]
 
@@ -184,6 +189,8 @@ def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
         ("seed = 3", "seed = -3", "seed of recipe"),
         ("batch_size = 8", 'batch_size = 8\nprecision = "half"', "precision = 'half' .* mixed_float16"),
         ("batch_size = 8", 'batch_size = 8\nsettle = "no"', "settle = 'no' .* true or false"),
+        ("[augment]", "[early_stopping]\npatience = 2\nmonitor = 5\n[augment]", "monitor = 5 in .early_stopping. .* expected text"),
+        ("[augment]", '[[heads]]\nlabels = "fer2013"\n[augment]', "The head fer2013 of recipe 'tiny-test' is there twice"),
     ],
 )
 def test_values_of_recipes(tmp_path: Path, old: str, new: str, told: str) -> None:
@@ -257,6 +264,9 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
         ("augment", "face", 9, "face in .augment. .* two numbers"),
         ("augment", "enlarge", 0, "enlarge in .augment. = 0; expected a number, at least 1"),
         ("augment", "zoom", 1, "zoom"),
+        ("augment", "kept", [0.9], "kept in .augment. .* two numbers"),
+        ("augment", "cut_face", [80], "cut_face in .augment. .* two numbers"),
+        ("augment", "sideways", 2, "sideways in .augment. = 2"),
         ("model", "widths", [8, 24], "widths in .model. .* a list of 5 whole numbers"),
         ("model", "widths", [8, 24, 48, 64, -1], "widths in .model. = -1"),
         ("model", "blocks", 1, "blocks in .model. .* a list of 4"),

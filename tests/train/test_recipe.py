@@ -125,7 +125,7 @@ def test_recipe_files_name_what_they_lack_and_derive(tmp_path: Path) -> None:
     path.write_text('base = "theirs.toml"\nname = "mine"\n')  # beside it, wherever one stands
     assert load_recipe(path).optimizer["learning_rate"] == 0.25
     assert "Unknown recipe 'nothing'" in refused('base = "nothing"\n')
-    path.write_text('base = "conv3"\nname = "mine"\n[optimizer]\nlearning_rate = 0.5\n')
+    path.write_text('base = "conv3"\nname = "mine"\n[optimizer]\nlearning_rate = 0.5\n', encoding="utf-8-sig")  # as Windows' editor does
     mine, conv3 = load_recipe(path), load_recipe("conv3")
     assert mine.optimizer == conv3.optimizer | {"learning_rate": 0.5}
     assert mine.augment == conv3.augment

@@ -180,6 +180,7 @@ def recipe(tmp_path: Path) -> Any:
         ('kind = "values"\nclasses = ["a"]\nlabel_smoothing = 0.1', "label_smoothing is for classes"),
         ('kind = "values"\nclasses = ["a"]\nmean = [0]', "mean and std"),
         ('kind = "values"\nclasses = ["a"]\nmean = [0, 1]\nstd = [1, 1]', "a number for each of its values"),
+        ('kind = "values"\nclasses = ["a"]\nmean = ["low"]\nstd = [1]', "mean of the head 'mine' = 'low'; expected a number"),
         ('kind = "values"\nclasses = ["a"]\n[balance]\na = 2', "balance is for classes"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...errors import InputError
 from ...labels import CLASSES, LABELS, VALUES, LabelSet, label_set
+from ..common.values import check_number
 
 __all__ = ["LOSSES", "Head"]
 
@@ -52,6 +53,8 @@ class Head:
             given = getattr(self, name)
             if given and (self.kind != VALUES or isinstance(given, str) or len(given) != len(self.classes)):
                 raise InputError(f"{name} = {given!r} {where}; expected a number for each of its values, or none at all.")
+            for value in given:
+                check_number(f"{name} {where}", value)
             object.__setattr__(self, name, tuple(map(float, given)))
         if bool(self.mean) != bool(self.std) or not all(value > 0 for value in self.std):
             raise InputError(f"mean and std {where}: {self.mean} and {self.std}; expected both, deviations above 0, or neither.")

@@ -389,7 +389,7 @@ def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, An
         raise InputError(f"Recipe {name} is based on itself, by way of {', '.join(derived)}.")
     if str(name).endswith(".toml"):
         try:
-            text, source = Path(name).read_text(encoding="utf-8"), str(name)
+            text, source = Path(name).read_text(encoding="utf-8-sig"), str(name)  # some editors begin a file with a mark
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"Recipe {name} cannot be read ({error}); expected a TOML file, or one of {', '.join(list_recipes())}."

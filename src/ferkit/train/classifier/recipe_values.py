@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from ...errors import InputError
-from ..common.values import check_number, check_pair
+from ..common.values import MOST_EMA, check_number, check_pair, check_precision
 
 __all__ = ["FILLS", "check_types", "check_values"]
 
@@ -27,8 +27,7 @@ _NUMBERS: dict[str, dict[str, tuple[float, float, bool]]] = {
     "training": dict.fromkeys(("batch_size", "validate_every", "faint_smiles"), (1, _INF, True)),
     "optimizer": {
         **dict.fromkeys(("learning_rate", "weight_decay", "warmup_epochs", "decay_epochs"), (0, _INF, False)),
-        # At 1 a mean never moves: the averaged weights would be those that the run began with.
-        **dict.fromkeys(("ema", "momentum", "beta_1", "beta_2", "rho"), (0, 0.999999, False)),
+        **dict.fromkeys(("ema", "momentum", "beta_1", "beta_2", "rho"), (0, MOST_EMA, False)),
         **{"epsilon": (0, _INF, False), "sam": (1e-6, _INF, False), "cycles": (1, _INF, True)},
     },
     "early_stopping": {"patience": (-_INF, _INF, True), "min_delta": (0, _INF, False)},
@@ -47,7 +46,6 @@ _SWITCHES = (
     ("early_stopping", "restore_best"),
 )
 FILLS = ("reflect", "nearest")
-_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_types(recipe: Any) -> None:
@@ -76,10 +74,7 @@ def check_values(recipe: Any) -> None:
     for table, key in _SWITCHES:
         if not isinstance(getattr(recipe, table).get(key, False), bool):
             raise InputError(f"{key} = {getattr(recipe, table)[key]!r} in [{table}] of recipe {recipe.name!r}; expected true or false.")
-    if recipe.training.get("precision", "float32") not in _POLICIES:
-        raise InputError(
-            f"precision = {recipe.training['precision']!r} in [training] of recipe {recipe.name!r}; expected one of {', '.join(_POLICIES)}."
-        )
+    check_precision(f"precision in [training] of recipe {recipe.name!r}", recipe.training.get("precision", "float32"))
     for label, count in recipe.balance.items():
         check_number(f"{label} in [balance] of recipe {recipe.name!r}", count, 0, whole=True)
     for head in recipe.heads:
@@ -98,6 +93,9 @@ def _check_names(recipe: Any) -> None:
         raise InputError(f"name = {recipe.model['name']!r} in [model] {where}; expected text.")
     if recipe.augment.get("fill", "reflect") not in FILLS:
         raise InputError(f"fill = {recipe.augment['fill']!r} in [augment] {where}; expected {' or '.join(FILLS)}.")
+    for table in ("early_stopping", "plateau"):
+        if not isinstance(monitor := getattr(recipe, table).get("monitor", ""), str):
+            raise InputError(f"monitor = {monitor!r} in [{table}] {where}; expected text, the name of a figure.")
     if recipe.data.get("window", 8) > recipe.data.get("size", 48):
         raise InputError(
             f"A window of {recipe.data['window']} pixels in [data] {where}, of faces of {recipe.data.get('size', 48)}; expected at most those."
@@ -106,6 +104,8 @@ def _check_names(recipe: Any) -> None:
     if isinstance(weights, str) or not weights or not all(isinstance(name, str) for name in weights):
         raise InputError(f"weights = {weights!r} in [teacher] {where}; expected a list of names or folders, at least one.")
     heads = [head.labels for head in recipe.heads]
+    if twice := [name for name in dict.fromkeys(heads) if heads.count(name) > 1]:
+        raise InputError(f"The head {', '.join(twice)} {where} is there twice; expected one for each label set.")
     chosen = recipe.release.get("default_output", heads[0] if heads else "")
     if chosen not in (*heads, "photos", "mixed"):
         raise InputError(

@@ -35,6 +35,8 @@ def with_settings(table: Mapping[str, Any], settings: Sequence[str], entries: Ma
         place: Any = changed
         for part in path[:-1]:
             place = _inside(place, part, key, changed)
+        if not isinstance(place, dict):
+            raise InputError(f"Setting {key!r}: {'.'.join(path[:-1])} is not a table.", arguments=["settings"])
         place[path[-1]] = _value(text.strip())
     return changed
 

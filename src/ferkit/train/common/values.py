@@ -7,7 +7,10 @@ from typing import Any
 
 from ...errors import FerkitError, InputError
 
-__all__ = ["check_minutes", "check_number", "check_numbers", "check_pair", "finite"]
+__all__ = ["MOST_EMA", "check_minutes", "check_number", "check_numbers", "check_pair", "check_precision", "finite"]
+
+MOST_EMA = 0.999999  # at 1 a mean never moves: the averaged weights would be those that the run began with
+_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 def check_number(
@@ -52,6 +55,12 @@ def check_numbers(name: str, value: Any, count: int, low: int) -> None:
         raise InputError(f"{name} = {value!r}; expected a list of {count} whole numbers.")
     for number in value:
         check_number(name, number, low, whole=True)
+
+
+def check_precision(name: str, value: Any) -> None:
+    """Refuse what is not one of Keras's dtype policies that training knows. Raises InputError."""
+    if value not in _POLICIES:
+        raise InputError(f"{name} = {value!r}; expected one of {', '.join(_POLICIES)}.")
 
 
 def check_minutes(minutes: Any) -> None:

@@ -111,12 +111,15 @@ class Augmentation:
     jpeg: float = 0.15
 
     def __post_init__(self) -> None:
-        for key in ("mosaic", "negatives", "close", "cut", "rotated", "grey", "blur", "jpeg"):
+        for key in ("mosaic", "negatives", "close", "cut", "sideways", "rotated", "grey", "blur", "jpeg"):
             check_number(f"{key} in [augment]", getattr(self, key), 0, 1)
         for key in ("rotation", "brightness", "contrast", "colour"):
             check_number(f"{key} in [augment]", getattr(self, key), 0)
         check_number("enlarge in [augment]", self.enlarge, 1)
         check_pair("face in [augment]", self.face, 1)
+        check_pair("kept in [augment]", self.kept, 0, 1)
+        if self.cut_face not in ((), []):
+            check_pair("cut_face in [augment]", self.cut_face, 1)
 
 
 def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ...errors import InputError
-from ..common.values import check_number, check_numbers
+from ..common.values import MOST_EMA, check_number, check_numbers, check_precision
 from .landmark_crops import PointAugmentation, PointAugmentTable
 from .photos import Augmentation, AugmentTable
 
@@ -107,8 +107,9 @@ class DetectorRecipe:
         for key in ("pictures", "batch_size", "size", "validate_every"):
             check_number(key + where, getattr(self, key), 1, whole=True)
         check_number("seed" + where, self.seed, 0, 2**31 - 1, whole=True)
-        for key, most in (("warmup_epochs", math.inf), ("weight_decay", math.inf), ("ema", 1)):
+        for key, most in (("warmup_epochs", math.inf), ("weight_decay", math.inf), ("ema", MOST_EMA)):
             check_number(key + where, getattr(self, key), 0, most)
+        check_precision(f"precision{where}", self.precision)
         for number, stage in enumerate(self.stages, 1):
             check_number(f"epochs of stage {number}{where}", stage.epochs, 0, whole=True)
             for key in ("learning_rate", "landmarks", "precise"):
@@ -181,8 +182,8 @@ def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
     """Read a recipe; None is ferkit's own. Raises InputError for keys that are unknown or missing."""
     path = Path(path) if path is not None else _RECIPE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as a recipe: {error}.") from error
     known = {f.name for f in fields(DetectorRecipe)}
     if unknown := sorted(set(table) - known):
@@ -225,7 +226,7 @@ class PointRecipe:
             check_number(f"{key} in [points]", getattr(self, key), 1, whole=True)
         check_model("points.model", self.model, {"widths": (4, 1)}, ("hidden", "neck"))
         check_number("seed in [points]", self.seed, 0, 2**31 - 1, whole=True)
-        for key, most in (("learning_rate", math.inf), ("weight_decay", math.inf), ("ema", 1)):
+        for key, most in (("learning_rate", math.inf), ("weight_decay", math.inf), ("ema", MOST_EMA)):
             check_number(f"{key} in [points]", getattr(self, key), 0, most)
 
     @property
