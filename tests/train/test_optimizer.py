@@ -85,3 +85,18 @@ def test_optimizers(name: str) -> None:
     made = make_optimizer(recipe(optimizer={"name": name, "learning_rate": 0.01, "weight_decay": 0.1, "schedule": "constant"}), 5)
     assert type(made).__name__.lower() == name
     assert made.weight_decay == 0.1
+
+
+@needs_keras
+@pytest.mark.parametrize("decay", [None, 0.0, 0.1])
+def test_biases_and_normalisations_do_not_decay_whichever_stage_begins_it(decay: float | None) -> None:
+    import keras
+
+    from ferkit.train.classifier.optimizer import make_optimizer
+
+    optimizer = {"learning_rate": 0.01, "schedule": "constant"} | ({} if decay is None else {"weight_decay": decay})
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
+    made = make_optimizer(recipe(optimizer=optimizer, stages=(Stage(1, 48), Stage(1, 48, weight_decay=0.1))), 5)
+    made.build(model.trainable_variables)
+    made.weight_decay = 0.1  # as the second stage sets it
+    assert [variable.name for variable in model.trainable_variables if made._use_weight_decay(variable)] == ["kernel"]

@@ -33,8 +33,7 @@ def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Opt
         ema_momentum=ema if ema is not None else 0.99,
         **options,
     )
-    if settings.get("weight_decay"):
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])  # a stage may have a decay where the start has none
     return optimizer
 
 
