@@ -217,6 +217,17 @@ def test_learning_rates(recipe: Path, tmp_path: Path) -> None:
         find_learning_rate(recipe, tmp_path / "fer2013.csv", steps=3)
 
 
+def test_a_loss_that_is_lost_at_once_tells_no_rate() -> None:
+    import numpy as np
+
+    from ferkit.train.classifier.rates import _told
+
+    rates = np.geomspace(1e5, 1e6, 3)
+    with pytest.raises(InputError, match=r"The loss is nan at a rate of 3\.2e\+05.*expected a smaller low"):
+        _told(rates[:2], np.array([2.0, np.nan]))
+    assert _told(rates, np.array([2.0, 1.0, np.nan])).suggested == pytest.approx(1e5)
+
+
 def test_an_interrupted_run_says_how_to_go_on(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from ...data.faces import Faces
 from ...data.reading import Unmade, read_cut_faces
@@ -67,7 +68,7 @@ def find_learning_rate(
         detector, relabel, answers: As train's.
 
     Raises:
-        InputError: Arguments out of range, or a recipe with a teacher.
+        InputError: Arguments out of range, a recipe with a teacher, or a ``low`` at which the loss is no number yet.
         DataError: As the readers; or fewer faces than one batch.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -98,11 +99,19 @@ def find_learning_rate(
         losses.append(mean / (1 - _SMOOTH ** (step + 1)))
         if not np.isfinite(loss) or losses[-1] > _LOST * min(losses):
             break
-    seen = rates[: len(losses)]
+    return _told(rates[: len(losses)], np.asarray(losses))
+
+
+def _told(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> LearningRates:
+    """Return what was seen, and where the loss falls fastest. Raises InputError where it was lost at once."""
     kept = np.isfinite(losses)
-    slope = np.gradient(np.asarray(losses)[kept], np.log(seen[kept]))
-    suggested = float(f"{seen[kept][int(slope.argmin())]:.2g}")
-    return LearningRates([float(f"{rate:.3g}") for rate in seen], [round(loss, 5) for loss in losses], suggested)
+    if kept.sum() < 2:
+        raise InputError(
+            f"The loss is {losses[-1]} at a rate of {rates[-1]:.2g}, the first or the second; expected a smaller low.", arguments=["low"]
+        )
+    slope = np.gradient(losses[kept], np.log(rates[kept]))
+    suggested = float(f"{rates[kept][int(slope.argmin())]:.2g}")
+    return LearningRates([float(f"{rate:.3g}") for rate in rates], [round(float(loss), 5) for loss in losses], suggested)
 
 
 def _read(recipe: Recipe, data: str | Path, detector: Detector | str | None, relabel: Mapping[str, str] | str | None) -> Faces:
