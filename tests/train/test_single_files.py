@@ -89,7 +89,7 @@ def test_an_ensemble_is_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_smaller_files_and_what_they_cost(precision: str, tmp_path: Path) -> None:
     from ferkit.train import export
-    from tests.helpers.faces import write_fer_csv
+    from tests.helpers.faces import write_faces, write_fer_csv
 
     data = write_fer_csv(tmp_path / "fer2013.csv", 64, 21)
     (file,) = export("fer2013-n-v6", tmp_path, ("onnx",), "fer2013", precision=precision, data=data)
@@ -100,6 +100,10 @@ def test_smaller_files_and_what_they_cost(precision: str, tmp_path: Path) -> Non
     assert measured["n"] == 21
     assert 0 <= measured["changed"] <= 21
     assert measured["changed"] <= (0 if precision == "float16" else 10)
+    from ferkit import DataError
+
+    with pytest.raises(DataError, match="The faces' labels are zag, zig; fer2013-n-v6 answers angry"):
+        export("fer2013-n-v6", tmp_path, ("onnx",), "fer2013", precision=precision, data=write_faces(tmp_path / "own", ("zig", "zag"), 4))
     with pytest.raises(InputError, match="needs faces"):
         export("fer2013-n-v6", tmp_path, ("onnx",), precision="int8")
     with pytest.raises(InputError, match="Unknown precision"):

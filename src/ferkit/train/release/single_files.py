@@ -23,7 +23,7 @@ from ...crops import normalised_by
 from ...data.faces import Faces
 from ...data.reading import Source, read_faces, read_folder
 from ...engines.opencv import quiet_opencv
-from ...errors import FerkitError, InputError, MissingExtraError
+from ...errors import DataError, FerkitError, InputError, MissingExtraError
 from ...evaluation.outputs import mean_figures
 from ...files import writable, write_bytes, write_json
 from ...images import load_image
@@ -44,7 +44,13 @@ PRECISIONS = ("float32", "float16", "int8")
 _CALIBRATION = 512  # faces that give the activations' ranges
 # Of probabilities. OpenCV resizes bytes with 11-bit weights and rounds; a grey level of difference moves them this much at most.
 TOLERANCE = 0.02
-_SIZES = ((48, 48), (64, 64), (120, 100), (40, 30))  # of the golden pictures: as they are, shrunk, not square, enlarged
+_SIZES = (
+    (48, 48),
+    (64, 64),
+    (120, 100),
+    (60, 48),
+    (40, 30),
+)  # of the golden pictures: as they are, shrunk, not square, along one side, enlarged
 _UNDERSTOOD = {"size", "window", "channels", "layout", "mean", "std", "interpolation", "standardise"}
 
 
@@ -82,7 +88,7 @@ def export(
         InputError: Unknown format, precision or labels, another Keras backend, or weights whose preprocessing is not of this kind.
         WeightsError: The weights cannot be found, or are damaged.
         MissingExtraError: onnx or TensorFlow is not installed.
-        DataError: As the readers.
+        DataError: As the readers; or none of the faces has a label that the weights answer.
 
     Examples:
         >>> from ferkit.train import export
@@ -169,6 +175,8 @@ def _measured(file: Path, classifier: ExpressionClassifier, data: str | Path) ->
         differs = round(float(np.abs(answers["ferkit"] - answers["export"]).max()), 6)
         return {"n": len(faces), "ferkit": told["ferkit"], "export": told["export"], "differs": differs}
     keep = np.array([faces.label_set[int(label)] in names for label in faces.labels], bool)
+    if not keep.any():
+        raise DataError(f"The faces' labels are {', '.join(faces.label_set)}; {classifier.name} answers {', '.join(names)}.")
     truth = np.array([names.index(faces.label_set[int(label)]) for label in faces.labels[keep]], np.int64)
     pictures = in_three_channels(faces.images[keep])
     own = classifier.predict_proba(pictures).argmax(axis=1)
@@ -237,7 +245,7 @@ def check(files: list[Path]) -> dict[str, float | None]:
                 except _UnreadableError:
                     found[key] = None
                     continue
-                found[key] = max(_off(answer, expected) for answer, expected in pairs)
+                found[key] = float(np.max([_off(answer, expected) for answer, expected in pairs]))  # which is NaN if one is
     wrong = [f"{key} by {worst:.4f}" for key, worst in found.items() if worst is not None and not worst <= TOLERANCE]
     if wrong:
         raise FerkitError(f"Exports disagree with ferkit's own answers: {'; '.join(wrong)}; at most {TOLERANCE} is allowed.")
@@ -305,7 +313,7 @@ def _litert(weights: Any, classifier: ExpressionClassifier) -> bytes:
     def answer(image: Any) -> Mapping[str, Any]:
         grey = tf.floor(tf.reduce_sum(tf.cast(image, tf.float32) * tf.constant(LUMA), axis=-1) + 0.5)
         lengths = tf.cast(tf.shape(image)[1:3], tf.float32)
-        shrink = tf.reduce_min(lengths) > float(size)
+        shrink = tf.reduce_min(lengths) >= float(size)  # as resized_to: a side that stays is no reason to sample the other
         tall = tf.einsum("sh,nhw->nsw", resizing(lengths[0], shrink), grey)
         face = tf.floor(tf.einsum("nsw,tw->nst", tall, resizing(lengths[1], shrink)) + 0.5)
         seen = tf.ensure_shape(face[:, offset : offset + window, offset : offset + window, None], [None, window, window, 1])
