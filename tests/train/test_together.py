@@ -321,6 +321,35 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
         nodes.start(("module:function", {}), {str(probe): "token"})
 
 
+def test_a_cluster_whose_processes_end_at_once_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten minutes of tries, a second apart, in which a lost node may come back; not for ever."""
+    from types import SimpleNamespace
+
+    from ferkit.train.common import nodes as module
+
+    class RayActorError(Exception):
+        pass
+
+    def get(*_: Any, **__: Any) -> None:
+        raise RayActorError("no module named ferkit")
+
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(module, "time", clock)
+    killed: list[Any] = []
+    nodes = module.Nodes.__new__(module.Nodes)
+    nodes._workers = 2
+    nodes._ray = SimpleNamespace(
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda: SimpleNamespace(place=SimpleNamespace(remote=lambda probes: probes))),
+        get=get,
+        kill=killed.append,
+        exceptions=SimpleNamespace(RayActorError=RayActorError, GetTimeoutError=TimeoutError),
+    )
+    with pytest.raises(FerkitError, match="ended as soon as they began, for 600 s: no module named ferkit"):
+        nodes.start(("module:function", {}), {})
+    assert len(killed) == 2 * 601
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     pytest.importorskip("ray", reason='needs the extra "ray"')

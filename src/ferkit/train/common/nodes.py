@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import FerkitError, InputError
-from ...ray_clusters import connected
+from ...ray_clusters import connected, in_short
 from .group import Ended, Local, Member, free_port
 
 __all__ = ["Nodes"]
 
 _ANSWER_S = 60.0  # that a node may keep silent
 _PLACES_S = 600.0  # that a group waits for enough CPUs: a lost node may come back
+_AGAIN_S = 1.0  # between two tries: a lost node is offered until the cluster has noticed
 
 
 class Holder:
@@ -94,7 +95,7 @@ class Nodes:
 
         Raises:
             InputError: A node does not see the files that all must see.
-            FerkitError: The cluster has too few CPUs.
+            FerkitError: The cluster has too few CPUs, or its processes end as soon as they begin.
         """
         actor = self._ray.remote(num_cpus=1, scheduling_strategy="SPREAD", max_restarts=0)(Holder)
         until = time.monotonic() + _PLACES_S
@@ -112,9 +113,16 @@ class Nodes:
                     "give fewer workers, or more nodes, and go on with resume=True.",
                     arguments=["workers", "resume"],
                 ) from error
-            except self._ray.exceptions.RayActorError:  # a node was lost meanwhile
+            except self._ray.exceptions.RayActorError as error:  # a node was lost meanwhile
                 for holder in holders:
                     self._ray.kill(holder)
+                if time.monotonic() >= until:
+                    raise FerkitError(
+                        f"The cluster's processes ended as soon as they began, for {_PLACES_S:g} s: {in_short(error)} Look at what its nodes lack, "
+                        "and go on with resume=True.",
+                        arguments=["resume"],
+                    ) from error
+                time.sleep(_AGAIN_S)
         for address, _, lacking in places:
             if lacking is not None:
                 raise InputError(
