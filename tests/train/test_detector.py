@@ -491,8 +491,19 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"labels\.json"):
         read_photos(tmp_path)
     data = write_data(tmp_path / "faces")
+    cv2.imwrite(str(data / "negatives" / "wall.webp"), np.full((60, 80, 3), 99, np.uint8))
+    assert [len(part) for part in read_photos(data)] == [6, 2]
+    labels = data / "train" / "labels.json"
+    written = labels.read_text()
+    for wrong in ({"use": "positive"}, {"box": [90, 90, 10, 10]}, {"box": [10, 10, 10, 90]}, {"box": [10, 10, float("nan"), 90]}):
+        records = json.loads(written)
+        records[0]["faces"][0] |= wrong
+        labels.write_text(json.dumps(records))
+        with pytest.raises(DataError, match=r"^images/0\.png has a face with box .*; expected x1 < x2"):
+            read_photos(data)
+    labels.write_text(written)
     (data / "train" / "images" / "3.png").write_text("no picture")
-    with pytest.raises(DataError, match=r"3\.png"):
+    with pytest.raises(DataError, match=r"3\.png is missing or is not a picture that OpenCV can read\.$"):
         read_photos(data)
     (data / "dev" / "gt.json").write_text("[1]")
     with pytest.raises(DataError, match=r"gt\.json"):

@@ -99,6 +99,8 @@ def test_a_detector_without_landmarks_is_told_first(tmp_path: Path, no_work: Non
     cv2.imwrite(str(images / "0.png"), np.full((96, 96, 3), 99, np.uint8))
     labels = [{"file": "images/0.png", "faces": [{"box": [10, 10, 70, 70], "use": "pos"}]}]
     (images.parent / "labels.json").write_text(json.dumps(labels))
+    (tmp_path / "out").mkdir()
+    np.savez(tmp_path / "out" / "faces.npz", pixels=np.zeros((1, 128, 128, 3), np.uint8))  # of a run on other photos that ended at once
     with pytest.raises(DataError, match="None of 1 photos has a face whose landmarks could be learnt"):
         train_detector(tmp_path / "data", tmp_path / "out")
     with pytest.raises(InputError, match="The teacher is str"):

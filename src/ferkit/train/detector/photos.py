@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ...detectors.ferkit_face_format import MIRRORED
 from ...errors import DataError
+from ...image_files import image_files
 from ...resizing import resized_to
 from ..common.values import check_number, check_pair
 
@@ -132,7 +133,7 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
         Pictures with faces, and pictures without; all in memory.
 
     Raises:
-        DataError: A file is missing, is not a picture, or a label lacks a field.
+        DataError: A file is missing, is not a picture, a label lacks a field, or a face's box is empty or turned round.
     """
     import cv2
 
@@ -147,18 +148,26 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
     path = folder / "train" / "labels.json"
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
-        photos = [_labelled(pixels(folder / "train" / record["file"]), record["faces"]) for record in records]
+        photos = [_labelled(pixels(folder / "train" / record["file"]), record["faces"], record["file"]) for record in records]
+    except DataError:  # of one picture, which it names
+        raise
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path} is not a list of labelled photos ({error!r}); docs/training.md shows one.") from error
-    empty = [_labelled(pixels(p), []) for p in sorted((folder / "negatives").glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
-    return photos, empty
+    empty = image_files(folder / "negatives") if (folder / "negatives").is_dir() else []
+    return photos, [_labelled(pixels(path), [], path.name) for path in empty]
 
 
-def _labelled(pixels: NDArray[np.uint8], faces: list[dict[str, Any]]) -> LabelledPhoto:
+def _labelled(pixels: NDArray[np.uint8], faces: list[dict[str, Any]], name: str) -> LabelledPhoto:
     unknown = np.full((5, 2), np.nan)
+    boxes = np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
+    for box, face in zip(boxes, faces, strict=True):
+        if face["use"] not in ("pos", "ignore") or (face["use"] == "pos" and not (box[:2] < box[2:]).all()):
+            raise DataError(
+                f"{name} has a face with box {face['box']} and use {face['use']!r}; expected x1 < x2 and y1 < y2, pixels, and pos or ignore."
+            )
     return LabelledPhoto(
         pixels,
-        np.array([face["box"] for face in faces], np.float32).reshape(-1, 4),
+        boxes,
         np.array([face.get("landmarks") or unknown for face in faces], np.float32).reshape(-1, 5, 2),
         np.array([face["use"] != "pos" for face in faces], bool),
     )

@@ -70,6 +70,8 @@ def train_detector(
     spec = None if base is None else DetectorSpec.load(base)
     onnx = None if base is None or spec is None else read_verified(base, spec)
     ask = None if teacher is None else teacher.detect_rgb
+    if not resume:  # of a run that ended before its first checkpoint, maybe on other photos or with another teacher
+        (out / "faces.npz").unlink(missing_ok=True)
     if recipe.points:  # without landmarks to learn, the detector's epochs would be for nothing
         out.mkdir(parents=True, exist_ok=True)
         stored_crops(photos.photos, out / "faces.npz", ask)
