@@ -67,6 +67,33 @@ def test_color_faces_of_another_size_with_labels_of_ones_own(tmp_path: Path) -> 
     assert (classifier.predict_proba(fresh.images).argmax(axis=1) == fresh.labels).mean() == 1.0
     assert (ExpressionClassifier(tmp_path / "run", tta="flip").predict_proba(fresh.images).argmax(axis=1) == fresh.labels).all()
     assert classifier.features(fresh.images).shape[0] == 9
+    assert "multiply-adds on a face in color of 96x96 pixels" in (tmp_path / "run" / "card.md").read_text()
+
+
+def test_weights_in_color_are_fine_tuned_in_color(tmp_path: Path) -> None:
+    """What is written says so, and a network that is trained on is judged on the faces that prediction sees."""
+    from ferkit.train.classifier.loop import build_from_recipe
+    from ferkit.train.classifier.release import write_release
+    from ferkit.train.finetuning.backbone import Backbone
+    from ferkit.train.finetuning.bundle import write_bundle
+    from ferkit.train.finetuning.linear_head import Head
+    from ferkit.train.finetuning.records import About
+    from ferkit.train.finetuning.unfreezing import _logits
+
+    recipe = own_recipe(
+        data={"mean": 0.5, "std": 0.25, "size": 64, "window": 56, "channels": 3}, stages=[{"epochs": 1, "size": 56}], **SMALL
+    )
+    recipe = recipe.for_labels(OWN)
+    write_release(build_from_recipe(recipe), recipe, tmp_path / "base", "base-v1")
+    base = ExpressionClassifier(tmp_path / "base")
+    backbone = Backbone(tmp_path / "base", base)
+    model = backbone.with_head(Head(np.random.default_rng(0).normal(size=(backbone.head_inputs, 3)), np.zeros(3)), "custom")
+    about = About("mine-v1", data="", source="", licence="", seed=0, faces=1, held_out=1, folds=None, persons=0)
+    (tmp_path / "mine").mkdir()
+    assert write_bundle(tmp_path / "mine", model, backbone, OWN, 1.0, 0.0, about).schema == base.spec.schema == 2
+    mine, faces = ExpressionClassifier(tmp_path / "mine"), colored(6, side=64)
+    assert mine.channels == 3
+    assert np.abs(_logits(backbone, model, faces) - mine.logits(faces.images)[0]).max() < 1e-4
 
 
 def test_the_command_trains_on_a_folder_of_own_labels(tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def write_bundle(
         selection="cross-validation on the training part",
         metrics=(),
         licence=about.licence,
+        schema=base.schema,  # faces in color are what an earlier ferkit would feed wrongly, whoever trained on them last
         architecture=architecture(model, size),
     )
     write_json(folder / "spec.json", spec.to_dict())

@@ -152,7 +152,7 @@ def _told(logits: NDArray[np.float64], truth: NDArray[np.int64]) -> str:
 
 
 def network_input(backbone: Backbone, pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Return faces ``(n, S, S, 1)`` or the window of them, 0-255, as the network takes them in Keras: exactly as prediction does."""
+    """Return faces ``(n, S, S, channels)`` or the window of them, 0-255, as the network takes them in Keras: exactly as prediction does."""
     spec = backbone.classifier.spec
     return normalised(centre(pixels, spec.window), spec.input)
 
@@ -194,6 +194,7 @@ def _let_learn(model: keras.Model, share: float) -> None:
 
 
 def _logits(backbone: Backbone, model: keras.Model, faces: Faces) -> NDArray[np.float64]:
-    batch = network_input(backbone, faces.images[..., None])
+    images = faces.images
+    batch = network_input(backbone, images if images.ndim == 4 else images[..., None])
     parts = [ops.convert_to_numpy(model(batch[i : i + 64], training=False)[OUTPUT]) for i in range(0, len(batch), 64)]
     return np.concatenate(parts).astype(np.float64)
