@@ -12,9 +12,11 @@ import numpy as np
 from ...detectors.ferkit_face import FerkitFace
 from ...detectors.ferkit_face_format import POINTS_FILE, POINTS_SIZE
 from ...evaluation.detection import LEAST_SCORE, AnnotatedPhoto, score_detections
-from ...files import write_json
+from ...files import write_bytes, write_json
+from ...text import ESCAPES
 from ...weights.hashes import file_entry
 from ...weights.records import Architecture, DetectionRow, Training
+from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import DetectorSpec
 from ..release.card import data_and_licences
 from ..release.network_facts import machine, multiply_adds
@@ -22,6 +24,10 @@ from .networks import build_points
 from .recipe import DetectorRecipe
 
 __all__ = ["write_detector"]
+
+_MARKED_BY = (  # the faces that ferkit's own releases learnt from; of others' data nobody here knows
+    " Most boxes and all landmarks come from a teacher (YuNet, MIT), and a part of the boxes from people."
+)
 
 
 def write_detector(
@@ -82,7 +88,7 @@ def write_detector(
         architecture=architecture,
     )
     write_json(out / "spec.json", spec.to_dict())
-    (out / "card.md").write_text("\n".join(card_lines(spec)) + "\n", encoding="utf-8")
+    write_bytes(out / "card.md", ("\n".join(card_lines(spec)) + "\n").encode("utf-8", ESCAPES))
     return spec
 
 
@@ -123,8 +129,8 @@ def card_lines(spec: DetectorSpec) -> list[str]:
         *lines,
         "## Trained",
         "",
-        f"- Data: {training['photos']:,} photos with {training['faces']:,} faces and {training['negatives']:,} without. Most boxes and all "
-        "landmarks come from a teacher (YuNet, MIT), and a part of the boxes from people.",
+        f"- Data: {training['photos']:,} photos with {training['faces']:,} faces and {training['negatives']:,} without."
+        + (_MARKED_BY if spec.name in (*TABLE, *SUPERSEDED) else ""),
         f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {sum(s['epochs'] for s in training['recipe']['stages'])} epochs of "
         f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
         *_origins(training),

@@ -8,7 +8,9 @@ from typing import Any
 
 from ...evaluation.figures import told
 from ...evaluation.measuring import AGREED
+from ...files import write_bytes
 from ...labels import CLASSES
+from ...text import ESCAPES
 from ...weights.records import Heads
 from ...weights.releases import SUPERSEDED, TABLE, UNRELEASED
 from ...weights.specs import EnsembleSpec, WeightsSpec
@@ -27,9 +29,9 @@ _FAIRNESS = (
 
 
 def write_card(path: Path, spec: WeightsSpec | EnsembleSpec) -> None:
-    """Write ``card.md``."""
+    """Write ``card.md``. Raises WeightsError if it cannot be written."""
     lines = _ensemble(spec) if isinstance(spec, EnsembleSpec) else _lines(spec)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_bytes(path, ("\n".join(lines) + "\n").encode("utf-8", ESCAPES))
 
 
 def _lines(spec: WeightsSpec) -> list[str]:
@@ -39,7 +41,7 @@ def _lines(spec: WeightsSpec) -> list[str]:
         f"# {spec.name}",
         "",
         f"Facial expression weights of ferkit: {net['parameters']:,} parameters, {net['macs'] / 1e6:.1f} M multiply-adds on a "
-        f"grey face of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.window}x{spec.window}.",
+        f"{'grey face' if spec.channels == 1 else 'face in color'} of {spec.input['size']}x{spec.input['size']} pixels, of which it sees the middle {spec.window}x{spec.window}.",
         "",
         _apparent(spec),
         "",
