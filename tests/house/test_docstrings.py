@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import ferkit
 from tests.helpers.hubs import WriteHub, environment_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,4 +105,3 @@ def test_what_people_call_has_an_example(name: str) -> None:
     module, _, function = name.rpartition(".")
     called = getattr(import_module(module), function)
     assert doctest.DocTestParser().get_examples(inspect.getdoc(called) or ""), name
-    assert ferkit.__all__

@@ -61,7 +61,9 @@ def test_the_address_stands_in_one_place(hatch_build: object) -> None:
 
 
 def test_every_public_name_has_its_place_on_the_site() -> None:
-    shown = {name for page in (ROOT / "docs" / "reference").glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)}
+    shown = {
+        name for page in (ROOT / "docs" / "reference").glob("*.md") for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.M)
+    }
     rooms = ["ferkit", *(f"ferkit.{room}" for room in ("bulk", "data", "evaluation", "explain", "train", "video"))]
     public = {f"{room}.{name}" for room in rooms for name in importlib.import_module(room).__all__}
     # What a room has from another one is shown there.

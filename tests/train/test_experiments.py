@@ -14,16 +14,9 @@ import pytest
 
 from ferkit import InputError, MissingExtraError
 from tests.helpers.faces import write_fer_csv
-from tests.helpers.training import TINY, needs_keras
+from tests.helpers.training import needs_keras
 
 pytestmark = [pytest.mark.train, needs_keras]
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
-    return path
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_killed_run_resumes_exactly(recipe: Path, tmp_path: Path) -> None:
 
 @needs_keras
 @pytest.mark.slow
-def test_max_minutes_stops_cleanly_and_other_backends_finish(recipe: Path, tmp_path: Path) -> None:
+def test_max_minutes_stops_cleanly(recipe: Path, tmp_path: Path) -> None:
     data = write_fer_csv(tmp_path / "fer2013.csv", 70, 21)
     out = tmp_path / "run"
     code, _, err = finished(command("train", "--recipe", recipe, "--data", data, "--out", out, "--max-minutes", "0.0001"))
