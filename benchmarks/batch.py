@@ -142,9 +142,8 @@ def ray_overhead(folder: Path, output: Path, n: int) -> None:
         before = used_by(cluster.processes())
 
         def job() -> None:
-            connected(
-                cluster.address
-            )  # the job then leaves it open: once it is closed Ray's workers are gone, and what they used with them
+            # The job then leaves it open: once it is closed Ray's workers are gone, and what they used with them.
+            connected(cluster.address)
             ferkit.batch(folder, output, pipeline="batch:Nothing", address=cluster.address)
 
         wall, cpu_s, peak = measured(job)

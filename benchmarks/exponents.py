@@ -25,6 +25,7 @@ from ferkit.data.faces import Faces, vote_distribution
 from ferkit.evaluation.calibration import fit_temperature
 from ferkit.evaluation.figures import wilson
 from ferkit.labels import FER7, FERPLUS8
+from ferkit.logits import log_softmax
 
 CANDIDATES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 4.0)
 FOLDS = 5
@@ -93,13 +94,11 @@ def on_publictest(logits: NDArray[np.float32], spec: Any, faces: Faces) -> dict[
         s = scores(logits, spec, exponent)
         answer = s.argmax(axis=1)
         t = s[voted] / fit_temperature(s[by_votes >= 0], by_votes[by_votes >= 0])
-        log = t - t.max(axis=1, keepdims=True)
-        log = log - np.log(np.exp(log).sum(axis=1, keepdims=True))
         table[str(exponent)] = {
             "fer2013": round(float((answer == faces.labels).mean()), 4),
             "ferplus_majority": round(float((answer == by_votes)[by_votes >= 0].mean()), 4),
             "where_both_agree": round(float((answer == faces.labels)[faces.agreeing()].mean()), 4),
-            "votes_cross_entropy": round(float(-(votes * log).sum(axis=1).mean()), 4),
+            "votes_cross_entropy": round(float(-(votes * log_softmax(t)).sum(axis=1).mean()), 4),
         }
     n = {"fer2013": len(faces), "ferplus_majority": int((by_votes >= 0).sum()), "where_both_agree": int(faces.agreeing().sum())}
     return {"n": n | {"votes_cross_entropy": int(voted.sum())}, "by_exponent": table}

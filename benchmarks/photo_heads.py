@@ -44,6 +44,7 @@ from ferkit.data.faces import Faces
 from ferkit.data.portraits import read_portraits
 from ferkit.evaluation.calibration import fit_temperature
 from ferkit.labels import FER7, PHOTOS
+from ferkit.logits import log_softmax, softmax
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 HEADS = ("fer2013", "ferplus")
@@ -69,11 +70,6 @@ class Task:
     labels: dict[str, Float]
     taught: dict[str, Float]
     counts: Float
-
-
-def softmax(scores: Float) -> Float:
-    exp = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
 def seen(classifier: ExpressionClassifier, images: Any) -> Float:
@@ -170,8 +166,7 @@ def of_faces(task: Task, head: str, counted: float) -> Float:
 
 def surprise(scores: Float, targets: Float, weights: Float) -> tuple[float, Float]:
     """Return the weighted cross-entropy, nats, and its gradient in the scores."""
-    scores = scores - scores.max(axis=1, keepdims=True)
-    log = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    log = log_softmax(scores)
     return float(-(weights * targets * log).sum()), weights * (np.exp(log) - targets)
 
 

@@ -204,7 +204,7 @@ def main() -> None:
         compared += [{"weights": one.name, "default": row["labels"] == default, **row} for row in rows]
     answers: dict[str, Any] = {"tta": args.tta, "found": int(found.sum()), "photos": len(found), "by_weights": compared}
     if args.detectors:
-        geometries = json.loads(args.geometry.read_text()) if args.geometry else {}
+        geometries = json.loads(args.geometry.read_text(encoding="utf-8")) if args.geometry else {}
         answers |= detectors_table(photos, by_labels(args.weights[0]), args.yunet, geometries)
     record(args.out, answers)
 

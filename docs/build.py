@@ -206,7 +206,7 @@ def main() -> None:
 
     page, modules = ARCHITECTURE.read_text(encoding="utf-8"), module_list()
     if args.check and between(page, "modules") != modules:
-        raise SystemExit("docs/architecture.md: the list of modules is stale; type: python docs/build.py --modules")
+        raise SystemExit("docs/architecture.md: the list of modules is stale. Run: python docs/build.py --modules")
     if not args.check:
         ARCHITECTURE.write_text(between(page, "modules", modules), encoding="utf-8")
     if args.modules:

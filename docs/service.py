@@ -140,7 +140,7 @@ def main() -> None:
     text, results = PAGE.read_text(encoding="utf-8"), json.loads(RESULTS.read_text(encoding="utf-8"))
     new = page(text, results)
     if args.check and new != text:
-        raise SystemExit("docs/serve.md is stale; run: python docs/service.py")
+        raise SystemExit("docs/serve.md is stale. Run: python docs/service.py")
     if not args.check:
         PAGE.write_text(new, encoding="utf-8")
 

@@ -15,6 +15,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from build import between
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "zoo.md"
 KEPT = ROOT / "docs" / "zoo"
@@ -105,9 +107,7 @@ def runs_table() -> str:
 def page(text: str) -> str:
     """Return the page with its tables replaced."""
     for marker, table in (("systems", systems_table()), ("ensembles", ensembles_table()), ("runs", runs_table())):
-        start, end = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
-        before, rest = text.split(start)
-        text = before + start + table + end + rest.split(end)[1]
+        text = between(text, marker, table)
     return text
 
 
@@ -235,9 +235,9 @@ def main() -> None:
     text = PAGE.read_text(encoding="utf-8")
     if args.check:
         if page(text) != text:
-            raise SystemExit("docs/zoo.md: a table is stale; type: python docs/zoo.py")
+            raise SystemExit("docs/zoo.md: a table is stale. Run: python docs/zoo.py")
         if kept_digest() != drawn_from():
-            raise SystemExit(f"{CURVES.relative_to(ROOT)} shows other histories; type: python docs/zoo.py")
+            raise SystemExit(f"{CURVES.relative_to(ROOT)} shows other histories. Run: python docs/zoo.py")
         return
     PAGE.write_text(page(text), encoding="utf-8")
     if not CURVES.exists() or kept_digest() != drawn_from():
