@@ -27,6 +27,7 @@ HEAVY = {
     "ferkit.bulk.tables": ("pyarrow",),
     "ferkit.classifiers.adopting": ("onnx",),
     "ferkit.evaluation.report": ("matplotlib",),
+    "ferkit.train.classifier.networks": ("keras",),
     "ferkit.train.classifier.training": ("keras", "tensorflow", "onnx"),
     "ferkit.train.common.listeners": ("keras",),
     "ferkit.train.finetuning.assembly": ("keras", "tensorflow", "onnx"),

@@ -53,6 +53,23 @@ def test_every_architecture_is_counted_and_takes_heads() -> None:
 
 
 @needs_keras
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (":small", "':small' cannot be imported"),
+        (".nets:small", "'.nets:small' cannot be imported"),
+        ("tests.helpers.networks:nothing", "returned NoneType; expected a keras.Model"),
+        ("tests.helpers.networks:one_class_short", r"answers \{'fer6': 5\}; expected \{'fer6': 6\}, as it was asked for"),
+    ],
+)
+def test_a_function_that_makes_no_such_network_is_told(name: str, message: str) -> None:
+    from ferkit.train import build_model
+
+    with pytest.raises(InputError, match=message):
+        build_model(name, {"fer6": 6})
+
+
+@needs_keras
 def test_the_last_layer_of_mini_xception_is_an_averaged_convolution() -> None:
     import keras
     from keras import ops

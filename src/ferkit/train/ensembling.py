@@ -54,6 +54,11 @@ def make_ensemble(
 
     Raises:
         InputError, WeightsError, DataError: As Ensemble, its ``save`` and ``fit_ensemble``.
+
+    Examples:
+        >>> from ferkit.train import make_ensemble
+        >>> make_ensemble(["fer2013-n-v6", "fer2013-s-v6"], "both-v1").name
+        'both-v1'
     """
     first = Ensemble.from_pretrained(names, combine=combine, labels=labels)
     made = [first]

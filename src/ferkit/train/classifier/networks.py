@@ -285,8 +285,14 @@ def build_model(name: str, classes: Heads = 7, *, size: int | None = None, chann
         dictionary of logits, one entry per head.
 
     Raises:
-        InputError: The name or an option is unknown, a function of one's own cannot be imported, or a saved network does not fit.
+        InputError: The name or an option is unknown, a function of one's own cannot be imported or returns no network with these
+            outputs, or a saved network does not fit.
         WeightsError: A saved network cannot be read, or names code.
+
+    Examples:
+        >>> from ferkit.train import build_model
+        >>> build_model("ferkit-n", {"fer2013": 7, "ferplus": 8}).count_params()
+        279208
     """
     if name.endswith(".keras"):
         return _saved_network(Path(name), classes, channels, options)
@@ -313,7 +319,7 @@ def _own_network(name: str, outputs: Heads, shape: tuple[int | None, int | None,
     module, _, function = name.partition(":")
     try:
         make = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two of a name that is empty or begins with a dot
         raise InputError(f"Architecture {name!r} cannot be imported ({error}); expected module:function, where Python finds it.") from error
     try:
         inspect.signature(make).bind(shape, outputs, **options)
@@ -321,7 +327,15 @@ def _own_network(name: str, outputs: Heads, shape: tuple[int | None, int | None,
         raise InputError(
             f"Architecture {name!r} does not take its arguments: {error}; expected (input_shape, outputs, **options)."
         ) from error
-    return make(shape, outputs, **options)
+    made = make(shape, outputs, **options)
+    if not isinstance(made, keras.Model):
+        raise InputError(f"Architecture {name!r} returned {type(made).__name__}; expected a keras.Model.")
+    answers = getattr(made, "output", None)  # a network written as a class has none before it is called
+    if isinstance(answers, Mapping) and isinstance(outputs, Mapping):
+        found = {head: answer.shape[-1] for head, answer in answers.items()}
+        if found != dict(outputs):
+            raise InputError(f"Architecture {name!r} answers {found}; expected {dict(outputs)}, as it was asked for.")
+    return made
 
 
 def _saved_network(path: Path, outputs: Heads, channels: int, options: dict[str, Any]) -> keras.Model:
