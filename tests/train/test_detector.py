@@ -29,7 +29,7 @@ from ferkit.train.detector.recipe import DetectorRecipe, PointRecipe, Stage, loa
 from ferkit.train.detector.starting import start_from
 from ferkit.train.detector.targets import TARGET_COLUMNS, cell_targets, detection_loss
 from ferkit.train.detector.to_onnx import to_onnx
-from ferkit.train.detector.training import train_detector
+from ferkit.train.detector.training import _about, train_detector
 from ferkit.train.release.network_facts import multiply_adds
 
 pytestmark = pytest.mark.train
@@ -485,6 +485,13 @@ def test_from_a_folder_to_a_detector(tmp_path: Path) -> None:
     assert "second network of `mine`" in (further / "card.md").read_text()
     with pytest.raises(InputError, match="'nothing' is not a folder"):
         train_detector(data, tmp_path / "none", recipe=TINY, start="nothing")
+
+
+def test_the_hours_are_those_of_both_networks(tmp_path: Path) -> None:
+    (tmp_path / "history.json").write_text(json.dumps({"epochs": [{"seconds": 3600.0}]}))
+    assert _about(DetectorData([]), tmp_path)["hours"] == 1.0
+    np.savez(tmp_path / "points.npz", meta=np.array(json.dumps({"epoch": 1, "history": [{"seconds": 1800.0}]})))
+    assert _about(DetectorData([]), tmp_path)["hours"] == 1.5
 
 
 def test_data_that_is_not_there(tmp_path: Path) -> None:

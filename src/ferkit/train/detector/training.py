@@ -18,6 +18,7 @@ from ...weights.records import Training
 from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import DetectorSpec
 from ...weights.store import read_verified, resolve, resolve_detector
+from ..common.checkpoint import progress
 from ..common.preflight import check_folder
 from ..common.values import check_minutes
 from .landmark_loop import fit_points, stored_crops
@@ -93,6 +94,8 @@ def train_detector(
 def _about(photos: DetectorData, out: Path) -> Training:
     """Return what a finished run learnt from, and how long it took."""
     history = json.loads((out / "history.json").read_text(encoding="utf-8"))["epochs"]
+    if (out / "points.npz").exists():
+        history = [*history, *progress(out / "points.npz")[1]]  # the landmarks' network took its time too
     about: Training = {"photos": len(photos.photos), "negatives": len(photos.negatives)}
     about["faces"] = int(sum((~photo.ignore).sum() for photo in photos.photos))
     about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
