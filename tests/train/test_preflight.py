@@ -71,6 +71,26 @@ def test_train_looks_first(tmp_path: Path, recipe: Path, no_work: None, monkeypa
     assert not (tmp_path / "run").exists()
 
 
+def test_paths_below_the_home_folder_are_found(tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is looked for first, and by the readers too."""
+    from ferkit.train import train
+    from ferkit.train.classifier import training
+
+    (tmp_path / "portraits").mkdir()
+    for name in ("votes.csv", "portraits/labels.csv"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+
+    def stop(_recipe: Any, _data: Any, **told: Any) -> None:
+        raise InterruptedError(told["ferplus"], told["photos"])
+
+    monkeypatch.setattr(training, "read_run", stop)
+    with pytest.raises(InterruptedError) as stopped:
+        train(recipe, "fer2013.csv", tmp_path / "run", ferplus="~/votes.csv", photos="~/portraits")
+    assert stopped.value.args == (tmp_path / "votes.csv", tmp_path / "portraits")
+
+
 def test_finetune_looks_first(tmp_path: Path, no_work: None) -> None:
     from ferkit.train import finetune
 

@@ -94,7 +94,9 @@ def train(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, settings)
     recipe = recipe if answers is None else recipe.for_labels(answers)
     out = expanded(out)
-    _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else Path(photos) / "labels.csv"])
+    ferplus = None if ferplus is None else expanded(ferplus)
+    photos = None if photos is None else expanded(photos)
+    _preflight(recipe, out, resume, max_minutes, [ferplus, None if photos is None else photos / "labels.csv"])
     found = None if detector is None else open_detector(detector)
     told: dict[str, Any] = {"ferplus": ferplus, "photos": photos, "detector": found, "relabel": relabel}
     if workers != 1 or address is not None:
@@ -112,7 +114,7 @@ def train(
         description = f"{source}, Training{votes}"
         count = len(training)
         if portraits is not None and photos is not None:
-            description, count = f"{description}; {len(portraits):,} portraits ({Path(photos).resolve().name})", count + len(portraits)
+            description, count = f"{description}; {len(portraits):,} portraits ({photos.resolve().name})", count + len(portraits)
         taught, validation = _taught(run.recipe, training, validation)
         origin = Origin(count, run.history, source, description, licence, taught)
         write_release(run.model, run.recipe, out, name, validation, origin)
@@ -138,13 +140,13 @@ def _taught(recipe: Recipe, training: Faces, validation: Faces | None) -> tuple[
     return taught, kept if kept is not None and len(kept) else None
 
 
-def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | None, files: Sequence[str | Path | None]) -> None:
+def _preflight(recipe: Recipe, out: Path, resume: bool, max_minutes: float | None, files: Sequence[Path | None]) -> None:
     """Look for what would end the run later: before the data are read, which takes its time."""
     check_minutes(max_minutes)
     check_folder(out, resume)
     check_exporter()
     for file in files:
-        if file is not None and not expanded(file).is_file():
+        if file is not None and not file.is_file():
             raise DataError(
                 f"{file} is not there, or is not a file; ferplus is a csv, photos a folder with labels.csv.",
                 arguments=["ferplus", "photos"],
