@@ -102,7 +102,7 @@ def find_learning_rate(
     return _told(rates[: len(losses)], np.asarray(losses))
 
 
-def _told(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> LearningRates:
+def _told(rates: NDArray[np.floating], losses: NDArray[np.floating]) -> LearningRates:
     """Return what was seen, and where the loss falls fastest. Raises InputError where it was lost at once."""
     kept = np.isfinite(losses)
     if kept.sum() < 2:

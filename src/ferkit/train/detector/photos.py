@@ -119,8 +119,9 @@ class Augmentation:
         check_number("enlarge in [augment]", self.enlarge, 1)
         check_pair("face in [augment]", self.face, 1)
         check_pair("kept in [augment]", self.kept, 0, 1)
-        if self.cut_face not in ((), []):
-            check_pair("cut_face in [augment]", self.cut_face, 1)
+        cut_face: Any = self.cut_face  # TOML's empty list is as good as none
+        if cut_face not in ((), []):
+            check_pair("cut_face in [augment]", cut_face, 1)
 
 
 def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledPhoto]]:

@@ -44,13 +44,8 @@ PRECISIONS = ("float32", "float16", "int8")
 _CALIBRATION = 512  # faces that give the activations' ranges
 # Of probabilities. OpenCV resizes bytes with 11-bit weights and rounds; a grey level of difference moves them this much at most.
 TOLERANCE = 0.02
-_SIZES = (
-    (48, 48),
-    (64, 64),
-    (120, 100),
-    (60, 48),
-    (40, 30),
-)  # of the golden pictures: as they are, shrunk, not square, along one side, enlarged
+# Of the golden pictures: as they are, shrunk, not square, shrunk along one side, enlarged.
+_SIZES = ((48, 48), (64, 64), (120, 100), (60, 48), (40, 30))
 _UNDERSTOOD = {"size", "window", "channels", "layout", "mean", "std", "interpolation", "standardise"}
 
 
