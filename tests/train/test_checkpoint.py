@@ -38,6 +38,23 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Path, mo
 
 
 @needs_keras
+@pytest.mark.parametrize("kept", [0, 100, -1])
+def test_half_a_checkpoint_is_told(kept: int, tmp_path: Path, recipe: Path) -> None:
+    """As a copy that was broken off leaves it: empty, its beginning, all but the end."""
+    from ferkit.train.classifier.loop import build_from_recipe, compile_from_recipe
+    from ferkit.train.common.checkpoint import load_checkpoint, load_weights, progress, save_checkpoint
+
+    tiny, path = load_recipe(recipe), tmp_path / "checkpoint.npz"
+    model = build_from_recipe(tiny)
+    compile_from_recipe(model, tiny, 2)
+    save_checkpoint(path, model, tiny, 1, [{"epoch": 1}])
+    path.write_bytes(path.read_bytes()[:kept])
+    for read in (lambda: load_checkpoint(path, model, tiny), lambda: load_weights(path, model), lambda: progress(path)):
+        with pytest.raises(WeightsError, match=r"checkpoint\.npz is damaged \(.*\), and the run cannot go on from it"):
+            read()
+
+
+@needs_keras
 def test_a_disk_that_fills_in_mid_checkpoint(tmp_path: Path, recipe: Path) -> None:
     """The kernel itself cuts the write short, in the middle of the file; the run's last checkpoint still resumes."""
     code = """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +14,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, WeightsError
 from ...files import replacing
 
 __all__ = ["load_checkpoint", "load_weights", "progress", "save_checkpoint", "save_weights"]
@@ -44,8 +46,8 @@ def save_weights(path: Path, model: keras.Model) -> None:
 
 
 def load_weights(path: Path, model: keras.Model) -> None:
-    """Read what ``save_weights`` wrote into a model of the same architecture."""
-    with np.load(path) as stored:
+    """Read what ``save_weights`` wrote into a model of the same architecture. Raises WeightsError if the file is damaged."""
+    with _opened(path) as stored:
         for i, variable in enumerate(model.variables):
             variable.assign(stored[f"v{i}"])
 
@@ -64,8 +66,9 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
 
     Raises:
         InputError: The checkpoint belongs to another recipe.
+        WeightsError: It is damaged.
     """
-    with np.load(path) as stored:
+    with _opened(path) as stored:
         meta = json.loads(str(stored["meta"]))
         trained, wanted = _training_part(meta["recipe"]), _training_part(json.loads(json.dumps(recipe.to_dict())))
         # A table that the recipes of an earlier ferkit did not have yet is an empty one.
@@ -81,10 +84,24 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
 
 
 def progress(path: Path) -> tuple[int, list[dict[str, float]]]:
-    """Return the epochs done and the history of a checkpoint, without its weights."""
-    with np.load(path) as stored:
+    """Return the epochs done and the history of a checkpoint, without its weights. Raises WeightsError if it is damaged."""
+    with _opened(path) as stored:
         meta = json.loads(str(stored["meta"]))
     return int(meta["epoch"]), list(meta["history"])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file:  # NumPy does not close one that it cannot read
+        try:
+            stored = np.load(file)
+        except (zipfile.BadZipFile, EOFError, ValueError) as error:  # half of a copy; ferkit itself leaves no half file
+            raise WeightsError(
+                f"{path} is damaged ({error}), and the run cannot go on from it. Copy it anew, or train into another out.",
+                arguments=["out"],
+            ) from error
+        with stored:
+            yield stored
 
 
 def _training_part(recipe: Mapping[str, Any]) -> Mapping[str, Any]:
