@@ -124,6 +124,19 @@ def test_a_change_of_size_is_told(tmp_path: Path) -> None:
     assert length(tmp_path / "o.mp4") == 10
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_full_disk_is_told_and_the_rows_are_kept(film: Path, tmp_path: Path, suffix: str) -> None:
+    """In a process of its own: FFmpeg crashed it where the header could not be written."""
+    (tmp_path / f"o{suffix}").symlink_to("/dev/full")
+    command = [sys.executable, "-m", "ferkit", "video", str(film), "-o", f"o{suffix}", "--table", "t.csv", "--events", "e.json"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("cannot be written (No space left on device); is the disk full?") == 1
+    assert (tmp_path / "t.csv").read_text().count("\n") > 10
+    assert json.loads((tmp_path / "e.json").read_text())["people"]
+
+
 def test_nothing_is_made_of_what_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("not a video\n" * 99)
     table = tmp_path / "t.csv"

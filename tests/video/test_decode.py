@@ -56,6 +56,31 @@ def test_avi_without_a_clock(tmp_path: Path) -> None:
     assert [round(frame.time_s, 3) for frame in ferkit.frames(path)] == [n / 25 for n in range(20)]
 
 
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "mpeg4"), (".mp4", "libx264"), (".mkv", "libx264")])
+def test_tags_in_the_code_page_of_some_system(tmp_path: Path, suffix: str, codec: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "Caf+ au lait"
+        stream = file.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for pixels in films.plain(5):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        file.mux(stream.encode(None))
+    data = path.read_bytes()
+    assert b"Caf+ au" in data
+    path.write_bytes(data.replace(b"Caf+ au", b"Caf\xe9 au"))
+    assert len(list(ferkit.frames(path))) == 5
+
+
+def test_a_file_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pictures are found: nobody's shell stands before a call in Python."""
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    films.write(tmp_path / "a.mp4", films.plain(3))
+    assert len(list(ferkit.frames("~/a.mp4"))) == 3
+    assert len(list(ferkit.frames("~/a.mp4", start=0.04))) == 2
+
+
 def test_rotation(tmp_path: Path) -> None:
     films.write(tmp_path / "a.mp4", films.plain(3))
     frame = next(ferkit.frames(films.rotated(tmp_path / "a.mp4", tmp_path / "b.mp4")))
@@ -121,6 +146,8 @@ def test_files_that_are_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     films.write(tmp_path / "a.mp4", films.plain(3))
     (tmp_path / "codec.mp4").write_bytes((tmp_path / "a.mp4").read_bytes().replace(b"avc1", b"zzzz"))
     assert "no decoder" in until_error(tmp_path / "codec.mp4")[1]
+    with pytest.raises(ImageNotFoundError, match="does not exist"):
+        ferkit.frames("a" * 300)  # longer than any file system has names
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"ferkit\[video\]"):
         ferkit.frames(tmp_path / "a.mp4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import struct
 import subprocess
 import zlib
 from pathlib import Path
@@ -99,6 +100,15 @@ def test_animations(tmp_path: Path, suffix: str, options: dict[str, object]) -> 
     assert [frame.index for frame in ferkit.frames(path, start=0.2)] == [3, 4]
 
 
+def test_an_animations_transparent_parts_are_white_as_a_pictures_are(tmp_path: Path) -> None:
+    path, clear = tmp_path / "a.webp", [Image.new("RGBA", (32, 24), (0, 0, 0, 0)) for _ in range(2)]
+    clear[1].putpixel((0, 0), (255, 0, 0, 255))
+    clear[0].save(path, save_all=True, append_images=clear[1:], duration=100, lossless=True)
+    for frame in ferkit.frames(path):
+        assert (frame.pixels[12:] == 255).all()
+        assert (frame.pixels[12:] == ferkit.load_image(path)[12:]).all()
+
+
 def test_one_picture_is_a_video_of_one_frame(tmp_path: Path) -> None:
     Image.fromarray(films.plain(1)[0]).save(tmp_path / "a.webp")
     assert [frame.time_s for frame in ferkit.frames(tmp_path / "a.webp")] == [0.0]
@@ -120,6 +130,14 @@ def test_holes_in_an_avi(tmp_path: Path) -> None:
     films.write(tmp_path / "a.avi", films.plain(8), [n / 25 for n in times], codec="mpeg4")
     got = list(ferkit.frames(tmp_path / "a.avi"))
     assert [round(frame.time_s * 25) for frame in got] == times
+
+
+@pytest.mark.parametrize(("size", "lacking"), [(1000.0, 900), (float("nan"), 0), (float("inf"), 0), (0.0, 0)])
+def test_what_a_flash_video_says_of_its_size(tmp_path: Path, size: float, lacking: int) -> None:
+    """Recorders of live streams do not know it, and write whatever they please."""
+    head = b"FLV\x01" + b"\x00" * 20 + b"filesize\x00" + struct.pack(">d", size)
+    (tmp_path / "a.flv").write_bytes(head.ljust(100, b"\x00"))
+    assert missing_bytes(str(tmp_path / "a.flv")) == lacking
 
 
 def noise() -> list[np.ndarray]:

@@ -58,10 +58,11 @@ def recording_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def check_outputs(source: str, options: dict[str, Any]) -> None:
     """Refuse what cannot be written, or would overwrite the video or another output, before any work is done."""
+    from ..image_files import expanded
     from ..video.annotate import CONTAINERS
     from ..video.tables import SUFFIXES
 
-    seen: set[Path] = set()
+    seen, read = set[Path](), expanded(source)
     allowed = {"out": CONTAINERS, "table": SUFFIXES, "events": (".json",), "plot": (".png", ".jpg", ".webp")}
     for name, suffixes in allowed.items():
         path: Path | None = options[name]
@@ -69,7 +70,7 @@ def check_outputs(source: str, options: dict[str, Any]) -> None:
             continue
         if path.suffix.lower() not in suffixes:
             raise click.UsageError(f"--{name} {path}; expected a name ending in {', '.join(suffixes)}.")
-        if path.resolve() in seen or (os.path.exists(source) and path.resolve() == Path(source).resolve()):
+        if path.resolve() in seen or (os.path.exists(read) and path.resolve() == read.resolve()):
             raise click.UsageError(f"--{name} {path} would overwrite the video or another output; give another name.")
         seen.add(path.resolve())
         try:

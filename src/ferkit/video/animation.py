@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
+from ..flattening import flat
 from .extent import missing_bytes
 from .frame import Frame, Span
 
@@ -25,7 +25,7 @@ def is_animation(name: str) -> bool:
 
 
 def animation_frames(name: str, span: Span) -> Iterator[Frame]:
-    """Yield the frames of an animation once through, as ``ferkit.frames`` does; the first is at 0 s."""
+    """Yield the frames of an animation once through, as ``ferkit.frames`` does; the first is at 0 s. Transparent parts are white, as in pictures."""
     sampler, time_s, index = span.sampler(), 0.0, 0
     try:
         with Image.open(name) as picture:
@@ -36,7 +36,7 @@ def animation_frames(name: str, span: Span) -> Iterator[Frame]:
                 if sampler.over(time_s):
                     return
                 if sampler.takes(time_s):
-                    yield Frame(index, time_s, np.asarray(picture.convert("RGB"), np.uint8), duration_s or None)
+                    yield Frame(index, time_s, flat(picture), duration_s or None)
                 time_s += duration_s
     except GeneratorExit:
         raise

@@ -15,7 +15,7 @@ from ..resizing import resized_to
 from ..results import Result
 from .covering import Covered, Covering
 from .frame import Frame
-from .sources import need
+from .sources import need, reason
 
 if TYPE_CHECKING:
     import av
@@ -68,6 +68,7 @@ class AnnotatedVideo:
         self._stays_s: float | None = None
         self._index, self._step_s = 0, 1 / 25
         self._durations: dict[int, int] = {}
+        self._failure: ImageError | None = None
 
     def add(self, frame: Frame, result: Result) -> None:
         """Draw and write the next frame. One of another size than the first is fitted into it, with black edges."""
@@ -107,12 +108,14 @@ class AnnotatedVideo:
         import av
 
         assert self._stream is not None
+        if self._failure is not None:  # FFmpeg crashes where packets follow a header that could not be written
+            raise self._failure
         try:
             for packet in self._stream.encode(encoded):
                 packet.duration = self._durations.pop(packet.pts or 0, 0)
                 self._container.mux(packet)
         except (av.FFmpegError, OSError) as error:
-            raise ImageError(f"{self._path} cannot be written ({error.strerror}); is the disk full?") from error
+            raise self._unwritten(error) from error
 
     def _opened(self, width: int, height: int) -> VideoStream:
         import av
@@ -130,7 +133,20 @@ class AnnotatedVideo:
         return stream
 
     def close(self) -> None:
-        """Finish the file; without this it cannot be played. The last picture stays as long as the video's own does."""
+        """Finish the file; without this it cannot be played. The last picture stays as long as the video's own does. Raises ImageError."""
+        import av
+
+        try:
+            if self._failure is None:
+                self._finish()
+        finally:
+            try:
+                self._container.close()
+            except (av.FFmpegError, OSError) as error:
+                if self._failure is None:  # else it is told already
+                    raise self._unwritten(error) from error
+
+    def _finish(self) -> None:
         for covered in self._covering.finish() if self._covering is not None else ():
             self._put(covered.frame, anonymous(covered))
         if self._stream is not None:
@@ -138,11 +154,14 @@ class AnnotatedVideo:
                 self._encode(self._waiting, round((self._stays_s or self._step_s) / _CLOCK))
                 self._waiting = None
             self._write(None)
-        self._container.close()
+
+    def _unwritten(self, error: Exception) -> ImageError:
+        self._failure = ImageError(f"{self._path} cannot be written ({reason(error)}); is the disk full?")
+        return self._failure
 
 
 def _fitted(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-
+    """Return a picture at a size, with black edges where its shape is another one."""
     h, w = pixels.shape[:2]
     if (w, h) == (width, height):
         return pixels

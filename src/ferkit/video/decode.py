@@ -7,7 +7,6 @@ rates, but OpenCV moves a late start to 0 and ends a truncated or damaged file l
 from __future__ import annotations
 
 import heapq
-import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from ..errors import ImageError
 from .display import PixelShape, shown
 from .extent import missing_bytes
 from .frame import SLACK_S, Frame, Span
-from .sources import Opened, Source, check_source, is_remote, need, reason
+from .sources import Opened, Source, check_source, is_remote, located, need, reason
 
 if TYPE_CHECKING:
     import av
@@ -66,7 +65,7 @@ def frames(
 
         return camera_frames(source, span)
     need("av", "Reading video")
-    name = os.fspath(source)
+    name = located(source)
     from .animation import animation_frames, is_animation
 
     return animation_frames(name, span) if is_animation(name) else _decoded(name, span)
@@ -76,10 +75,10 @@ def estimate(source: Source, span: Span) -> int | None:
     """Return about how many frames a source will give, or None if it does not say. For progress bars only."""
     from .animation import is_animation
 
-    if isinstance(source, int) or is_animation(os.fspath(source)):
+    if isinstance(source, int) or is_animation(located(source)):
         return None
     need("av", "Reading video")
-    with Opened(os.fspath(source)) as (container, stream):
+    with Opened(located(source)) as (container, stream):
         if container.duration is None or container.duration <= 0:
             return None
         first = _start(container)

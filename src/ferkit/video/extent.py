@@ -6,6 +6,7 @@ times end early for any other reason.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -106,4 +107,7 @@ def _asf(_: BinaryIO, head: bytes, __: int) -> int:
 
 def _flv(_: BinaryIO, head: bytes, __: int) -> int:
     at = head.find(b"filesize\x00")
-    return int(struct.unpack_from(">d", head, at + 9)[0]) if 0 < at <= len(head) - 17 else 0
+    if not 0 < at <= len(head) - 17:
+        return 0
+    size = struct.unpack_from(">d", head, at + 9)[0]
+    return int(size) if math.isfinite(size) else 0

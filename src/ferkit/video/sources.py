@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImageError, ImageNotFoundError, InputError, MissingExtraError
+from ..image_files import expanded
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Opened", "Source", "check_source", "describe", "is_live", "is_remote", "need", "reason"]
+__all__ = ["Opened", "Source", "check_source", "describe", "is_live", "is_remote", "located", "need", "reason"]
 
 Source = str | os.PathLike[str] | int
 
@@ -48,8 +48,8 @@ def check_source(source: Source) -> None:
     text = os.fspath(source)
     if is_remote(text):
         return
-    path = Path(text)
-    if not path.exists():
+    path = expanded(text)
+    if not os.path.exists(path):  # pathlib raises on names that are too long
         raise ImageNotFoundError(f"{path} does not exist; expected a video file.")
     if path.is_dir():
         raise ImageError(f"{path} is a folder; expected a video file. For a folder of pictures type: ferkit predict {path}")
@@ -60,6 +60,12 @@ def check_source(source: Source) -> None:
 def is_remote(name: str) -> bool:
     """Return True for an address such as ``rtsp://...``."""
     return "://" in name
+
+
+def located(source: str | os.PathLike[str]) -> str:
+    """Return a file's path with ``~`` as the home folder, as for pictures; an address is what it is."""
+    name = os.fspath(source)
+    return name if is_remote(name) else str(expanded(name))
 
 
 class Opened:
@@ -73,8 +79,10 @@ class Opened:
 
         remote = is_remote(self._name)
         try:
-            # The prefix keeps FFmpeg from reading a file's name as one of its own protocols.
-            self._container = av.open(self._name if remote else "file:" + self._name, timeout=_TIMEOUT_S if remote else None)
+            # The prefix keeps FFmpeg from reading a file's name as one of its own protocols. Titles and comments, which nobody reads here,
+            # are in any code page: old cameras and programs wrote their system's.
+            name, timeout = (self._name, _TIMEOUT_S) if remote else ("file:" + self._name, None)
+            self._container = av.open(name, timeout=timeout, metadata_errors="replace")
         except PermissionError as error:
             raise ImageError(f"{self._name} cannot be read: {error.strerror}.") from error
         except (av.FFmpegError, OSError) as error:
