@@ -218,17 +218,6 @@ def test_a_lock_is_held_by_the_living(tmp_path: Path) -> None:
         assert place.read("_ferkit/lock") is None
 
 
-def test_where_a_process_cannot_be_asked_for_its_last_beat_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows to ask is to send it Ctrl-C, which would stop the very run that is asked about."""
-    place = Place(str(tmp_path))
-    monkeypatch.setattr(lock, "_CAN_ASK", False)
-    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal was sent"))
-    hold(place, socket.gethostname(), os.getpid(), 30)
-    assert lock.alive(place, "_ferkit/lock") is not None
-    hold(place, socket.gethostname(), os.getpid(), 100)
-    assert lock.alive(place, "_ferkit/lock") is None
-
-
 def test_parts_run_beside_one_another_each_once(tmp_path: Path) -> None:
     place = Place(str(tmp_path))
     with Lock(place, (1, 3)), Lock(place, (2, 3)):

@@ -34,6 +34,7 @@ FLOORS = {
     "files": 1,
     "orphans": 1,
     "ray_clusters": 1,
+    "processes": 0,
     "images": 2,
     "plots": 2.5,
     "drawing": 2,

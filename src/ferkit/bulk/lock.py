@@ -9,6 +9,7 @@ import threading
 import time
 
 from ..errors import InputError
+from ..processes import is_running
 from .records import Holder
 from .stops import uninterrupted
 from .storage import Place, StoreError
@@ -17,7 +18,6 @@ __all__ = ["Lock", "alive", "locks", "sweep"]
 
 _BEAT_S = 15.0
 _STALE_S = 90.0
-_CAN_ASK = os.name == "posix"  # elsewhere os.kill(pid, 0) does not ask whether a process lives: it sends it Ctrl-C
 
 
 def alive(place: Place, name: str) -> Holder | None:
@@ -28,19 +28,9 @@ def alive(place: Place, name: str) -> Holder | None:
         return None
     if not held:
         return None
-    if _CAN_ASK and held["host"] == socket.gethostname():
-        return held if _runs(held["pid"]) else None
+    if held["host"] == socket.gethostname():
+        return held if is_running(held["pid"]) else None
     return held if time.time() - held["beat"] < _STALE_S else None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
 
 
 def locks(place: Place) -> list[str]:
@@ -56,7 +46,7 @@ def sweep(place: Place) -> None:
 
 
 class Lock:
-    """Holds a place for as long as it is open. A holder that died is not waited for: on this host at once (not on Windows), elsewhere after 90 s.
+    """Holds a place for as long as it is open. A holder that died is not waited for: on this host at once, elsewhere after 90 s.
 
     Args:
         place: The job's place.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .processes import is_running
+from ..processes import is_running
 
 __all__ = ["remove_folder", "remove_stale_folders", "temporary_folder"]
 

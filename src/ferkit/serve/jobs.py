@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..processes import is_running
 from .admission import Arriving
 from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, write_state
 from .folders import remove_folder
 from .logs import log
 from .problems import Problem, busy
-from .processes import is_running
 from .records import FilmRequest, JobAnswer, JobState
 from .settings import Settings
 
