@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import errno
 import io
 import json
 import os
+import shutil
 import signal
 import time
 import urllib.error
@@ -21,7 +24,11 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "w
 for module in ("av", "scipy", "pyarrow"):
     pytest.importorskip(module, reason="needs ferkit[video]")
 
+from ferkit.serve import film as reading  # noqa: E402
 from ferkit.serve.film import containers  # noqa: E402
+from ferkit.serve.jobs import Jobs  # noqa: E402
+from ferkit.serve.problems import Problem  # noqa: E402
+from ferkit.serve.settings import Settings  # noqa: E402
 from tests.helpers.film_of_three import film_of_three  # noqa: E402
 from tests.helpers.serving import Service  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
@@ -170,6 +177,99 @@ def test_a_film_whose_process_is_ended_by_the_system_says_so_and_the_service_goe
     failed = finished(job)
     assert (failed["state"], failed["error"]["code"]) == ("failed", "out_of_memory")
     assert ask(f"{service.url}/healthz")[0] == 200
+
+
+class _Coming:
+    """A film on its way."""
+
+    def __init__(self, *, slow: bool = False) -> None:
+        self.slow, self.given_up = slow, False
+
+    def give_up(self) -> None:
+        self.given_up = True
+
+
+ASKED: Any = {"weights_name": "w-v1", "labels_name": "photos"}
+
+
+def test_a_film_that_made_room_at_the_last_moment_is_busy_and_not_an_error_of_ours(tmp_path: Path) -> None:
+    async def sent() -> None:
+        jobs, slow = Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))), _Coming(slow=True)
+        name, folder = jobs.place(slow)
+        jobs.place(_Coming())
+        assert (slow.given_up, folder.exists()) == (True, False)
+        with pytest.raises(Problem, match="made room for another") as raised:
+            jobs.submit(name, ASKED)
+        assert raised.value.status == 503
+
+    asyncio.run(sent())
+
+
+def test_a_film_whose_process_cannot_be_started_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was waiting for ever."""
+
+    async def refuse(*_: Any, **__: Any) -> None:
+        await asyncio.sleep(0)
+        raise OSError(errno.EAGAIN, "no more processes")
+
+    async def sent() -> None:
+        jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
+        name, folder = jobs.place(_Coming())
+        (folder / "film").write_bytes(b"film")
+        jobs.submit(name, ASKED)
+        await asyncio.gather(*jobs._tasks)
+        state = jobs.state(name)
+        assert (state["state"], state["error"]["code"], (folder / "film").exists()) == ("failed", "internal", False)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    asyncio.run(sent())
+
+
+def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -> None:
+    async def sent() -> None:
+        jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
+        async with jobs._turn:  # another film is being read
+            name, folder = jobs.place(_Coming())
+            (folder / "film").write_bytes(b"film")
+            jobs.submit(name, ASKED)
+            await jobs.remove(name)
+            assert not (folder / "film").exists()
+            with pytest.raises(Problem, match="No such job"):
+                await jobs.remove(name)
+        await asyncio.gather(*jobs._tasks)
+        assert not folder.exists()
+
+    asyncio.run(sent())
+
+
+def test_a_system_may_tidy_its_temporary_folder_up(tmp_path: Path) -> None:
+    async def sent() -> None:
+        jobs = Jobs(Settings(jobs_folder=str(tmp_path / "jobs")))
+        _, folder = jobs.place(_Coming())
+        shutil.rmtree(tmp_path / "jobs")
+        assert jobs._expired() == []
+        _, folder = jobs.place(_Coming())
+        assert folder.is_dir()
+
+    asyncio.run(sent())
+
+
+def test_turned_faces_are_looked_for_in_films_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bytes) -> None:
+    from ferkit.serve.films import _limits
+
+    asked: list[Any] = []
+
+    def opened(_: Any, rotations: Any, **__: Any) -> None:
+        asked.append(rotations)
+        raise KeyboardInterrupt  # it is known
+
+    monkeypatch.setattr(reading, "open_detector", opened)
+    (tmp_path / "film").write_bytes(short)
+    for given, wanted in (((), None), ((0, 180), [0, 180])):
+        limits = json.loads(json.dumps(_limits(Settings(rotations=given))))
+        with pytest.raises(KeyboardInterrupt):
+            reading._read(tmp_path, {**ASKED, "weights": None, "labels": "photos", "unsure": 0.5, "copy": False, "blur": False, **limits})
+        assert asked[-1] == wanted
 
 
 def test_what_a_film_is_is_told_by_its_bytes() -> None:

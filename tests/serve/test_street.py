@@ -365,6 +365,24 @@ def test_a_body_that_comes_too_slowly_while_room_is_short_is_408() -> None:
     assert (raised.value.status, raised.value.code) == (408, "too_slow")
 
 
+def test_a_body_that_makes_room_while_its_last_bytes_are_being_counted_is_408() -> None:
+    """The slowest of all may be the one that asks for more, or a film whose last megabyte is being written."""
+    import asyncio
+
+    async def drip() -> Any:
+        yield b"x"
+        await asyncio.sleep(60)
+        yield b"y"
+
+    async def read() -> bytes:
+        arrival = Arrival(Pace(30, 1))
+        return await read_body(drip(), None, 10, arrival, lambda count: arrival.give_up())
+
+    with pytest.raises(Problem) as raised:
+        asyncio.run(read())
+    assert (raised.value.status, raised.value.code) == (408, "too_slow")
+
+
 def test_a_body_is_slow_after_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
     arrival = Arrival(Pace(15, 4000))

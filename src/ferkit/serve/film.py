@@ -99,7 +99,9 @@ def _read(folder: Path, request: FilmRequest) -> None:
     classifier = open_classifier(
         request["weights"], labels=request["labels"], min_confidence=request["unsure"], runtime=runtime, threads=threads
     )
-    detector = open_detector(request["detector"], model=request["detector_model"], runtime=runtime, threads=threads)
+    detector = open_detector(
+        request["detector"], request["rotations"] or None, model=request["detector_model"], runtime=runtime, threads=threads
+    )
     pipeline = Pipeline(detector, classifier)
     events = Events()
     sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels))]

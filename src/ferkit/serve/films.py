@@ -26,6 +26,7 @@ __all__ = ["READS_FILMS", "add_films"]
 READS_FILMS = all(find_spec(name) is not None for name in ("av", "pyarrow", "scipy"))  # the extra video
 _HEAD = 400  # bytes that tell what a file is
 _BLOCK = 1 << 20  # bytes that are written at once
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -70,15 +71,6 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
                 501, "no_video", "This service reads no films: they need weights and a detector that another process opens by name."
             )
         choice = catalogue.choose(weights, labels)
-        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
-        name, folder = jobs.place(arrival)
-        try:
-            request.state.fields["bytes"] = await _save(request, settings, arrival, folder / FILM)
-        except BaseException as error:
-            jobs.give_up(name)
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-                raise busy("The service's disk has no room for this film.", 30) from None
-            raise
         opening: Opening = catalogue.recipe(choice)
         wanted: FilmRequest = {
             "copy": copy,
@@ -89,7 +81,16 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
             **opening,
             **_limits(settings),
         }
-        jobs.submit(name, wanted)
+        arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
+        name, folder = jobs.place(arrival)
+        try:
+            request.state.fields["bytes"] = await _save(request, settings, arrival, folder / FILM)
+            jobs.submit(name, wanted)
+        except BaseException as error:
+            jobs.give_up(name)
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise busy("The service's disk has no room for this film.", 30) from None
+            raise
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
         return JobResponse.model_validate(jobs.state(name))
 
@@ -119,7 +120,7 @@ def _add_jobs(app: FastAPI, common: dict[str, Any]) -> None:
         **common,
     )
     async def remove(job: str) -> Response:
-        await run_in_threadpool(_jobs(app).remove, job)
+        await _jobs(app).remove(job)
         return Response(status_code=204)
 
     @app.get(
@@ -147,6 +148,7 @@ def _limits(settings: Settings) -> FilmLimits:
         "runtime": settings.runtime,
         "detector": settings.detector,
         "detector_model": settings.detector_model,
+        "rotations": settings.rotations,
         "max_bytes": 2 * settings.max_video_bytes,
         "max_seconds": settings.max_video_seconds,
         "max_pixels": settings.max_video_pixels,

@@ -37,6 +37,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{22}")
 _LOOK_S, _SWEEP_S = 0.2, 20.0
 _FINAL = ("done", "failed")
 _KILLED = getattr(signal, "SIGKILL", 9)
+_INTERNAL = "ferkit failed on this film; the service's log says why."
 
 
 @dataclass
@@ -91,6 +92,7 @@ class Jobs:
             remove_folder(oldest.folder)
         name = secrets.token_urlsafe(16)
         folder = self._root / name
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)  # a system tidies its temporary folder up
         folder.mkdir(mode=0o700)
         self._mine[name] = _Mine(folder, arrival)
         return name, folder
@@ -101,9 +103,11 @@ class Jobs:
             remove_folder(job.folder)
 
     def submit(self, name: str, request: FilmRequest) -> None:
-        """Queue a film that has arrived as ``film`` in its folder."""
-        folder = self._mine[name].folder
-        self._mine[name].arrival = None
+        """Queue a film that has arrived as ``film`` in its folder. Raises Problem 503 where it made room for another at the last moment."""
+        job = self._mine.get(name)
+        if job is None:
+            raise busy("The film came so slowly that it made room for another.", 30)
+        folder, job.arrival = job.folder, None
         (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
         write_state(folder, {"state": "waiting"})
         self._keep(self._run(name))
@@ -132,14 +136,24 @@ class Jobs:
         file, media_type = RESULTS[kind]
         return self._folder(name) / file, media_type
 
-    def remove(self, name: str) -> None:
+    async def remove(self, name: str) -> None:
         """Stop a job of any worker, and remove all that belongs to it. Raises Problem 404."""
-        final = self.state(name)["state"] in _FINAL
-        folder = self._folder(name)
-        (folder / _STOP).touch()
+        folder, final = await asyncio.to_thread(self._stop, name)
         if final:
             self._mine.pop(name, None)
-            remove_folder(folder)
+            await asyncio.to_thread(remove_folder, folder)
+
+    def _stop(self, name: str) -> tuple[Path, bool]:
+        """Tell whoever has a job to end it; return its folder, and whether it has ended already. Raises Problem 404."""
+        final = self.state(name)["state"] in _FINAL
+        folder = self._folder(name)
+        try:
+            (folder / _STOP).touch()
+        except FileNotFoundError:  # somebody else was quicker
+            raise _unknown() from None
+        with suppress(OSError):  # at once, since its turn may come late; what is being read goes with its folder
+            (folder / FILM).unlink()
+        return folder, final
 
     def _folder(self, name: str) -> Path:
         folder = self._root / name
@@ -159,9 +173,13 @@ class Jobs:
             async with self._turn:
                 if not (folder / _STOP).exists():
                     await self._read(folder)
-            (folder / FILM).unlink(missing_ok=True)
         except OSError:
-            log.exception("a film could not be read")
+            if folder.is_dir():  # else it was removed as soon as it was done
+                log.exception("a film could not be read")
+                with suppress(OSError):  # of a full disk; then it stays as it was until it makes room
+                    write_state(folder, {"state": "failed", "error": {"code": "internal", "message": _INTERNAL}})
+        with suppress(OSError):
+            (folder / FILM).unlink()
         if (folder / _STOP).exists():
             self._mine.pop(name, None)
             remove_folder(folder)
@@ -193,7 +211,7 @@ class Jobs:
         elif time.monotonic() > until:
             code, why = "too_long", f"Reading took longer than {self._settings.job_seconds:g} s; send a shorter film."
         else:
-            code, why = "internal", "ferkit failed on this film; the service's log says why."
+            code, why = "internal", _INTERNAL
             log.error("a film failed: %s", (folder / "log").read_text("utf-8", "replace")[-2000:])
         write_state(folder, {"state": "failed", "error": {"code": code, "message": why}})
 
@@ -208,10 +226,11 @@ class Jobs:
     def _expired(self) -> list[Path]:
         oldest = time.time() - self._settings.keep_job_seconds
         found = []
-        for folder in self._root.iterdir():
-            with suppress(Problem, OSError):
-                if self.state(folder.name)["state"] in _FINAL and (folder / STATE).stat().st_mtime < oldest:
-                    found.append(folder)
+        with suppress(FileNotFoundError):  # of all films: the system tidied its temporary folder up
+            for folder in self._root.iterdir():
+                with suppress(Problem, OSError):
+                    if self.state(folder.name)["state"] in _FINAL and (folder / STATE).stat().st_mtime < oldest:
+                        found.append(folder)
         return found
 
 

@@ -27,6 +27,7 @@ class FilmLimits(TypedDict):
     runtime: str
     detector: str | None
     detector_model: str | None
+    rotations: Sequence[int]
     max_bytes: int
     max_seconds: float
     max_pixels: int

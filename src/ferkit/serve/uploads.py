@@ -78,8 +78,11 @@ class Arrival:
 
     async def next_of(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """Return the next bytes of the body, or None at its end. Raises TimeoutError where they come too slowly."""
-        async with asyncio.timeout(max(0.0, min(self.pace.gap, self._patience))) as self._waiting:
-            return await anext(chunks, None)
+        try:
+            async with asyncio.timeout(max(0.0, min(self.pace.gap, self._patience))) as self._waiting:
+                return await anext(chunks, None)
+        finally:
+            self._waiting = None  # a timeout that is over takes no other time
 
 
 async def chunks_of_body(chunks: AsyncIterator[bytes], announced: str | None, max_bytes: int, arrival: Arrival) -> AsyncIterator[bytes]:
