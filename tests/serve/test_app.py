@@ -31,6 +31,7 @@ from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
 from ferkit import Ensemble, FaceDetector, InputError, Pipeline  # noqa: E402
 from ferkit.engines.onnxruntime import OnnxRuntimeEngine  # noqa: E402
+from ferkit.serve import app as app_module  # noqa: E402
 from ferkit.serve.admission import StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.catalogue import Catalogue  # noqa: E402
@@ -243,6 +244,19 @@ def test_a_fault_of_ours_is_500_and_the_next_request_works(monkeypatch: pytest.M
         assert "ZeroDivisionError" in caplog.text
         assert "ZeroDivision" not in response.text
         assert client.post("/v1/predict", content=noise()).status_code == 200
+
+
+def test_an_error_of_ours_has_the_headers_and_the_id_of_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_module, "_weights", lambda *_: 1 / 0)
+    with running(detector="none") as client:
+        for answer in (client.get("/v1/weights"), client.head("/v1/weights")):
+            assert answer.status_code == 500
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["cache-control"] == "no-store"
+        assert client.head("/v1/weights").content == b""
+        answer = client.get("/v1/weights")
+        assert (code(answer), answer.json()["request_id"]) == ("internal", answer.headers["x-request-id"])
+        assert 'route="/v1/weights",status="500"' in client.get("/metrics").text
 
 
 def test_the_key_guards_everything_but_the_page_and_the_probes() -> None:
@@ -526,6 +540,9 @@ def test_what_the_lanes_compute_with_has_the_threads_of_the_settings(monkeypatch
         {"cors": ("HTTPS://a.example",)},
         {"cors": ("https://[bad",)},
         {"api_key": "short"},
+        {"api_key": f"{KEY}\n"},
+        {"api_key": f" {KEY}"},
+        {"api_key": f"{KEY}\udce9"},
         {"root_path": "x/"},
         {"body_gap_seconds": 0},
         {"max_bytes": 10**12},

@@ -177,10 +177,6 @@ def _add_errors(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(Exception)
-    async def broken(request: Request, _: Exception) -> Response:
-        return _problem(request, Problem(500, "internal", "ferkit failed on this request; the service's log says why."))
-
 
 def _key(request: Request) -> None:
     require_key(key_of(request.headers), request.app.state.settings.api_key)

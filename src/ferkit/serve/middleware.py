@@ -75,7 +75,7 @@ class Watch:
         method = scope.get("method", "GET")
         method = method if method in _METHODS else "OTHER"
         scope.setdefault("state", {})["fields"] = fields = {"id": request_id, "method": method, "route": route}
-        start, status = time.perf_counter(), 500
+        start, status, begun = time.perf_counter(), 500, False
         if scope["type"] == "websocket":
             try:
                 await self._app(scope, receive, send)
@@ -84,9 +84,9 @@ class Watch:
             return
 
         async def watched(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
                     headers[name] = value
@@ -98,6 +98,11 @@ class Watch:
 
         try:
             await self._app({**scope, "method": "GET"} if method == "HEAD" else scope, receive, watched)
+        except Exception:  # a fault of ours, which the server logs
+            if not begun:
+                body = error_json(Problem(500, "internal", "ferkit failed on this request; the service's log says why."), request_id)
+                await Response(body, 500, None, "application/json")(scope, receive, watched)
+            raise
         finally:
             seconds = time.perf_counter() - start
             self._metrics.requests.labels(route, method, str(status)).inc()

@@ -156,6 +156,11 @@ class Settings:
             raise InputError(f"max_bytes={self.max_bytes} is more than max_pending_bytes={self.max_pending_bytes}; raise the latter.")
         if self.api_key is not None and len(self.api_key) < 8:
             raise InputError(f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24")
+        if self.api_key is not None and (self.api_key != self.api_key.strip() or not self.api_key.isprintable()):
+            raise InputError(
+                "An API key with white space at its ends, or with characters that cannot be printed: no header can carry it. Often it is the line "
+                "break at the end of the file that it was read from; leave that out."
+            )
         for origin in self.cors:
             # Compared as it is with what browsers write, whose schemes are small.
             if Origin.of(origin) is None or origin.partition(":")[0] not in PORTS:
