@@ -74,6 +74,15 @@ def test_the_card_has_a_head_that_the_hub_reads(hub: WriteHub, cli, tmp_path: Pa
     assert "](" not in body  # it would lead into a checkout
 
 
+def test_a_card_gets_the_new_name_where_it_names_the_weights_and_nowhere_else(hub: WriteHub, cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = bundle(tmp_path / "mine", "mine")
+    (folder / "card.md").write_text("# mine\n\nmine, as `--weights runs/mine` and mine.onnx; determined by examined faces, mine-2 not.\n")
+    done = cli("push", str(folder), "hf://org/repo", "--name", "mine-v1")
+    assert done.returncode == 0, done.stderr
+    card = hub.commits[-1][1]["card.md"].decode()
+    assert card == "# mine-v1\n\nmine-v1, as `--weights runs/mine-v1` and mine-v1.onnx; determined by examined faces, mine-2 not.\n"
+
+
 def test_other_models_are_not_overwritten(hub: WriteHub, cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     hub.exists = True
     hub.commits.append(("1" * 40, {".gitattributes": b"", "model.safetensors": b"theirs"}))

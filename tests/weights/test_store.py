@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ferkit import Ensemble, ExpressionClassifier, InputError, WeightsError, list_weights
+from ferkit import Ensemble, ExpressionClassifier, WeightsError, list_weights
 from ferkit.weights.hashes import sha256_of
 from ferkit.weights.releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, successor
-from ferkit.weights.specs import EnsembleSpec, Output, WeightsSpec, load_spec
+from ferkit.weights.specs import EnsembleSpec, WeightsSpec, load_spec
 from ferkit.weights.store import bundled_folder, read_verified, resolve, resolve_detector, verify
 
 FOLDERS = {
@@ -189,7 +189,7 @@ def test_future_schema(copy: Path) -> None:
         ExpressionClassifier(copy)
 
 
-@pytest.mark.parametrize("name", ["fer2013-s-v99", "", "no/such/folder", "yunet-2026may"])
+@pytest.mark.parametrize("name", ["fer2013-s-v99", "", "no/such/folder", "yunet-2026may", "~nobody-of-this-name/weights", "w" * 300, "w\0"])
 def test_unknown_names_list_the_known(name: str) -> None:
     with pytest.raises(WeightsError, match=DEFAULT_WEIGHTS):
         resolve(name)
@@ -201,6 +201,12 @@ def test_addresses_must_be_pinned(address: str) -> None:
         resolve(address)
 
 
+@pytest.mark.parametrize("address", ["hf://my org/repo@main", "hf://org/re--po@main", "hf://.org/repo@main"])
+def test_addresses_that_the_hub_would_refuse(address: str) -> None:
+    with pytest.raises(WeightsError, match=r"is not an address of the hub: .* Expected hf://org/repo@revision"):
+        resolve(address)
+
+
 @pytest.mark.parametrize("variable", ["FERKIT_OFFLINE", "HF_HUB_OFFLINE"])
 def test_offline_forbids_the_hub(variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("FERKIT_OFFLINE", raising=False)
@@ -209,15 +215,6 @@ def test_offline_forbids_the_hub(variable: str, monkeypatch: pytest.MonkeyPatch,
         resolve("hf://org/repo@0000000000000000000000000000000000000000")
     with pytest.raises(WeightsError, match="not in the local cache"):
         resolve_detector("yunet-2026may")
-
-
-def test_outputs_check_themselves() -> None:
-    with pytest.raises(InputError, match="columns"):
-        Output("x", ("a", "b"), ((0,),))
-    with pytest.raises(InputError, match="weight"):
-        Output("x", ("a", "b"), ((0, 1),), (1.0, 1.0))
-    with pytest.raises(InputError, match="temperature"):
-        Output("x", ("a", "b"), ((0, 1),), temperature=0)
 
 
 def test_a_file_inside_a_folder_of_weights_is_refused_with_its_folder(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def file_entry(data: bytes) -> FileEntry:
 
 
 def check(path: Path, data: bytes, sha256: str, size: int, cure: str) -> None:
+    """Raise WeightsError unless a file's content has this SHA-256; the message has both hashes and sizes, and the command that mends it."""
     found = sha256_of(data)
     if found != sha256:
         raise WeightsError(

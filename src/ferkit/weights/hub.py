@@ -22,6 +22,7 @@ def is_offline() -> bool:
 
 
 def fetch_bundle(address: str, force: bool) -> Path:
+    """Return the folder of the weights at ``hf://org/repo@revision``, every file checked against its spec. Raises WeightsError."""
     repo, at, revision = address.removeprefix("hf://").partition("@")
     if not at or not revision or repo.count("/") != 1:
         raise WeightsError(f"{address!r} is not a pinned address; expected hf://org/repo@revision, the revision a commit or a tag.")
@@ -37,7 +38,7 @@ def fetch_bundle(address: str, force: bool) -> Path:
 
 
 def fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
-    """Return a hub file from the cache, else from the network."""
+    """Return a hub file from the cache, else, or with ``force``, from the network. Raises WeightsError."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -50,6 +51,8 @@ def fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
         cached = None
     except OSError as error:
         raise _cache_error(where, error) from error
+    except ValueError as error:
+        raise WeightsError(f"{where} is not an address of the hub: {error} Expected hf://org/repo@revision.") from error
     if cached is not None and not force:
         return cached
     if is_offline():
@@ -77,6 +80,7 @@ def fetch_file(repo: str, revision: str, filename: str, force: bool) -> Path:
 
 
 def read_cached(path: Path) -> bytes:
+    """Return the bytes of a file in the cache. Raises WeightsError where it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

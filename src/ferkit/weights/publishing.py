@@ -113,7 +113,7 @@ def _files(folder: Path, spec: Any, title: str) -> dict[str, bytes | str]:
     if title != spec.name:
         table = json.loads((folder / "spec.json").read_text(encoding="utf-8")) | {"name": title}
         found["spec.json"] = (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode()
-        card = card.replace(spec.name, title)
+        card = re.sub(rf"(?<![\w-]){re.escape(spec.name)}(?![\w-])", title, card)  # as a word: "mine" is a part of "determined"
         found |= {"card.md": card.encode()} if "card.md" in found else {}
     # The hub has no file beside these: of links into a checkout the text stays.
     return found | {"README.md": (_front_matter(spec, title) + _WITHIN.sub(r"\1", card)).encode()}

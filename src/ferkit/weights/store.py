@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import InputError, WeightsError
+from ..image_files import expanded
 from .hashes import check, sha256_of
 from .hub import fetch_bundle, fetch_file, read_cached
 from .records import FileEntry
@@ -46,8 +47,8 @@ def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = Fals
 def _resolve(name: str, force: bool = False) -> Path:
     if name.startswith("hf://"):
         return fetch_bundle(name, force)
-    folder = Path(name).expanduser()
-    if name and folder.is_dir():
+    folder = expanded(name)
+    if name and os.path.isdir(folder):  # noqa: PTH112 - pathlib's raises on names that are too long
         return folder
     refuse_inner_file(name)
     release = TABLE.get(name)
@@ -69,9 +70,9 @@ def _resolve(name: str, force: bool = False) -> Path:
 
 
 def refuse_inner_file(name: str | os.PathLike[str]) -> None:
-    """Raises WeightsError for a file that lies in a folder of weights: with the folder go its labels, its preprocessing and its crop."""
-    path = Path(name).expanduser()
-    if path.suffix and path.is_file() and (path.parent / SPEC_FILE).is_file():
+    """Raise WeightsError for a file that lies in a folder of weights: with the folder go its labels, its preprocessing and its crop."""
+    path = expanded(name)
+    if path.suffix and os.path.isfile(path) and (path.parent / SPEC_FILE).is_file():
         try:
             spec = load_spec(path.parent)
         except WeightsError:
