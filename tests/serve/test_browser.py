@@ -294,6 +294,7 @@ def test_photos_are_shrunk_and_told_in_their_own_pixels(page: Any, tmp_path: Pat
         (413, "<html>413</html>", "larger than the service takes"),
         (502, '{"schema": 1, "error": {"code": "lost", "message": "The service lost this request."}}', "The service lost this request."),
         (0, "", "cannot be reached"),
+        (200, "<html>Sign in to this network</html>", "Something else answered in the service's place"),
     ],
 )
 def test_errors_are_told_in_plain_words_and_can_be_tried_again(page: Any, status: int, body: str, words: str) -> None:

@@ -68,6 +68,19 @@ def test_a_film_can_be_cancelled_and_sent_again(page: Any, tmp_path: Path) -> No
     playwright.expect(page.locator("#film .progress")).to_be_visible()
 
 
+def test_a_film_is_known_by_its_name_where_the_browser_knows_no_type(page: Any) -> None:
+    page.complaints_allowed = True
+    page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File(["no film"], "holiday.MTS"));
+            document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }"""
+    )
+    playwright.expect(page.locator("#tab-video")).to_have_attribute("aria-selected", "true")
+    playwright.expect(page.locator("#film .error")).to_contain_text("Not an MP4")
+
+
 def test_what_is_not_a_film_is_told(page: Any, tmp_path: Path) -> None:
     page.complaints_allowed = True
     path = tmp_path / "not.mp4"

@@ -9,7 +9,8 @@ import { call, service } from "./service.js";
 import { showFilmAgain, showVideoOffer, takeFilm, wireVideo } from "./video.js";
 import { camera, wireWebcam } from "./webcam.js";
 
-const TABS = ["photos", "video", "webcam"].filter((tab) => tab !== "video" || !document.documentElement.hasAttribute("data-alone"));
+const alone = document.documentElement.hasAttribute("data-alone"); // a folder of files, without a service behind it
+const TABS = ["photos", "video", "webcam"].filter((tab) => tab !== "video" || !alone);
 const PANELS = { photos: "photos", video: "video-panel", webcam: "webcam" };
 
 // Photos alone are explained, and by the service.
@@ -42,8 +43,12 @@ function wireTabs() {
   }
 }
 
+// By the type, or by the name where the browser knows none: of .mkv, .ts and .mts many do not, or take them for something else.
+const FILM_NAME = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|m?ts|m2ts|ogv|flv|wmv)$/i;
+const isFilm = ({ type, name }) => type.startsWith("video/") || (!type.startsWith("image/") && FILM_NAME.test(name));
+
 function take(files) {
-  const film = [...files].find((file) => file.type.startsWith("video/"));
+  const film = alone ? undefined : [...files].find(isFilm);
   if (files.length === 0) return;
   show(film ? "video" : "photos");
   if (film) takeFilm(film);
@@ -94,7 +99,6 @@ function wireKey() {
 }
 
 const here = () => ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-const alone = document.documentElement.hasAttribute("data-alone"); // a folder of files, without a service behind it
 let served = null;
 
 function privacy() {

@@ -1,4 +1,4 @@
-// Where labels go on a picture: the same rules as the package's own drawing (_layout.py); a test compares them.
+// Where labels go on a picture: the same rules as the package's own drawing (drawing/layout.py); a test compares them.
 
 const RINGS = [0, 1, 2.5, 5, 9]; // how far from the face a label may go, in its own heights
 const [ON_LABEL, ON_FACE, ON_FEATURES, ON_OWN, AWAY] = [10, 4, 3, 0.6, 0.03];

@@ -129,7 +129,7 @@ const explaining = () => $("explain").checked && !choices.local;
 
 // Ask what the answers rest on: {text} while it is under way or where it failed, {faces, labels} once it is there.
 async function explain(photo) {
-  if (photo.reasons || photo.state !== "done" || photo.result.faces.length === 0) return;
+  if ((photo.reasons && !photo.reasons.failed) || photo.state !== "done" || photo.result.faces.length === 0) return;
   const { turn } = photo;
   const stale = () => photo.turn !== turn || photo.state !== "done";
   const tellAll = (reasons) => {

@@ -20,6 +20,9 @@ const WORDS = {
   504: "The service took too long. Try again, with a smaller picture if it happens again.",
 };
 
+// A network's or a proxy's own page, though it says that all is well.
+const FOREIGN = "Something else answered in the service's place, perhaps a page to sign in. Reload this page, then try again.";
+
 export const service = { key: null, onKeyWanted: () => {} };
 
 export class ServiceError extends Error {
@@ -39,6 +42,23 @@ function problem(status, body) {
   return new ServiceError(status, told ?? WORDS[status] ?? `The service answered ${status}. Try again later.`);
 }
 
+// What a request that is over was answered. Raises ServiceError.
+async function answerOf(request, responseType) {
+  const { status, response } = request;
+  if (status < 200 || status >= 300) {
+    const error = problem(status, await response.text());
+    error.retryAfter = Number(request.getResponseHeader("Retry-After")) || 1;
+    throw error;
+  }
+  if (responseType === "blob") return response;
+  const text = await response.text();
+  try {
+    return JSON.parse(text || "null");
+  } catch {
+    throw new ServiceError(status, FOREIGN);
+  }
+}
+
 // One request by XMLHttpRequest, since fetch does not tell how far an upload has come.
 function once(path, { method = "GET", body = null, onProgress, signal, responseType = "json" }) {
   return new Promise((done, fail) => {
@@ -51,16 +71,7 @@ function once(path, { method = "GET", body = null, onProgress, signal, responseT
     request.addEventListener("error", () => fail(problem(0, "")));
     request.addEventListener("abort", () => fail(new DOMException("Cancelled.", "AbortError")));
     request.addEventListener("loadend", () => signal?.removeEventListener("abort", stop));
-    request.addEventListener("load", async () => {
-      const { status, response } = request;
-      if (status >= 200 && status < 300) {
-        done(responseType === "blob" ? response : JSON.parse((await response.text()) || "null"));
-        return;
-      }
-      const error = problem(status, await response.text());
-      error.retryAfter = Number(request.getResponseHeader("Retry-After")) || 1;
-      fail(error);
-    });
+    request.addEventListener("load", () => answerOf(request, responseType).then(done, fail));
     if (signal?.aborted) return fail(new DOMException("Cancelled.", "AbortError"));
     signal?.addEventListener("abort", stop);
     request.send(body);

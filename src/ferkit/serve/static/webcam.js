@@ -20,6 +20,7 @@ export const camera = {
   media: null,
   turn: 0,
   record: null,
+  failed: false, // whether the last answer was an error
 
   get running() {
     return this.media !== null;
@@ -37,9 +38,13 @@ export const camera = {
     }
     this.media = media;
     media.getVideoTracks()[0].addEventListener("ended", () => turn === this.turn && this.stop("The camera went away."));
-    await this.listCameras();
+    await this.listCameras(media);
+    if (turn !== this.turn) return; // stopped meanwhile, as below
     $("video").srcObject = media;
-    await $("video").play();
+    await $("video").play().catch((error) => {
+      if (turn === this.turn) throw error;
+    });
+    if (turn !== this.turn) return;
     $("video-hint").hidden = true;
     this.begin();
     this.connect(turn);
@@ -56,9 +61,9 @@ export const camera = {
     this.redraw(true);
   },
 
-  async listCameras() {
+  async listCameras(media) {
     const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((device) => device.kind === "videoinput");
-    const chosen = this.media.getVideoTracks()[0].getSettings().deviceId;
+    const chosen = media.getVideoTracks()[0].getSettings().deviceId;
     const options = cameras.map((device, n) => new Option(device.label || `Camera ${n + 1}`, device.deviceId, false, device.deviceId === chosen));
     if (options.length > 0) $("camera-choice").replaceChildren(...options);
   },
@@ -116,10 +121,12 @@ export const camera = {
   receive(answer) {
     if (answer.error) {
       say(answer.error.message, true);
+      this.failed = true;
       if (answer.frame >= 0) setTimeout(() => this.send(), 500);
       return;
     }
-    if (this.frames === 0) say("");
+    if (this.frames === 0 || this.failed) say(""); // it goes on
+    this.failed = false;
     // After a change of labels an answer or two still come in the old ones.
     if (answer.faces.every((face) => String(Object.keys(face.probabilities)) === String(this.record.labels))) this.take(answer);
     const now = performance.now();
