@@ -115,11 +115,3 @@ class Service:
             if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(int(pid))
         return found
-
-
-def rss(pid: int) -> float:
-    """Return a process's resident memory, MB."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise AssertionError(f"no process {pid}")
