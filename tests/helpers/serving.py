@@ -10,7 +10,10 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,6 +83,28 @@ def answers(url: str) -> bool:
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     until(lambda: answers(url) or process.poll() is not None, f"an answer from {url}; its log is {log}")
     assert process.poll() is None, f"the service ended; its log says:\n{log.read_text(errors='replace')}"
+
+
+@contextmanager
+def running(**settings: Any) -> Iterator[Any]:
+    """The service in this process, with these settings, behind a ``fastapi.testclient.TestClient``; its own errors are answers."""
+    from fastapi.testclient import TestClient
+
+    from ferkit.serve.app import create_app
+    from ferkit.serve.settings import Settings
+
+    with TestClient(create_app(Settings(**settings)), raise_server_exceptions=False) as client:
+        yield client
+
+
+class Coming:
+    """A body on its way."""
+
+    def __init__(self, *, slow: bool = False) -> None:
+        self.slow, self.given_up = slow, False
+
+    def give_up(self) -> None:
+        self.given_up = True
 
 
 class Service:

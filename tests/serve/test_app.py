@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import contextlib
 import gc
 import io
 import json
@@ -33,7 +32,6 @@ from ferkit import Ensemble, FaceDetector, InputError, Pipeline  # noqa: E402
 from ferkit.engines.onnxruntime import OnnxRuntimeEngine  # noqa: E402
 from ferkit.serve import app as app_module  # noqa: E402
 from ferkit.serve.admission import StreamPlaces  # noqa: E402
-from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.catalogue import Catalogue  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.logs import JsonFormatter  # noqa: E402
@@ -41,18 +39,12 @@ from ferkit.serve.metrics import Metrics  # noqa: E402
 from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa: E402
 from ferkit.serve.stream import Stream  # noqa: E402
 from ferkit.weights.releases import DEFAULT_WEIGHTS  # noqa: E402
-from tests.helpers.serving import WEIGHTS, Service, encoded, noise, photo, portrait  # noqa: E402
+from tests.helpers.serving import WEIGHTS, Service, encoded, noise, photo, portrait, running  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
 
 KEY = "correct horse battery"
-
-
-@contextlib.contextmanager
-def running(**settings: Any) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(**settings)), raise_server_exceptions=False) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

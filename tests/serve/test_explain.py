@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,23 +13,14 @@ from PIL import Image
 for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets", "httpx"):
     pytest.importorskip(module, reason="needs ferkit[serve] and httpx")
 
-from fastapi.testclient import TestClient  # noqa: E402
 
 from ferkit import Pipeline  # noqa: E402
 from ferkit.explain import explain  # noqa: E402
-from ferkit.serve.app import create_app  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
-from ferkit.serve.settings import Settings  # noqa: E402
-from tests.helpers.serving import WEIGHTS, encoded, noise  # noqa: E402
+from tests.helpers.serving import WEIGHTS, encoded, noise, running  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
-
-
-@contextlib.contextmanager
-def running(**settings: Any) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(**settings)), raise_server_exceptions=False) as client:
-        yield client
 
 
 def test_the_service_explains_as_the_library_does(astronaut: np.ndarray) -> None:

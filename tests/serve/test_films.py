@@ -30,7 +30,7 @@ from ferkit.serve.jobs import Jobs  # noqa: E402
 from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
 from tests.helpers.film_of_three import film_of_three  # noqa: E402
-from tests.helpers.serving import Service  # noqa: E402
+from tests.helpers.serving import Coming, Service  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 
@@ -179,24 +179,14 @@ def test_a_film_whose_process_is_ended_by_the_system_says_so_and_the_service_goe
     assert ask(f"{service.url}/healthz")[0] == 200
 
 
-class _Coming:
-    """A film on its way."""
-
-    def __init__(self, *, slow: bool = False) -> None:
-        self.slow, self.given_up = slow, False
-
-    def give_up(self) -> None:
-        self.given_up = True
-
-
 ASKED: Any = {"weights_name": "w-v1", "labels_name": "photos"}
 
 
 def test_a_film_that_made_room_at_the_last_moment_is_busy_and_not_an_error_of_ours(tmp_path: Path) -> None:
     async def sent() -> None:
-        jobs, slow = Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))), _Coming(slow=True)
+        jobs, slow = Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))), Coming(slow=True)
         name, folder = jobs.place(slow)
-        jobs.place(_Coming())
+        jobs.place(Coming())
         assert (slow.given_up, folder.exists()) == (True, False)
         with pytest.raises(Problem, match="made room for another") as raised:
             jobs.submit(name, ASKED)
@@ -214,7 +204,7 @@ def test_a_film_whose_process_cannot_be_started_has_failed(tmp_path: Path, monke
 
     async def sent() -> None:
         jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
-        name, folder = jobs.place(_Coming())
+        name, folder = jobs.place(Coming())
         (folder / "film").write_bytes(b"film")
         jobs.submit(name, ASKED)
         await asyncio.gather(*jobs._tasks)
@@ -229,7 +219,7 @@ def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -
     async def sent() -> None:
         jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
         async with jobs._turn:  # another film is being read
-            name, folder = jobs.place(_Coming())
+            name, folder = jobs.place(Coming())
             (folder / "film").write_bytes(b"film")
             jobs.submit(name, ASKED)
             await jobs.remove(name)
@@ -245,10 +235,10 @@ def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -
 def test_a_system_may_tidy_its_temporary_folder_up(tmp_path: Path) -> None:
     async def sent() -> None:
         jobs = Jobs(Settings(jobs_folder=str(tmp_path / "jobs")))
-        _, folder = jobs.place(_Coming())
+        _, folder = jobs.place(Coming())
         shutil.rmtree(tmp_path / "jobs")
         assert jobs._expired() == []
-        _, folder = jobs.place(_Coming())
+        _, folder = jobs.place(Coming())
         assert folder.is_dir()
 
     asyncio.run(sent())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import socket
@@ -38,7 +39,8 @@ from ferkit.serve.pieces import scans_of_jpeg  # noqa: E402
 from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
 from ferkit.serve.uploads import Arrival, Pace, decode, read_body  # noqa: E402
-from tests.helpers.serving import WEIGHTS, Service, encoded, noise  # noqa: E402
+from tests.helpers import serving  # noqa: E402
+from tests.helpers.serving import WEIGHTS, Coming, Service, encoded, noise  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="needs the bundled weights")
@@ -48,10 +50,7 @@ SMALL = 6  # connections
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
-@contextlib.contextmanager
-def running(**settings: Any) -> Iterator[TestClient]:
-    with TestClient(create_app(Settings(detector="none", **settings)), raise_server_exceptions=False) as client:
-        yield client
+running = functools.partial(serving.running, detector="none")
 
 
 @pytest.fixture(scope="module")
@@ -323,20 +322,10 @@ def test_a_progressive_jpegs_scans_are_counted() -> None:
 # -------------------------------------------------------------------------------------------------- requests within the limits
 
 
-class _Coming:
-    """A body on its way."""
-
-    def __init__(self, *, slow: bool) -> None:
-        self.slow, self.given_up = slow, False
-
-    def give_up(self) -> None:
-        self.given_up = True
-
-
 def test_uploads_that_hardly_move_make_room_for_others() -> None:
     admission = Admission(Settings(max_bytes=100, max_pending_bytes=100))
-    slow, quick = _Coming(slow=True), _Coming(slow=False)
-    with admission.enter(slow, 1) as first, admission.enter(quick, 1) as second, admission.enter(_Coming(slow=False), 1) as third:
+    slow, quick = Coming(slow=True), Coming(slow=False)
+    with admission.enter(slow, 1) as first, admission.enter(quick, 1) as second, admission.enter(Coming(slow=False), 1) as third:
         first.take(60)
         second.take(40)
         third.take(50)
