@@ -42,12 +42,13 @@ def write(
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     container: dict[str, str] | None = None,
+    form: str | None = None,
 ) -> list[float]:
     """Write pictures at their times (default: 25 a second) and return the times."""
     import av
 
     stamps = list(times) if times is not None else [n / 25 for n in range(len(pictures))]
-    with av.open(str(path), "w", options=container or {}) as file:
+    with av.open(str(path), "w", format=form, options=container or {}) as file:
         stream = file.add_stream(codec, rate=25, options=options or {})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -29,6 +29,7 @@ from ferkit.serve.film import containers  # noqa: E402
 from ferkit.serve.jobs import Jobs  # noqa: E402
 from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
+from tests.helpers import films  # noqa: E402
 from tests.helpers.film_of_three import film_of_three  # noqa: E402
 from tests.helpers.serving import Coming, Service  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
@@ -260,6 +261,22 @@ def test_turned_faces_are_looked_for_in_films_too(tmp_path: Path, monkeypatch: p
         with pytest.raises(KeyboardInterrupt):
             reading._read(tmp_path, {**ASKED, "weights": None, "labels": "photos", "unsure": 0.5, "copy": False, "blur": False, **limits})
         assert asked[-1] == wanted
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_a_copy_that_cannot_be_written_is_told_and_its_rows_are_kept(tmp_path: Path) -> None:
+    """As where it grows beyond what a film may take; half of it could not be played."""
+    from ferkit.serve.films import _limits
+
+    films.write(tmp_path / "film", films.plain(40), form="mp4")
+    (tmp_path / "copy.mp4").symlink_to("/dev/full")
+    limits = _limits(Settings(detector="none"))
+    reading._read(tmp_path, {**ASKED, "weights": None, "labels": "photos", "unsure": 0.5, "copy": True, "blur": False, **limits})
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert state["state"] == "done"
+    assert state["warning"] == "copy.mp4 cannot be written (No space left on device); is the disk full?"
+    assert not (tmp_path / "copy.mp4").is_symlink()
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) > 10
 
 
 def test_what_a_film_is_is_told_by_its_bytes() -> None:

@@ -81,6 +81,18 @@ def test_a_file_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(list(ferkit.frames("~/a.mp4", start=0.04))) == 2
 
 
+def test_a_file_that_may_not_be_read_is_told_by_who_reads_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """root may read everything, so the permission itself cannot be taken away here."""
+
+    def refuse(name: str, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", name)
+
+    films.write(tmp_path / "a.mp4", films.plain(3))
+    monkeypatch.setattr("ferkit.video.animation.open", refuse, raising=False)
+    monkeypatch.setattr(av, "open", refuse)
+    assert until_error(tmp_path / "a.mp4") == ([], f"{tmp_path / 'a.mp4'} cannot be read: Permission denied.")
+
+
 def test_rotation(tmp_path: Path) -> None:
     films.write(tmp_path / "a.mp4", films.plain(3))
     frame = next(ferkit.frames(films.rotated(tmp_path / "a.mp4", tmp_path / "b.mp4")))

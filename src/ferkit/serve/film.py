@@ -66,9 +66,13 @@ def main(folder: Path) -> None:
     try:
         _read(folder, request)
     except FerkitError as error:
-        # The path in front is the service's own, which means nothing to a client.
-        message = str(error).replace(f"{folder / FILM}:", "The film:").replace(str(folder / FILM), "The film")
-        write_state(folder, {"state": "failed", "error": {"code": "damaged", "message": message}})
+        write_state(folder, {"state": "failed", "error": {"code": "damaged", "message": _told(error, folder)}})
+
+
+def _told(error: FerkitError, folder: Path) -> str:
+    """Return an error's message without the service's own paths, which mean nothing to a client."""
+    film = str(folder / FILM)
+    return str(error).replace(f"{film}:", "The film:").replace(film, "The film").replace(f"{folder}{os.sep}", "")
 
 
 def _limit(request: FilmRequest) -> None:
@@ -104,10 +108,10 @@ def _read(folder: Path, request: FilmRequest) -> None:
     )
     pipeline = Pipeline(detector, classifier)
     events = Events()
-    sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels))]
-    if request["copy"]:
-        sinks.append(AnnotatedVideo(folder / COPY, blur=request["blur"]))
-    told, count, at, failure = 0.0, 0, 0.0, None
+    copy = AnnotatedVideo(folder / COPY, blur=request["blur"]) if request["copy"] else None
+    sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels)), *([] if copy is None else [copy])]
+    told, count, at = 0.0, 0, 0.0
+    failure: str | None = None
     results = pipeline.video(str(film), end=request["max_seconds"])
     try:
         for frame, result in results:
@@ -123,12 +127,17 @@ def _read(folder: Path, request: FilmRequest) -> None:
     except FerkitError as error:
         if not count:
             raise
-        failure = str(error).replace(str(film), "The film")  # what came before is complete
+        failure = _told(error, folder)  # what came before is complete
     finally:
         results.close()  # type: ignore[attr-defined]
         events.close()
         for sink in sinks:
-            sink.close()
+            try:
+                sink.close()
+            except FerkitError as error:
+                failure = failure or _told(error, folder)
+    if copy is not None and not copy.whole:
+        (folder / COPY).unlink(missing_ok=True)
     summary = events.to_dict("film", classifier.name)
     (folder / EVENTS).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     cut = total is not None and whole is not None and whole > total + 1

@@ -19,8 +19,11 @@ def is_animation(name: str) -> bool:
     """Return True for a WebP file, one picture or many."""
     if not Path(name).is_file():
         return False
-    with open(name, "rb") as file:
-        head = file.read(12)
+    try:
+        with open(name, "rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False  # whoever opens it as a video says why it cannot be read
     return head[:4] == b"RIFF" and head[8:] == b"WEBP"
 
 
