@@ -95,8 +95,9 @@ _in_millions = partial(click.option, type=click.FloatRange(0.001), show_default=
 @click.option("--root-path", default="", help="Prefix under which a proxy publishes the service, such as /ferkit.")
 def serve(host: str, port: int, workers: int, **options: Any) -> None:
     """Serve the web page and the HTTP interface."""
+    from ..engines.threads import thread_count
     from ..serve.run import serve as run
-    from ..serve.settings import Settings, cpu_count, default_batch, default_lanes
+    from ..serve.settings import Settings, default_batch, default_lanes
 
     options["lanes"] = options["lanes"] or default_lanes(workers)
     options["batch"] = options["batch"] or default_batch(options["detector"])
@@ -105,7 +106,7 @@ def serve(host: str, port: int, workers: int, **options: Any) -> None:
     limits = {setting: round(options.pop(option) * 1e6) for setting, option in _MILLIONS.items()}
     settings = Settings(
         **options,
-        threads=max(1, cpu_count() // (workers * options["lanes"])),
+        threads=max(1, thread_count() // (workers * options["lanes"])),
         **limits,
     )
     run(settings, host=host, port=port, workers=workers)

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..turning import checked_rotations
 from .origins import PORTS, Origin
 
-__all__ = ["ENV_NAME", "Settings", "cpu_count", "default_batch", "default_lanes"]
+__all__ = ["ENV_NAME", "Settings", "default_batch", "default_lanes"]
 
 ENV_NAME = "FERKIT_SERVE_SETTINGS"
 
@@ -25,14 +25,12 @@ _SECONDS = ("queue_seconds", "header_seconds", "keep_alive_seconds", "body_gap_s
             "job_seconds", "keep_job_seconds")  # fmt: skip
 
 
-def cpu_count() -> int:
-    """Return how many CPUs this process may use: ``FERKIT_THREADS``, else those that it is given. Raises InputError."""
-    return thread_count()
-
-
 def default_lanes(workers: int) -> int:
-    """Return the lanes of each worker: one for every CPU, since OpenCV 5 runs most of a detector in one thread, whatever it is given."""
-    return max(1, cpu_count() // workers)
+    """Return the lanes of each worker: one for every CPU, since OpenCV 5 runs most of a detector in one thread, whatever it is given.
+
+    CPUs are those that this process is given, or ``FERKIT_THREADS``. Raises InputError.
+    """
+    return max(1, thread_count() // workers)
 
 
 def default_batch(detector: str | None) -> int:
@@ -147,26 +145,35 @@ class Settings:
             raise InputError(f"max_client_connections={self.max_client_connections}; expected a number of connections, or 0 for no limit.")
         for name in _SECONDS:
             if not getattr(self, name) > 0:
-                raise InputError(f"{name}={getattr(self, name)}; expected seconds, more than 0.")
+                raise InputError(f"{name}={getattr(self, name)}; expected seconds, more than 0.", arguments=[name])
         if self.max_images > self.queue:
             raise InputError(
-                f"max_images={self.max_images} never fit a queue of {self.queue}; raise the queue, or lower the images of a request."
+                f"max_images={self.max_images} never fit a queue of {self.queue}; raise the queue, or lower the images of a request.",
+                arguments=["queue", "max_images"],
             )
         if self.max_bytes > self.max_pending_bytes:
             raise InputError(f"max_bytes={self.max_bytes} is more than max_pending_bytes={self.max_pending_bytes}; raise the latter.")
         if self.api_key is not None and len(self.api_key) < 8:
-            raise InputError(f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24")
+            raise InputError(
+                f"An API key of {len(self.api_key)} characters; expected at least 8. To make one type: openssl rand -hex 24",
+                arguments=["api_key"],
+            )
         if self.api_key is not None and (self.api_key != self.api_key.strip() or not self.api_key.isprintable()):
             raise InputError(
                 "An API key with white space at its ends, or with characters that cannot be printed: no header can carry it. Often it is the line "
-                "break at the end of the file that it was read from; leave that out."
+                "break at the end of the file that it was read from; leave that out.",
+                arguments=["api_key"],
             )
         for origin in self.cors:
             # Compared as it is with what browsers write, whose schemes are small.
             if Origin.of(origin) is None or origin.partition(":")[0] not in PORTS:
-                raise InputError(f"CORS origin {origin!r}; expected a scheme and a host, such as https://example.org, and never '*'.")
+                raise InputError(
+                    f"CORS origin {origin!r}; expected a scheme and a host, such as https://example.org, and never '*'.", arguments=["cors"]
+                )
         if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
-            raise InputError(f"root_path={self.root_path!r}; expected a path such as /ferkit, without a slash at its end.")
+            raise InputError(
+                f"root_path={self.root_path!r}; expected a path such as /ferkit, without a slash at its end.", arguments=["root_path"]
+            )
 
     def to_env(self) -> dict[str, str]:
         """Return the environment variable that carries these settings to worker processes."""

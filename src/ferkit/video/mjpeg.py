@@ -43,6 +43,8 @@ class Monitor:
 
     Args:
         port: 0 takes any free one.
+        labels: Columns of the rows, as in ``ferkit.video.tables``.
+        blur: Cover every head that was seen, see ``ferkit.video.covering.Covering``; a live picture cannot look ahead.
 
     Raises:
         InputError: The port is taken.
