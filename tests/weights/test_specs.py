@@ -168,6 +168,25 @@ def test_specs_that_are_none(tmp_path: Path) -> None:
         load_spec(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "change"),
+    [
+        (CLASSIFIER, {"files": {"model.onnx": {"size": 7}}}),
+        (DETECTOR, {"files": {"model.onnx": {"sha256": "0" * 64}}}),
+        (DETECTOR, {"files": {"model.onnx": "0" * 64}}),
+        (ENSEMBLE, {"members": ({"name": "a-v1", "weights": "a-v1"},)}),
+        (ENSEMBLE, {"members": ({"sha256": "0" * 64, "weights": "a-v1"},)}),
+        (ENSEMBLE, {"members": ({"name": "a-v1", "sha256": "0" * 64},)}),
+    ],
+)
+def test_specs_that_lack_what_is_looked_up_later(given: dict[str, Any], change: dict[str, Any], tmp_path: Path) -> None:
+    kind = EnsembleSpec if given is ENSEMBLE else DetectorSpec if given is DETECTOR else WeightsSpec
+    table = json.loads(json.dumps(kind(**given).to_dict())) | json.loads(json.dumps(change))
+    (tmp_path / "spec.json").write_text(json.dumps(table), encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"is not a spec of ferkit weights: Of (the file|a member)"):
+        load_spec(tmp_path)
+
+
 def test_hashes(tmp_path: Path) -> None:
     assert file_entry(b"abc") == {"sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "size": 3}
     check(tmp_path / "a", b"abc", sha256_of(b"abc"), 3, "do it again")

@@ -316,12 +316,23 @@ def _named(weights: str, outputs: Sequence[_AnyOutput], name: str) -> _AnyOutput
     raise InputError(f"Weights {weights!r} have no labels {name!r}; expected one of {', '.join(o.name for o in outputs)}.")
 
 
+def _complete(spec: WeightsSpec | EnsembleSpec | DetectorSpec) -> WeightsSpec | EnsembleSpec | DetectorSpec:
+    """Return a spec whose files and members have all that is looked up of them. Raises InputError."""
+    for name, file in spec.files.items():
+        if not isinstance(file, Mapping) or not {"sha256", "size"} <= file.keys():
+            raise InputError(f"Of the file {name!r} it lacks the sha256 or the size.")
+    for member in spec.members if isinstance(spec, EnsembleSpec) else ():
+        if not {"name", "sha256"} <= member.keys() or member.keys().isdisjoint({"weights", "path"}):
+            raise InputError("Of a member it lacks the name, the sha256, or where it is: weights or path.")
+    return spec
+
+
 def load_spec(folder: Path) -> WeightsSpec | EnsembleSpec | DetectorSpec:
     """Read ``folder/spec.json`` of any kind. Raises WeightsError if it is not there or not a spec."""
     path = folder / SPEC_FILE
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-        return _KINDS.get(table.get("kind"), WeightsSpec).from_dict(table)
+        return _complete(_KINDS.get(table.get("kind"), WeightsSpec).from_dict(table))
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None
     except (ValueError, TypeError, AttributeError, OSError) as error:
