@@ -413,6 +413,24 @@ def test_one_pictures_failure_keeps_the_others_answers(monkeypatch: pytest.Monke
         assert client.post("/v1/predict", content=bad).status_code == 500
 
 
+def test_one_picture_that_cannot_be_drawn_keeps_its_batchs_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.serve import engine
+
+    answer = engine._answer
+
+    def failing(result: Any, *args: Any) -> Any:
+        if result.width == 66:
+            raise RuntimeError("a fault of ours")
+        return answer(result, *args)
+
+    monkeypatch.setattr(engine, "_answer", failing)
+    with running(batch=8, lanes=1) as client:
+        files = [("image", (f"{width}.png", noise(width), "image/png")) for width in (64, 66, 68)]
+        images = client.post("/v1/predict", files=files).json()["images"]
+    assert [image["width"] for image in images] == [64, None, 68]
+    assert images[1]["error"]["code"] == "internal"
+
+
 def test_pixels_that_are_decoded_at_once_are_bounded() -> None:
     budget, order = PixelBudget(100), []
     first = threading.Event()

@@ -245,11 +245,15 @@ class Engine:
             try:
                 pipeline = self._pipeline(pipelines, choice)
                 results = pipeline.predict([loaded.pixels for _, loaded in group], len(group), keep_pixels=draw or keep_pixels)
-                for (job, loaded), result in zip(group, results, strict=True):
-                    job.finish(_answer(result, loaded, draw, job.blur))
-                    self._metrics.faces.inc(len(result))
             except Exception as error:
                 self._broken(jobs, error)
+                continue
+            for (job, loaded), result in zip(group, results, strict=True):
+                try:
+                    job.finish(_answer(result, loaded, draw, job.blur))
+                except Exception as error:  # of the drawing: the others of the batch have their answers
+                    self._broken([job], error)
+                self._metrics.faces.inc(len(result))
         return largest
 
     def _broken(self, jobs: list[_Job], error: Exception) -> None:

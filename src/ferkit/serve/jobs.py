@@ -173,7 +173,7 @@ class Jobs:
             async with self._turn:
                 if not (folder / _STOP).exists():
                     await self._read(folder)
-        except OSError:
+        except Exception:  # above all of the system: no more processes, no room, no subprocesses on this event loop
             if folder.is_dir():  # else it was removed as soon as it was done
                 log.exception("a film could not be read")
                 with suppress(OSError):  # of a full disk; then it stays as it was until it makes room
@@ -226,7 +226,7 @@ class Jobs:
     def _expired(self) -> list[Path]:
         oldest = time.time() - self._settings.keep_job_seconds
         found = []
-        with suppress(FileNotFoundError):  # of all films: the system tidied its temporary folder up
+        with suppress(OSError):  # of all films: the system tidied its temporary folder up
             for folder in self._root.iterdir():
                 with suppress(Problem, OSError):
                     if self.state(folder.name)["state"] in _FINAL and (folder / STATE).stat().st_mtime < oldest:
