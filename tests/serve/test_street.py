@@ -848,6 +848,13 @@ def test_every_format_is_read_as_predict_reads_it(client: TestClient, kind: str)
     assert (answer.json()["images"][0]["width"], answer.json()["images"][0]["height"]) == (64, 48)
 
 
+def test_a_tiff_with_offsets_of_64_bits_is_read(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "gray").save(buffer, "TIFF", big_tiff=True)
+    answer = client.post("/v1/predict", content=buffer.getvalue())
+    assert (answer.status_code, answer.json()["images"][0]["width"]) == (200, 64)
+
+
 def test_heic_is_read_with_its_extra(client: TestClient) -> None:
     pillow_heif = pytest.importorskip("pillow_heif", reason="needs ferkit[heif]")
     pillow_heif.register_heif_opener()

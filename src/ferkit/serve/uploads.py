@@ -219,12 +219,15 @@ def _plain_name(name: bytes) -> str | None:
     return plain[:_MAX_NAME] or None
 
 
-_STARTS = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"))
+_STARTS = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),  # the last two with offsets of 64 bits
+)  # fmt: skip
 
 
 def sniff(data: bytes) -> str | None:
     """Return the name of the format that the first bytes show, or None for one that the service does not read."""
-    for start, kind in (*_STARTS, (b"II*\0", "TIFF"), (b"MM\0*", "TIFF")):
+    for start, kind in _STARTS:
         if data.startswith(start):
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
