@@ -93,19 +93,7 @@ def create_app(settings: Settings | None = None, *, detector: Detector | None = 
     _add_stream(app, settings, metrics)
     add_page(app)
     describe(app, key=settings.api_key is not None)
-    routes = [
-        "/",
-        "/docs",
-        "/openapi.json",
-        "/v1/predict",
-        "/v1/explain",
-        "/v1/weights",
-        "/v1/stream",
-        "/v1/video",
-        "/healthz",
-        "/readyz",
-        "/metrics",
-    ]
+    routes = {path for route in app.routes if "{" not in (path := getattr(route, "path", "{"))}
     if settings.cors:
         app.add_middleware(
             CORSMiddleware,

@@ -169,12 +169,12 @@ class Engine:
         finally:
             for job in jobs:  # a caller who left: the lanes skip what is cancelled
                 job.future.cancel()
-        problems: list[Answer | Problem] = []
+        told: list[Answer | Problem] = []
         for answer in answers:
             if isinstance(answer, BaseException) and not isinstance(answer, Problem):
                 raise answer
-            problems.append(answer)
-        return problems
+            told.append(answer)
+        return told
 
     def retry_after(self) -> int:
         """Return the whole seconds after which the present queue will have been worked off."""

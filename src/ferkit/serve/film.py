@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -20,6 +18,7 @@ from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import open_detector
 from ..engines.threads import limit_opencv
 from ..errors import FerkitError
+from ..orphans import die_with
 from ..pipeline import Pipeline
 from ..video.annotate import AnnotatedVideo
 from ..video.decode import estimate
@@ -33,7 +32,7 @@ __all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "
 
 REQUEST, FILM, STATE = "request.json", "film", "state.json"
 ROWS, EVENTS, COPY = "rows.csv", "events.json", "copy.mp4"
-_DIE_WITH_PARENT, _OOM_FIRST = 1, "800"  # PR_SET_PDEATHSIG; of 1000
+_OOM_FIRST = "800"  # of 1000
 _TELL_S = 0.25  # between two notes of how far it is
 
 # The first bytes of files that are films and nothing else. Playlists, which could name other files and addresses, are none.
@@ -82,8 +81,8 @@ def _limit(request: FilmRequest) -> None:
     except ImportError:  # Windows has no such limits
         return
     os.nice(5)  # photos are answered first
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "prctl"):
-        library.prctl(_DIE_WITH_PARENT, signal.SIGKILL)  # a film that hangs in a decoder looks for nobody
+    die_with(os.getppid())  # a film that hangs in a decoder looks for nobody
+    if sys.platform == "linux":
         with suppress(OSError):  # where memory runs out, the system ends the film and not the service
             Path("/proc/self/oom_score_adj").write_text(_OOM_FIRST, encoding="ascii")
     resource.setrlimit(resource.RLIMIT_FSIZE, (request["max_bytes"], request["max_bytes"]))
