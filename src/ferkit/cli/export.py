@@ -39,8 +39,13 @@ def export(
 ) -> None:
     """Write WEIGHTS as single files for other runtimes: uint8 pictures of faces in, probabilities out; of a face detector pictures in, faces out."""
     if web is not None:
+        unused = {"--out": out, "--labels": options["labels"], "--data": options["data"], "--photo": options["photo"], "--check": checked}
+        if given := [flag for flag, value in unused.items() if value]:
+            raise click.UsageError(f"--web writes the page, which knows no {', '.join(given)}; leave out what is for single files.")
         _web(web, onnxruntime_web, weights)
         return
+    if onnxruntime_web is not None:
+        raise click.UsageError("--onnxruntime-web is for the page; add --web FOLDER.")
     if weights is None or out is None:
         raise click.UsageError("Missing WEIGHTS or --out; type: ferkit export WEIGHTS --out FOLDER, or ferkit export --web FOLDER")
     from ..train.release.single_files import FORMATS, check
