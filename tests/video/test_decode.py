@@ -14,6 +14,7 @@ import pytest
 
 import ferkit
 from ferkit import FerkitError, ImageError, ImageNotFoundError, InputError, MissingExtraError
+from ferkit.video.frame import Span
 from tests.helpers import films
 from tests.helpers.cameras import Camera
 
@@ -118,6 +119,16 @@ def test_sampling_by_time(tmp_path: Path) -> None:
         first = next(ferkit.frames(irregular, start=start))
         assert first.index == next(n for n, t in enumerate(times) if t >= start - 1e-4)
     assert len(list(ferkit.frames(path, fps=5, start=1, end=3))) == 10
+
+
+@pytest.mark.parametrize("start", [None, 0.0])
+def test_a_clock_that_is_set_back_is_sampled_on(start: float | None) -> None:
+    """A network camera's may be, by hours: it gave no frame until the old time came again."""
+    sampler = Span.of(every=0.5, start=start).sampler()
+    times = [*(40 + n / 10 for n in range(20)), *(2 + n / 10 for n in range(20))]
+    assert [time_s for time_s in times if sampler.takes(time_s)] == pytest.approx([40, 40.5, 41, 41.5, 2, 2.5, 3, 3.5])
+    sampler = Span.of(every=0.5, start=start).sampler()  # frames that come in another order are no new clock
+    assert [time_s for time_s in (0, 0.4, 0.3, 0.5, 0.45, 1.1, 0.9) if sampler.takes(time_s)] == [0, 0.5, 1.1]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ pytest.importorskip("scipy", reason='needs the video extra: pip install "ferkit[
 from ferkit.labels import FER7
 from ferkit.video.decode import Frame
 from ferkit.video.events import Events
+from ferkit.video.follow import _detect
 from ferkit.video.overlap import latest, overlap
 from ferkit.video.smoothing import Smoother
 from ferkit.video.tables import columns, open_table
@@ -262,6 +264,17 @@ def test_overlap_keeps_order_bounds_and_errors() -> None:
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert closed.is_set()
+
+
+def test_a_clock_that_is_set_back_does_not_stop_the_detector() -> None:
+    class Blind:
+        def detect_rgb(self, _: np.ndarray) -> list[Face]:
+            return []
+
+    times = [*(100 + n / 25 for n in range(25)), *(n / 25 for n in range(50))]
+    frames = [Frame(n, time_s, np.zeros((8, 8, 3), np.uint8)) for n, time_s in enumerate(times)]
+    looked = [item.detected is not None for item in _detect(SimpleNamespace(detector=Blind()), frames, None)]  # type: ignore[arg-type]
+    assert [n for n, seen in enumerate(looked) if seen] == [0, 8, 16, 24, 25, 33, 41, 49, 57, 65, 73]
 
 
 def test_latest_drops_what_nobody_came_for() -> None:

@@ -78,7 +78,8 @@ def _detect(pipeline: Reader, decoded: Iterable[Frame], every: int | None) -> It
     last = before = float("-inf")
     for number, frame in enumerate(decoded):
         now = frame.time_s
-        due = number % every == 0 if every else now - last > _DETECT_S - 1e-3 or now - before > _SPARSE_S
+        # Either way: a camera's clock may be set back by hours.
+        due = number % every == 0 if every else abs(now - last) > _DETECT_S - 1e-3 or now - before > _SPARSE_S
         last, before = now if due else last, now
         yield _Item(frame, pipeline.detector.detect_rgb(frame.pixels) if due else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from ..errors import InputError
 __all__ = ["SLACK_S", "Frame", "Sampler", "Span"]
 
 SLACK_S = 5e-4  # times are rounded to the container's clock
+_BACK_S = 1.0  # a clock that goes back by more than this, as a camera's may, begins anew
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,9 @@ class Sampler:
         if self._origin is None:
             self._origin = time_s
         passed = (time_s - self._origin + SLACK_S) / self._span.step_s
-        if passed < self._tick:
+        if 0 < self._tick - passed < 1 + _BACK_S / self._span.step_s:
             return False
-        self._tick = int(passed) + 1
+        self._tick = floor(passed) + 1
         return True
 
     def over(self, time_s: float) -> bool:
