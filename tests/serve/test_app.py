@@ -37,6 +37,7 @@ from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.logs import JsonFormatter  # noqa: E402
 from ferkit.serve.metrics import Metrics  # noqa: E402
 from ferkit.serve.settings import Settings, default_batch, default_lanes  # noqa: E402
+from ferkit.serve.static_export import _alone  # noqa: E402
 from ferkit.serve.stream import Stream  # noqa: E402
 from ferkit.weights.releases import DEFAULT_WEIGHTS  # noqa: E402
 from tests.helpers.serving import WEIGHTS, Service, encoded, noise, photo, portrait, running  # noqa: E402
@@ -578,3 +579,11 @@ def test_the_command_says_what_is_wrong() -> None:
         assert done.returncode in (1, 2)
         assert words in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+
+
+def test_the_exported_page_says_that_it_is_alone(whole: TestClient) -> None:
+    page = _alone(whole.get("/").text)
+    assert page.startswith("<!doctype html>\n<html data-alone ")
+    assert "wasm-unsafe-eval" in page
+    assert "frame-ancestors" not in page, "only a header can say that"
+    assert 'href="docs"' not in page

@@ -96,6 +96,19 @@ def _runtime(folder: Path) -> dict[str, bytes]:
     raise InputError(f"{folder} holds no onnxruntime-web; expected {_RUNTIME[0]} there, or in its dist. {_INSTALL}.")
 
 
+def _alone(page: str) -> str:
+    """Return the page for a folder of files: it says so, has its policy within, since no service sends one, and no link to the interface."""
+    changes = {
+        "<html ": "<html data-alone ",
+        "<head>": f'<head>\n  <meta http-equiv="Content-Security-Policy" content="{policy(wasm=True, framed=False)}">',
+        '    <nav aria-label="More"><a href="docs">API</a></nav>\n': "",
+    }
+    for old, new in changes.items():
+        assert page.count(old) == 1, f"the page has changed: {old}"
+        page = page.replace(old, new)
+    return page
+
+
 def export_web(out: Path, onnxruntime_web: str, weights: Sequence[str] = ()) -> list[Path]:
     """Write the page as a folder that any web server can host: everything happens in the visitor's browser.
 
@@ -116,11 +129,7 @@ def export_web(out: Path, onnxruntime_web: str, weights: Sequence[str] = ()) -> 
     for file in (files(__package__) / "static").iterdir():
         if file.is_file() and not file.name.startswith("api."):
             table["index.html" if file.name == "index.html" else f"static/{file.name}"] = file.read_bytes()
-    page = table["index.html"].decode()
-    page = page.replace("<html ", "<html data-alone ", 1)
-    page = page.replace("<head>", f'<head>\n  <meta http-equiv="Content-Security-Policy" content="{policy(wasm=True, framed=False)}">', 1)
-    page = page.replace('    <nav aria-label="More"><a href="docs">API</a></nav>\n', "")
-    table["index.html"] = page.encode()
+    table["index.html"] = _alone(table["index.html"].decode()).encode()
     for name, data in table.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_bytes(data)
