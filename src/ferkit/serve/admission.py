@@ -118,6 +118,10 @@ class PixelBudget:
                 self._changed.notify_all()
 
 
+def _no_place() -> Problem:
+    return Problem(503, "too_many_streams", "All places for streams are taken. Try again in 5 s.", 5)
+
+
 class StreamPlaces:
     """Places for webcam streams. A stream that still has to show its key waits outside, and takes no place.
 
@@ -137,7 +141,7 @@ class StreamPlaces:
     def wait_outside(self) -> None:
         """Count a connection without a place. Raises Problem 503 for too many."""
         if self.waiting >= self._outside:
-            raise Problem(503, "too_many_streams", "too many streams; try again later", 5)
+            raise _no_place()
         self.waiting += 1
 
     def take(self, stream: Seated) -> None:
@@ -145,7 +149,7 @@ class StreamPlaces:
         if len(self._seated) >= self._places:
             silent = min(self._seated, key=lambda other: other.seen)
             if time.monotonic() - silent.seen < self._idle:
-                raise Problem(503, "too_many_streams", "too many streams; try again later", 5)
+                raise _no_place()
             del self._seated[silent]
             silent.make_room()
         self._seated[stream] = None

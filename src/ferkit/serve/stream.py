@@ -89,7 +89,7 @@ class Stream:
         except Problem as problem:
             await self._close({401: _POLICY, _UNAVAILABLE: _TRY_LATER}.get(problem.status, _TOO_BIG), problem.message)
         except TimeoutError:
-            await self._close(_GOING_AWAY, "no frame for too long")
+            await self._close(_GOING_AWAY, "No picture came for too long.")
         finally:
             for task in tasks:
                 task.cancel()
@@ -125,7 +125,7 @@ class Stream:
 
     def _offer(self, data: bytes) -> None:
         if len(data) > self._settings.max_frame_bytes:
-            raise Problem(413, "too_large", f"frames are at most {self._settings.max_frame_bytes} bytes")
+            raise Problem(413, "too_large", f"A frame of {len(data):,} bytes; expected at most {self._settings.max_frame_bytes:,}.")
         if self._newest is not None:
             self._metrics.frames.labels("skipped").inc()
         self._newest = (self._count, data)
