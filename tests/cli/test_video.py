@@ -149,12 +149,14 @@ def test_nothing_is_made_of_what_is_no_video(tmp_path: Path) -> None:
 
 
 def test_usage(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "same.mp4").hardlink_to(film)
     for arguments, text in (
         (["--table", tmp_path / "t.xlsx"], "expected a name ending in .csv"),
         (["-o", tmp_path / "o.gif"], "expected a name ending in .mp4"),
         (["--events", tmp_path / "e.txt"], "expected a name ending in .json"),
         (["--plot", tmp_path / "p.pdf"], "expected a name ending in .png"),
         (["-o", film], "would overwrite"),
+        (["-o", tmp_path / "same.mp4"], "would overwrite"),
         (["--fps", 0], "--fps"),
         (["--fps", 5, "--every", 2], "twice"),
         (["--start", 2, "--end", 1], "is not after"),

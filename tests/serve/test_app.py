@@ -547,6 +547,19 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
         Settings(**wrong)
 
 
+def test_the_commands_defaults_are_those_of_the_settings() -> None:
+    import click
+
+    from ferkit.cli.serve import _MILLIONS, serve
+
+    context, plain = click.Context(serve), Settings()
+    given = {option.name: option.get_default(context) for option in serve.params}
+    same = [name for name, value in given.items() if isinstance(value, int | float | str) and hasattr(plain, str(name))]
+    assert {name: given[name] for name in same} == {name: getattr(plain, str(name)) for name in same}
+    assert {setting: given[option] * 1e6 for setting, option in _MILLIONS.items()} == {name: getattr(plain, name) for name in _MILLIONS}
+    assert len(same) > 15
+
+
 def test_batching_is_on_only_where_it_was_measured_to_win() -> None:
     assert (default_batch(None), default_batch("haar"), default_batch("yunet"), default_batch("none")) == (1, 1, 1, 8)
     assert default_lanes(10**6) == 1

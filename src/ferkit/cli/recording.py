@@ -70,7 +70,7 @@ def check_outputs(source: str, options: dict[str, Any]) -> None:
             continue
         if path.suffix.lower() not in suffixes:
             raise click.UsageError(f"--{name} {path}; expected a name ending in {', '.join(suffixes)}.")
-        if path.resolve() in seen or (os.path.exists(read) and path.resolve() == read.resolve()):
+        if path.resolve() in seen or (os.path.exists(read) and path.exists() and path.samefile(read)):
             raise click.UsageError(f"--{name} {path} would overwrite the video or another output; give another name.")
         seen.add(path.resolve())
         try:
