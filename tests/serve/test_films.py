@@ -218,17 +218,19 @@ def test_a_film_whose_process_cannot_be_started_has_failed(tmp_path: Path, monke
 
 def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -> None:
     async def sent() -> None:
-        jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
-        async with jobs._turn:  # another film is being read
-            name, folder = jobs.place(Coming())
-            (folder / "film").write_bytes(b"film")
-            jobs.submit(name, ASKED)
-            await jobs.remove(name)
-            assert not (folder / "film").exists()
-            with pytest.raises(Problem, match="No such job"):
-                await jobs.remove(name)
-        await asyncio.gather(*jobs._tasks)
-        assert not folder.exists()
+        mine, other = (Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))) for _ in range(2))
+        async with mine._turn:  # another film is being read
+            for remover in (mine, other):
+                name, folder = mine.place(Coming())
+                (folder / "film").write_bytes(b"film")
+                mine.submit(name, ASKED)
+                await remover.remove(name)
+                assert not (folder / "film").exists()
+                assert folder.exists() == (remover is other), "its worker removes the rest"
+                with pytest.raises(Problem, match="No such job"):
+                    await remover.remove(name)
+        await asyncio.gather(*mine._tasks)
+        assert not list(tmp_path.iterdir())
 
     asyncio.run(sent())
 

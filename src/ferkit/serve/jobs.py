@@ -49,6 +49,7 @@ class _Mine:
     arrival: Arriving | None  # None once it is here
     started: float = field(default_factory=time.monotonic)
     finished: bool = False
+    task: asyncio.Task[None] | None = None  # waits for its turn, and reads it
 
 
 class Jobs:
@@ -111,7 +112,7 @@ class Jobs:
         folder, job.arrival = job.folder, None
         (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
         write_state(folder, {"state": "waiting"})
-        self._keep(self._run(name))
+        job.task = self._keep(self._run(name))
 
     def state(self, name: str) -> JobAnswer:
         """Return what is known of a job of any worker. Raises Problem 404."""
@@ -140,8 +141,11 @@ class Jobs:
     async def remove(self, name: str) -> None:
         """Stop a job of any worker, and remove all that belongs to it. Raises Problem 404."""
         folder, final = await asyncio.to_thread(self._stop, name)
-        if final:
-            self._mine.pop(name, None)
+        job = self._mine.pop(name, None)
+        if job is not None and job.task is not None:
+            job.task.cancel()
+            await asyncio.gather(job.task, return_exceptions=True)
+        if final or job is not None:  # else its worker does, as soon as it looks
             await asyncio.to_thread(remove_folder, folder)
 
     def _stop(self, name: str) -> tuple[Path, bool]:
@@ -152,7 +156,7 @@ class Jobs:
             (folder / _STOP).touch()
         except FileNotFoundError:  # somebody else was quicker
             raise _unknown() from None
-        with suppress(OSError):  # at once, since its turn may come late; what is being read goes with its folder
+        with suppress(OSError):  # at once: at another worker its turn may come late
             (folder / FILM).unlink()
         return folder, final
 
@@ -162,10 +166,11 @@ class Jobs:
             raise _unknown()
         return folder
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _run(self, name: str) -> None:
         """Read one film when its turn comes, and see to it that the folder says how it ended."""
