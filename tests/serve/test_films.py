@@ -281,6 +281,22 @@ def test_a_copy_that_cannot_be_written_is_told_and_its_rows_are_kept(tmp_path: P
     assert len((tmp_path / "rows.csv").read_text().splitlines()) > 10
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_rows_for_which_there_is_no_room_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.serve.films import _limits
+
+    films.write(tmp_path / "film", films.plain(5), form="mp4")
+    (tmp_path / "rows.csv").symlink_to("/dev/full")
+    limits = _limits(Settings(detector="none"))
+    asked = {**ASKED, "weights": None, "labels": "photos", "unsure": 0.5, "copy": False, "blur": False, **limits}
+    (tmp_path / "request.json").write_text(json.dumps(asked))
+    monkeypatch.setattr(reading, "_limit", lambda _: None)  # which are for a process of its own
+    reading.main(tmp_path)
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert (state["state"], state["error"]["code"]) == ("failed", "no_room")
+    assert {path.name for path in tmp_path.iterdir()} == {"request.json", "state.json"}
+
+
 def test_what_a_film_is_is_told_by_its_bytes() -> None:
     assert containers(b"\x00\x00\x00\x20ftypisom")
     assert containers(b"\x1aE\xdf\xa3rest")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -28,10 +29,11 @@ from ..video.sources import Opened
 from ..video.tables import open_table
 from .records import FilmRequest, JobState
 
-__all__ = ["COPY", "EVENTS", "FILM", "REQUEST", "ROWS", "STATE", "containers", "write_state"]
+__all__ = ["COPY", "EVENTS", "FILM", "NO_ROOM", "REQUEST", "ROWS", "STATE", "containers", "write_state"]
 
 REQUEST, FILM, STATE = "request.json", "film", "state.json"
 ROWS, EVENTS, COPY = "rows.csv", "events.json", "copy.mp4"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what a full disk and a full quota answer
 _OOM_FIRST = "800"  # of 1000
 _TELL_S = 0.25  # between two notes of how far it is
 
@@ -66,6 +68,13 @@ def main(folder: Path) -> None:
         _read(folder, request)
     except FerkitError as error:
         write_state(folder, {"state": "failed", "error": {"code": "damaged", "message": _told(error, folder)}})
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        for name in (FILM, ROWS, COPY):  # or there is no room for the state either
+            (folder / name).unlink(missing_ok=True)
+        message = "The service's disk has no room for what was read; send the film again later."
+        write_state(folder, {"state": "failed", "error": {"code": "no_room", "message": message}})
 
 
 def _told(error: FerkitError, folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import AsyncIterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from .film import FILM, containers
+from .film import FILM, NO_ROOM, containers
 from .interface import errors
 from .jobs import Jobs
 from .problems import Problem, busy
@@ -26,7 +25,6 @@ __all__ = ["READS_FILMS", "add_films"]
 READS_FILMS = all(find_spec(name) is not None for name in ("av", "pyarrow", "scipy"))  # the extra video
 _HEAD = 400  # bytes that tell what a file is
 _BLOCK = 1 << 20  # bytes that are written at once
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 _BODY: dict[str, Any] = {
     "requestBody": {
@@ -88,7 +86,7 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
             jobs.submit(name, wanted)
         except BaseException as error:
             jobs.give_up(name)
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise busy("The service's disk has no room for this film.", 30) from None
             raise
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
