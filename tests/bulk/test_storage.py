@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ferkit import InputError
-from ferkit.bulk import listing, lock, storage, work
+from ferkit.bulk import listing, storage, work
 from ferkit.bulk.columns import Rows
 from ferkit.bulk.job import Job
 from ferkit.bulk.lock import Lock
