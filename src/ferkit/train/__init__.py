@@ -1,4 +1,4 @@
-"""Training, evaluation and export. The only place that imports Keras, and only where it is needed."""
+"""Training, evaluation and export. The only room whose modules import Keras as they are loaded; each name is loaded when it is used."""
 
 from __future__ import annotations
 
