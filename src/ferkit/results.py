@@ -33,7 +33,8 @@ class Result(Sequence[Face]):
     ``result[0]`` is a Face and ``result[:3]`` a Result of fewer faces. In a notebook it shows its picture and a table.
 
     Examples:
-        >>> face = Face((10, 10, 50, 60), expression=Expression("happy", 0.9, {"happy": 0.9, "sad": 0.1}))
+        >>> happy = Expression("happy", 0.9, {"happy": 0.9, "sad": 0.1})
+        >>> face = Face((10, 10, 50, 60), expression=happy)
         >>> result = Result((face,), 100, 80)
         >>> [face.expression.label for face in result], result.boxes.tolist()
         (['happy'], [[10.0, 10.0, 50.0, 60.0]])

@@ -14,8 +14,8 @@ class BatchReport:
 
     Attributes:
         output: Where the rows are.
-        state: ``"done"``; ``"partial"``, where shards of other parts, or shards that failed, are missing; ``"stopped"`` by the error budget;
-            ``"planned"`` by a dry run, whose images and shards are those that there are to do.
+        state: ``"done"``; ``"partial"``, where shards of other parts, or shards that failed, are missing; ``"stopped"``
+            by the error budget; ``"planned"`` by a dry run, whose images and shards are those that there are to do.
         images: Pictures (of films: frames) that have rows.
         faces: Faces in them.
         errors: Kind of error -> pictures.
@@ -41,7 +41,7 @@ class BatchReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all pictures could be read, 1 some could not or shards failed, 3 the error budget was exceeded."""
+        """0: all pictures could be read; 1: some could not, or shards failed; 3: the error budget was exceeded."""
         return 3 if self.state == "stopped" else 1 if self.errors or self.failed else 0
 
     def dataset(self) -> Any:

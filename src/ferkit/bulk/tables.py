@@ -62,7 +62,8 @@ def rows(
     Examples:
         >>> import ferkit
         >>> import pyarrow as pa
-        >>> rows(pa.table({"image": [b"no picture"]}), pipeline=ferkit.Pipeline("none"))["error_kind"].to_pylist()
+        >>> table = pa.table({"image": [b"no picture"]})
+        >>> rows(table, pipeline=ferkit.Pipeline("none"))["error_kind"].to_pylist()
         ['not_image']
     """
     need("pyarrow", "ferkit.bulk.rows")

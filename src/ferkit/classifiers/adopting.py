@@ -91,7 +91,8 @@ def adopt(
 
     Examples:
         >>> from ferkit import ExpressionClassifier, adopt
-        >>> folder = adopt("model.onnx", "theirs", labels=["angry", "happy", "sad"], pixels="0-255")
+        >>> labels = ["angry", "happy", "sad"]
+        >>> folder = adopt("model.onnx", "theirs", labels=labels, pixels="0-255")
         >>> ExpressionClassifier(folder).labels.classes
         ('angry', 'happy', 'sad')
     """

@@ -53,7 +53,8 @@ class ExpressionClassifier(ByArguments):
 
     Examples:
         >>> import numpy as np
-        >>> ExpressionClassifier("fer2013-n-v6").predict_proba(np.zeros((2, 48, 48), np.uint8)).shape
+        >>> crops = np.zeros((2, 48, 48), np.uint8)
+        >>> ExpressionClassifier("fer2013-n-v6").predict_proba(crops).shape
         (2, 7)
 
     Raises:
@@ -202,7 +203,8 @@ class ExpressionClassifier(ByArguments):
 
         Examples:
             >>> import numpy as np
-            >>> ExpressionClassifier("fer2013-n-v6").features(np.zeros((2, 48, 48), np.uint8)).shape
+            >>> crops = np.zeros((2, 48, 48), np.uint8)
+            >>> ExpressionClassifier("fer2013-n-v6").features(crops).shape
             (2, 80)
         """
         return self.logits_and_features(crops)[1]

@@ -260,7 +260,8 @@ def read_csv(path: str | Path, split: str = "Training", relabel: Mapping[str, st
         relabel: New names for the labels, by their number or name in the file; None: FER2013's numbers 0 to 6, or names.
 
     Raises:
-        DataError: A column is missing, a row has not so many pixels of 0-255 or a label outside 0-6, or the split is empty.
+        DataError: A column is missing, a row has the wrong number of pixels, a pixel outside 0-255 or a label outside 0-6,
+            or the split is empty.
         InputError: ``relabel`` names a label that is not there.
     """
     path, relabel = expanded(path), as_mapping(relabel)

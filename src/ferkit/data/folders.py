@@ -63,7 +63,7 @@ def list_data(
         wanted: Several labels at once, or values, which are columns of a table.
 
     Raises:
-        DataError, InputError, MissingExtraError: As these; DataError also for such labels of a folder.
+        DataError, InputError, MissingExtraError: As these; DataError also where several labels or values are wanted of a folder.
     """
     path, relabel = expanded(path), as_mapping(relabel)
     if not is_table(path):

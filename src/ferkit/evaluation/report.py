@@ -74,7 +74,8 @@ def write_report(
     Examples:
         >>> from ferkit import ExpressionClassifier
         >>> from ferkit.evaluation import measure, write_report
-        >>> measured = measure(ExpressionClassifier("fer2013-n-v6"), "my_faces", split="Training")
+        >>> classifier = ExpressionClassifier("fer2013-n-v6")
+        >>> measured = measure(classifier, "my_faces", split="Training")
         >>> write_report(measured, "report").name
         'report.html'
     """

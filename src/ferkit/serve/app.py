@@ -65,7 +65,7 @@ def create_app(settings: Settings | None = None, *, detector: Detector | None = 
     """Make the ASGI application. The networks are opened when it starts, not here.
 
     Args:
-        settings: None is the defaults.
+        settings: None stands for the defaults.
         detector: Finds the faces, instead of the one that the settings name; the lanes call it in turn.
         classifiers: On offer by their names, beside the weights that the settings name, or instead of the bundled ones. Films
             are then not read: a process of their own reads them, which opens what it needs by name.

@@ -58,7 +58,7 @@ class Settings:
         max_images: Pictures in one request.
         max_pixels: Largest picture accepted, in pixels.
         max_explained: Faces of a picture that ``/v1/explain`` explains, the largest; 0: it explains none. Each costs over a hundred answers.
-        max_side: Pictures are read at a scale that brings their longer side to at most this many pixels, the sooner the less memory;
+        max_side: Pictures are read at a scale that brings their longer side to at most this many pixels; fewer need less memory;
             boxes in the answers are in pixels of the picture as it came.
         max_decoding_pixels: Of all pictures that a worker's lanes decode at the same time; a larger one is decoded alone.
         queue_seconds: Time that a request's first picture may wait for a lane, then 503. The request's others follow it.

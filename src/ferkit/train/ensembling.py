@@ -90,7 +90,7 @@ def fit_ensemble(ensemble: Ensemble, faces: Faces, *, weights: bool = True) -> E
             majority is the truth, if there are votes.
         weights: False keeps the weights and fits the temperature alone.
 
-    For the labels ``photos`` the truth are the faces whose own label is the votes' majority too, if there are votes.
+    For the labels ``photos`` only the faces count whose own label is the votes' majority too, if there are votes.
 
     Raises:
         DataError: No face has one of the ensemble's labels.

@@ -325,6 +325,7 @@ class Recipe:
         return [cycle for cycle in zip(lengths, horizons, rates, strict=True) if cycle[0] > 0]
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as nested tables, which ``from_dict`` reads."""
         return asdict(self) | {"heads": tuple(head.to_dict() for head in self.heads)}
 
     @staticmethod
