@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -133,4 +134,9 @@ def open_table(path: Path, labels: Sequence[str], features: int = 0) -> Table:
         need("pyarrow", "Writing Parquet")
         return _Parquet(path, labels, features)
     file = path.open("w", buffering=1, encoding="utf-8", newline="")  # a line at a time: readable whatever happens
-    return _Csv(file, labels, features) if path.suffix.lower() == ".csv" else JsonLines(file, labels, features=features)
+    try:
+        return _Csv(file, labels, features) if path.suffix.lower() == ".csv" else JsonLines(file, labels, features=features)
+    except BaseException:  # the names of the columns are written at once, and there may be no room for them
+        with suppress(OSError):  # what is waiting is written by closing, and fails as it did
+            file.close()
+        raise
