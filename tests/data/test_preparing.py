@@ -45,6 +45,36 @@ def test_prepare_a_csv(tmp_path: Path) -> None:
         prepare(tmp_path / "f.csv", out, size=4)
 
 
+def test_data_of_the_same_name_from_elsewhere_are_refused(tmp_path: Path) -> None:
+    """Their pictures have the same names too: the faces of the first would be taken for those of the second."""
+    for name in ("one", "two"):
+        tree(tmp_path / name / "faces", "happy/1.png", "sad/1.png")
+    out = tmp_path / "out"
+    prepare(tmp_path / "one" / "faces", out)
+    settings = json.loads((out / "prepare.json").read_text())
+    assert str(tmp_path) not in (out / "prepare.json").read_text()
+    with pytest.raises(InputError, match="was prepared from data called faces that lie elsewhere; choose another out, or say moved=True"):
+        prepare(tmp_path / "two" / "faces", out)
+    arguments = ["prepare", "--data", str(tmp_path / "two" / "faces"), "--out", str(out)]
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 2
+    assert "--moved" in refused.stderr
+    assert json.loads((out / "prepare.json").read_text()) == settings
+    assert CliRunner().invoke(main, [*arguments, "--moved"]).exit_code == 0
+    prepare(tmp_path / "two" / "faces", out)  # which is where the data are from now on
+    with pytest.raises(InputError, match="from data called faces"):
+        prepare(tmp_path / "one" / "faces", out)
+
+
+def test_an_earlier_preparation_without_a_place_goes_on(tmp_path: Path) -> None:
+    data, out = tree(tmp_path / "one" / "faces", "happy/1.png", "sad/1.png"), tmp_path / "out"
+    prepare(data, out)
+    settings = json.loads((out / "prepare.json").read_text())
+    (out / "prepare.json").write_text(json.dumps({key: value for key, value in settings.items() if key != "place"}))
+    assert prepare(data, out)["splits"]["train"] == {"happy": 1, "sad": 1}
+    assert json.loads((out / "prepare.json").read_text()) == settings
+
+
 def test_prepare_finds_and_aligns_faces(tmp_path: Path, photo: Path, yunet_file: Path) -> None:
     (tmp_path / "data" / "happy").mkdir(parents=True)
     (tmp_path / "data" / "sad").mkdir()

@@ -26,14 +26,16 @@ __all__ = ["prepare"]
     detector={"default": "none", "show_default": True, "help": "Face detector to cut the faces with; none takes whole pictures."},
 )
 @click.option("--size", type=click.IntRange(16, 1024), default=48, show_default=True, help="Side of the prepared faces, in pixels.")
+@click.option("--moved", is_flag=True, help="Go on with the data that the folder was begun with, which lie elsewhere now.")
 @shared(FORMAT)
-def prepare(data: Path, out: Path, detector: str, detector_model: Path | None, size: int, relabel: Any, format_: str) -> None:
+def prepare(data: Path, out: Path, detector: str, detector_model: Path | None, size: int, relabel: Any, moved: bool, format_: str) -> None:
     """Write one folder of face pictures per label per split, tables of boxes and landmarks, and a report of copies."""
     from ..data.preparing import format_preparation
     from ..data.preparing import prepare as run
     from ..detectors.face_detector import FaceDetector
 
-    report = run(data, out, detector=FaceDetector(detector, model=detector_model), size=size, relabel=relabel, progress=True)
+    found = FaceDetector(detector, model=detector_model)
+    report = run(data, out, detector=found, size=size, relabel=relabel, moved=moved, progress=True)
     click.echo(json.dumps(report, indent=1, ensure_ascii=False) if format_ == "json" else format_preparation(report))
     for _, reason in report["skipped"]:
         click.echo(f"ferkit: {reason}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,7 @@ def prepare(
     detector: Detector | str | None = None,
     size: int = 48,
     relabel: Mapping[str, str] | str | None = None,
+    moved: bool = False,
     progress: bool = False,
 ) -> Preparation:
     """Write ``out/<train|validation|test>/<label>/*.png``, tables of boxes and landmarks, and a report of copies.
@@ -93,11 +95,12 @@ def prepare(
 
     Args:
         data: ``fer2013.csv``, a folder per label, with or without split folders (without: all of it is ``train``), or a manifest.
-        out: Folder. An earlier preparation in it must have had the same settings.
+        out: Folder. An earlier preparation in it must have been of the same data, with the same settings.
         detector: Finds the largest face of each picture, which is aligned on its landmarks where the detector gives them,
             cut out (the picture's edge is repeated where the face reaches past it) and resized. None: whole pictures.
         size: Side of the prepared faces, pixels, 16 to 1024.
         relabel: New names for the data's labels; ``""`` leaves a label out.
+        moved: The data that ``out`` was begun with lie at ``data`` now: go on with them there.
         progress: Show a bar on standard error.
 
     Returns:
@@ -108,7 +111,7 @@ def prepare(
 
     Raises:
         DataError: As the readers.
-        InputError: ``size`` out of range, or ``out`` was prepared with other settings.
+        InputError: ``size`` out of range, or ``out`` was prepared with other settings, or from data that lay elsewhere.
 
     Examples:
         >>> from ferkit.data import prepare
@@ -128,7 +131,7 @@ def prepare(
     items = list(_csv_items(source) if listing is None else _listed_items(listing))
     detector = open_detector("none" if detector is None else detector)
     settings = {"data": data.resolve().name, "detector": name_of(detector), "size": size}
-    _check_settings(out, settings | ({"labels": relabel} if relabel else {}))
+    _check_settings(out, settings | ({"labels": relabel} if relabel else {}), _place(data), moved)
     crop = ExpressionClassifier().crop
     geometry = replace(crop, mode="aligned") if crop.template else crop
 
@@ -222,16 +225,28 @@ def _flat_name(sample: Sample) -> str:
     return f"{data[: _LONGEST - 17].decode('utf-8', 'ignore')}_{hashlib.sha256(data).hexdigest()[:16]}"
 
 
-def _check_settings(out: Path, settings: Mapping[str, object]) -> None:
+def _place(data: Path) -> str:
+    """Return what tells where data lie without naming anybody's folders: data sets of one name are often several."""
+    return hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]
+
+
+def _check_settings(out: Path, settings: Mapping[str, object], place: str, moved: bool) -> None:
+    """Write down what a folder is prepared with, or hold it against what is written there; earlier versions wrote no place."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / _SETTINGS
-    if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if known != settings:
-            changed = ", ".join(f"{key} {known.get(key)!r}" for key in settings if settings[key] != known.get(key))
-            raise InputError(f"{out} was prepared with {changed}; use the same, or another out.", arguments=["out"])
-    else:
-        write_json(path, settings)
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else dict(settings)
+    before = known.pop("place", None)
+    if known != settings:
+        changed = ", ".join(f"{key} {known.get(key)!r}" for key in settings if settings[key] != known.get(key))
+        raise InputError(f"{out} was prepared with {changed}; use the same, or another out.", arguments=["out"])
+    if before not in (None, place) and not moved:
+        raise InputError(
+            f"{out} was prepared from data called {settings['data']} that lie elsewhere; choose another out, or say moved=True if these are "
+            "the same, and were moved.",
+            arguments=["out", "moved"],
+        )
+    if before != place:
+        write_json(path, {**settings, "place": place})
 
 
 def _read_journal(path: Path, out: Path) -> dict[str, _Row]:
