@@ -11,10 +11,10 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ..errors import FerkitError, InputError
+from ..image_files import expanded
 from ..ray_clusters import connected, in_short
 from .local import Answer
 from .options import Options
@@ -76,7 +76,9 @@ class Cluster:
             "facts": dict(facts),
         }
         try:
-            self._check_nodes(Place(where), [os.path.realpath(item) for item in inputs if not is_address(item) and "*" not in item])
+            self._check_nodes(
+                Place(where), [os.path.realpath(expanded(item)) for item in inputs if not is_address(item) and "*" not in item]
+            )
             from .node import digest_of, do
 
             # No retries of Ray's own: the driver tries a shard again as often as it takes, and hears of every death.
@@ -220,8 +222,9 @@ class Cluster:
 
 def _carried(options: Mapping[str, Any]) -> dict[str, dict[str, bytes]]:
     """Return the files of the weights and the detector that are folders of this machine. Raises InputError."""
-    folders = [Path(options[name]) for name in ("weights", "detector_model") if options[name] and Path(options[name]).is_dir()]
-    out = {str(folder): {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for folder in folders}
+    named = {options[name]: expanded(options[name]) for name in ("weights", "detector_model") if options[name]}
+    folders = {name: folder for name, folder in named.items() if folder.is_dir()}
+    out = {name: {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()} for name, folder in folders.items()}
     size = sum(len(data) for files in out.values() for data in files.values())
     if size > _MOST_CARRIED:
         raise InputError(

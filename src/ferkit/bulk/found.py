@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import DataError, InputError
 from ..faces import Face
+from ..image_files import expanded
 from ..text import encodable
 from .commit import MANIFEST, done
 from .job import Job
@@ -71,7 +72,7 @@ class FoundFaces:
         """The one folder or file of this machine that the job was about; None where there are others."""
         if len(self.inputs) != 1 or self.inputs[0].startswith("--keys ") or is_address(self.inputs[0]):
             return None
-        return os.path.join(self.base, self.inputs[0])
+        return os.path.join(self.base, expanded(self.inputs[0]))
 
     def of(self, wanted: Collection[str]) -> dict[str, Found]:
         """Return what the rows say of some pictures.

@@ -208,6 +208,7 @@ def listed_keys(path: str, kind: str) -> Iterator[Listed]:
     Raises:
         InputError: The list cannot be read, has no such column, an entry in it that is no text, or is empty.
     """
+    path = path if is_address(path) else str(expanded(path))
     try:
         found = False
         for key, size in _parquet_keys(path) if path.lower().endswith(".parquet") else _text_keys(path):

@@ -16,6 +16,7 @@ from .. import __version__
 from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import DEFAULT_DETECTOR, open_detector
 from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError
+from ..image_files import expanded
 from ..labels import LabelSet, need_classes
 from ..pipeline import Pipeline
 from ..weights.releases import BUNDLED_DETECTOR, DEFAULT_WEIGHTS
@@ -101,10 +102,10 @@ def facts(identity: Mapping[str, Any]) -> dict[str, Any]:
     weights = identity["weights"] or DEFAULT_WEIGHTS
     out |= {"option weights": weights, "weights sha256": _hash(verify(_here(weights) or weights))}
     detector = identity["detector"] or DEFAULT_DETECTOR
-    model = _here(identity["detector_model"])
-    if model is not None:
-        root = Path(model).parent if Path(model).is_file() else Path(model)
-        files = [Path(model)] if Path(model).is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    if (named := _here(identity["detector_model"])) is not None:
+        model = expanded(named)
+        root = model.parent if model.is_file() else model
+        files = [model] if model.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
         out["detector sha256"] = _hash({str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     elif detector == "ferkit":
         out["detector sha256"] = _hash(verify(BUNDLED_DETECTOR))

@@ -216,6 +216,7 @@ def _check_apart(request: Request) -> None:
     if "" in (*request.inputs, request.output):
         raise InputError(f"{'OUTPUT' if request.output == '' else 'An input'} is empty text, which names no place; expected a path.")
     output = request.output.removeprefix("file://")
+    output = output if is_address(output) else str(expanded(output))
     for item in (name.removeprefix("file://") for name in request.inputs):
         if is_address(item) or is_address(output):
             one, other = f"{item.rstrip('/')}/", f"{output.rstrip('/')}/"
@@ -238,7 +239,7 @@ def _check_same(job: Job, request: Request, here: dict[str, Any]) -> None:
     other = difference(job.facts, here)
     if request.told and request.told != job.inputs:
         other.append(f"inputs: {' '.join(job.inputs)} then, {' '.join(request.told)} now")
-    if any(not is_address(item) and not Path(item).is_absolute() for item in request.inputs) and job.base != str(Path.cwd()):
+    if any(not is_address(item) and not expanded(item).is_absolute() for item in request.inputs) and job.base != str(Path.cwd()):
         other.append(f"the folder that inputs are relative to: {job.base} then, {Path.cwd()} now")
     if other:
         raise InputError(

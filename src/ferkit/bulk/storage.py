@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
 from ..errors import DataError, FerkitError, InputError, MissingExtraError
+from ..image_files import expanded
 from .options import need
 
 __all__ = ["AddressError", "Found", "Place", "StoreError", "is_address", "open_input", "patiently", "read", "read_whole", "remote"]
@@ -144,8 +145,8 @@ class Place:
 
     def __init__(self, address: str) -> None:
         address = address.removeprefix("file://")  # which is a folder of this machine, and written as one
-        self.address = address.rstrip("/") if is_address(address) else address
-        self.local = None if is_address(address) else Path(address)
+        self.address = address.rstrip("/") if is_address(address) else f"{expanded(address)}" if address.startswith("~") else address
+        self.local = None if is_address(address) else expanded(address)
         if self.local is None:
             self._fs, self._root = remote(self.address)
 

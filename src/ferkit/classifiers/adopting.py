@@ -96,7 +96,7 @@ def adopt(
         >>> ExpressionClassifier(folder).labels.classes
         ('angry', 'happy', 'sad')
     """
-    folder = writable(new_folder(Path(out), "the weights"))
+    folder = writable(new_folder(expanded(out), "the weights"))
     path = expanded(model)
     classes = label_set(labels)
     if order not in ("rgb", "bgr"):

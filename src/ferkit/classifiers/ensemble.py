@@ -15,6 +15,7 @@ from ..crops import Crops
 from ..errors import InputError, WeightsError
 from ..faces import Expression, as_expression, checked_confidence
 from ..files import new_folder, write_json
+from ..image_files import expanded
 from ..labels import LabelSet
 from ..pickling import ByArguments
 from ..protocols import Classifier
@@ -127,7 +128,7 @@ class Ensemble(ByArguments, Committee[ExpressionClassifier]):
             InputError: The folder already holds something, or the others have other members.
             WeightsError: It cannot be written.
         """
-        out = new_folder(Path(folder), "the ensemble")
+        out = new_folder(expanded(folder), "the ensemble")
         for other in others:
             if [m.folder for m in other.members] != [m.folder for m in self.members] or other.combine != self.combine:
                 raise InputError(f"{other.name} has other members than {self.name}, or combines them differently; save it by itself.")

@@ -7,13 +7,15 @@ from typing import Any
 
 import click
 
+from .options import FilePath
+
 __all__ = ["adopt"]
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=FilePath())
 @click.option("--labels", required=True, help="Class names in the order of the outputs, a,b,c; or fer2013, fer6, ferplus.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new weights; it must not exist yet.")
+@click.option("--out", required=True, type=FilePath(), help="Folder of the new weights; it must not exist yet.")
 @click.option(
     "--input",
     "input_size",

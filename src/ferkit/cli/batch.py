@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from .options import FORMAT, OneOf, Part, shared
+from .options import FORMAT, FilePath, OneOf, Part, shared
 
 if TYPE_CHECKING:
     from ..bulk.reports import BatchReport
@@ -63,7 +63,7 @@ def _kinds() -> tuple[str, ...]:
 @click.option("--status", "ask_status", is_flag=True, help="Only say how the job in OUTPUT stands.")
 @click.option("--verify", "ask_verify", is_flag=True, help="Only hold the files in OUTPUT against its manifest.")
 @shared(FORMAT, format_={"help": "Text for people, or JSON: a line for each shard, then the report."})
-@click.option("--metrics-file", type=click.Path(path_type=Path, dir_okay=False), help="Write Prometheus' text format here (.prom).")
+@click.option("--metrics-file", type=FilePath(dir_okay=False), help="Write Prometheus' text format here (.prom).")
 def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: str, metrics_file: Path | None, **options: Any) -> None:
     """Read the expressions in any number of pictures or videos, into Parquet files in OUTPUT.
 

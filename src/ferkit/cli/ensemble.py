@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import InputError
-from .options import grouped, parted_labels, shared
+from .options import FilePath, grouped, parted_labels, shared
 
 __all__ = ["ensemble"]
 
@@ -32,7 +32,7 @@ class Fitting:
 
 @click.command()
 @click.argument("members", nargs=-1, metavar="[WEIGHTS]...")
-@click.option("--snapshots", type=click.Path(path_type=Path), help="Add the snapshots of this run as members; needs --data.")
+@click.option("--snapshots", type=FilePath(), help="Add the snapshots of this run as members; needs --data.")
 @shared(
     "out",
     "data",

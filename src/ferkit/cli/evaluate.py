@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FORMAT, Reading, grouped, parted_labels, reading_options, shared
+from .options import FORMAT, FilePath, Reading, grouped, parted_labels, reading_options, shared
 
 if TYPE_CHECKING:
     from ..evaluation.measuring import Measurement
@@ -66,9 +66,7 @@ class ModelFile:
     "--std", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="Deviation of a model file; see --mean."
 )
 @grouped("model_file", ModelFile, ("input_size", "mean", "std"))
-@click.option(
-    "--report", "report_folder", type=click.Path(path_type=Path, file_okay=False), help="Write report.html, one self-contained page, here."
-)
+@click.option("--report", "report_folder", type=FilePath(file_okay=False), help="Write report.html, one self-contained page, here.")
 @shared(FORMAT)
 def evaluate(labelled: Labelled, reading: Reading, model_file: ModelFile, report_folder: Path | None, format_: str) -> None:
     """Measure weights on labelled faces: accuracy with its 95 % interval, macro-F1, calibration, confusion matrix."""
@@ -110,8 +108,9 @@ def _write_report(measured: Measurement, classifier: Any, weights: str | None, f
     from ..evaluation.report import read_history, write_report
     from ..explain.coloring import overlay
     from ..explain.occluding import occlusion
+    from ..image_files import expanded
 
-    history = read_history(Path(weights)) if weights is not None else []
+    history = read_history(expanded(weights)) if weights is not None else []
 
     def reason(face: Any, column: int) -> Any:
         return overlay(face, occlusion(classifier, face)[column])

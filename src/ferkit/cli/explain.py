@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from .options import Reading, reading_options
+from .options import FilePath, Reading, reading_options
 
 __all__ = ["explain"]
 
 
 @click.command()
 @click.argument("image", metavar="IMAGE")
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Write the sheet here: .png or .jpg.")
+@click.option("-o", "--out", required=True, type=FilePath(dir_okay=False), help="Write the sheet here: .png or .jpg.")
 @click.option("--label", default=None, help="Explain this label only.  [default: the three most probable of each face]")
 @click.option(
     "--method",

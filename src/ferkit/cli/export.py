@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import FORMAT, OneOf, shared
+from .options import FORMAT, FilePath, OneOf, shared
 
 __all__ = ["export"]
 
@@ -19,18 +19,16 @@ def _precisions() -> Iterable[str]:
 
 @click.command()
 @click.argument("weights", required=False)
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder to write the files into.")
+@click.option("--out", type=FilePath(file_okay=False), help="Folder to write the files into.")
 @shared(FORMAT, format_={"type": click.Choice(["onnx", "litert", "all"]), "default": "all", "help": "Kind of file to write."})
 @shared("labels")
 @click.option("--precision", type=OneOf(_precisions), default="float32", show_default=True, help="Precision of the ONNX file's weights.")
-@click.option("--data", type=click.Path(path_type=Path), help="Labelled faces: measure what the export answers; int8 needs them.")
-@click.option(
-    "--photo", type=click.Path(path_type=Path, dir_okay=False), help="Also write golden values of every step, from this photo on."
-)
+@click.option("--data", type=FilePath(), help="Labelled faces: measure what the export answers; int8 needs them.")
+@click.option("--photo", type=FilePath(dir_okay=False), help="Also write golden values of every step, from this photo on.")
 @click.option("--check", "checked", is_flag=True, help="Run every file on its golden pictures and compare with ferkit's own answers.")
 @click.option(
     "--web",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FilePath(file_okay=False),
     help="Write the page into this folder instead, for any web server: everything happens in the visitor's browser.",
 )
 @click.option("--onnxruntime-web", type=click.Path(), help="Folder of this npm package, which --web needs.")

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .options import FORMAT, Reading, reading_options, shared
+from .options import FORMAT, FilePath, Reading, reading_options, shared
 
 __all__ = ["finetune"]
 
@@ -40,7 +40,7 @@ __all__ = ["finetune"]
     help="Take the faces that ferkit batch found in the same pictures, or the crops of ferkit prepare, and look for none; --data may then be left out.",
 )
 @click.option("--holdout", type=click.FloatRange(0.05, 0.5), default=0.2, show_default=True, help="Share of each label to hold out.")
-@click.option("--val", type=click.Path(path_type=Path), help="Hold this out instead: a folder or a manifest.")
+@click.option("--val", type=FilePath(), help="Hold this out instead: a folder or a manifest.")
 @click.option("--folds", type=click.IntRange(2, 20), help="Hold every face out once, in so many folds, and learn from all in the end.")
 @click.option(
     "--group",
@@ -48,13 +48,11 @@ __all__ = ["finetune"]
     help="Keep a person on one side: folder (the first below the label's), a regular expression on the path, or a manifest's column.  "
     "[default: a manifest's column person]",
 )
-@click.option("--publictest", type=click.Path(path_type=Path), help="Measure before and after on PublicTest of this fer2013.csv as well.")
+@click.option("--publictest", type=FilePath(), help="Measure before and after on PublicTest of this fer2013.csv as well.")
 @click.option("--unfreeze", is_flag=True, help="Then train more of the network, and keep of that what cross-validation says helps.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the split.")
 @shared("licence")
-@click.option(
-    "--report", type=click.Path(path_type=Path, file_okay=False), help="Write report.html here: figures, mistakes, every held-out file."
-)
+@click.option("--report", type=FilePath(file_okay=False), help="Write report.html here: figures, mistakes, every held-out file.")
 @shared(FORMAT)
 def finetune(data: Path | None, out: Path, reading: Reading, format_: str, **options: Any) -> None:
     """Adapt weights to your own labels and pictures, and write weights that every other command accepts."""

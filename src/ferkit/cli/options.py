@@ -21,7 +21,19 @@ if TYPE_CHECKING:
 else:
     _Type = click.ParamType  # generic since click 8.4 only
 
-__all__ = ["FORMAT", "OneOf", "Part", "Reading", "Relabel", "Rotations", "grouped", "parted_labels", "reading_options", "shared"]
+__all__ = [
+    "FORMAT",
+    "FilePath",
+    "OneOf",
+    "Part",
+    "Reading",
+    "Relabel",
+    "Rotations",
+    "grouped",
+    "parted_labels",
+    "reading_options",
+    "shared",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,6 +58,18 @@ class OneOf(_Type):
         if value not in names:
             self.fail(f"{value!r}; expected one of {', '.join(names)}.", param, ctx)
         return str(value)
+
+
+class FilePath(click.Path):
+    """A path. ``~`` is the home folder where the shell leaves it to us too, as in ``--out=~/faces``."""
+
+    def __init__(self, **checks: bool) -> None:
+        super().__init__(path_type=Path, **checks)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from ..image_files import expanded
+
+        return super().convert(expanded(value), param, ctx)
 
 
 class Relabel(_Type):
@@ -111,7 +135,6 @@ def _combinations() -> Iterable[str]:
     return COMBINE
 
 
-_FILE = click.Path(path_type=Path)
 # An option's name, as a command's function has it, to what click.option takes.
 _TOLD: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
     "weights": (
@@ -136,7 +159,10 @@ _TOLD: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
         ["--detector"],
         {"type": OneOf(_detectors), "help": "Face detector to use; none takes each picture as a face.  [default: ferkit]"},
     ),
-    "detector_model": (["--detector-model"], {"type": _FILE, "help": "The detector's own file or folder, instead of the default one."}),
+    "detector_model": (
+        ["--detector-model"],
+        {"type": FilePath(), "help": "The detector's own file or folder, instead of the default one."},
+    ),
     "rotations": (
         ["--rotations"],
         {"type": Rotations(), "help": "Turns of faces to look for too, in degrees clockwise: some of 0,90,180,270, or all."},
@@ -147,19 +173,19 @@ _TOLD: dict[str, tuple[Sequence[str], dict[str, Any]]] = {
     ),
     "data": (
         ["--data"],
-        {"required": True, "type": _FILE, "help": "Labelled faces to read: fer2013.csv, a folder per label, or a manifest."},
+        {"required": True, "type": FilePath(), "help": "Labelled faces to read: fer2013.csv, a folder per label, or a manifest."},
     ),
     "relabel": (
         ["--labels", "relabel"],
         {"type": Relabel(), "help": "What the data's labels mean, for example 1=surprise,2=fear; 8= leaves one out."},
     ),
-    "ferplus": (["--ferplus"], {"type": _FILE, "help": "FER+ votes to use as well: fer2013new.csv."}),
+    "ferplus": (["--ferplus"], {"type": FilePath(), "help": "FER+ votes to use as well: fer2013new.csv."}),
     "split": (["--split"], {"type": OneOf(_splits), "default": "PublicTest", "show_default": True, "help": "Part of the data to use."}),
     "combine": (
         ["--combine"],
         {"type": OneOf(_combinations), "default": "probability", "show_default": True, "help": "What is averaged over the members."},
     ),
-    "out": (["--out"], {"required": True, "type": _FILE, "help": "Folder of the run; at the end it also holds the weights."}),
+    "out": (["--out"], {"required": True, "type": FilePath(), "help": "Folder of the run; at the end it also holds the weights."}),
     "resume": (["--resume"], {"is_flag": True, "help": "Continue a run that was stopped or killed."}),
     "max_minutes": (
         ["--max-minutes"],

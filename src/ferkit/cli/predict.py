@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import FerkitError, ImageError, InputError
-from .options import FORMAT, Reading, grouped, reading_options, shared
+from .options import FORMAT, FilePath, Reading, grouped, reading_options, shared
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -80,7 +80,7 @@ class Drawing:
         "help": "One JSON list, a JSON object per line, or a table.",
     },
 )
-@click.option("--draw", type=click.Path(path_type=Path), help="Write the annotated picture here; a folder for several images.")
+@click.option("--draw", type=FilePath(), help="Write the annotated picture here; a folder for several images.")
 @shared("blur_faces", blur_faces={"help": "Cover the heads in the --draw copies; no face can be brought back."})
 @click.option("--landmarks", is_flag=True, help="Draw the five landmarks as well.")
 @grouped("drawing", Drawing, ("draw", "blur_faces", "landmarks"))

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from .options import FilePath
+
 __all__ = ["push"]
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=FilePath())
 @click.argument("address", metavar="hf://ORG/REPO")
 @click.option("--private", is_flag=True, help="Make the repository private, if it does not exist yet.")
 @click.option("--name", default=None, help="Publish under this name, which ends in a version.  [default: the folder's own]")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from ..errors import FerkitError
-from .options import reading_options, shared
+from .options import FilePath, reading_options, shared
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -35,7 +35,7 @@ class _Sink(Protocol):
 
 
 def recording_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    path = click.Path(path_type=Path, dir_okay=False)
+    path = FilePath(dir_okay=False)
     command = reading_options(
         min_confidence={"default": UNSURE, "show_default": True, "help": "Call a face unsure below this probability; 0 never does."}
     )(command)

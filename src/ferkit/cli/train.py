@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import OneOf, shared
+from .options import FilePath, OneOf, shared
 
 if TYPE_CHECKING:
     from ..labels import LabelSet
@@ -36,9 +36,7 @@ def _loggers() -> Iterable[str]:
 @shared("data", "relabel", "ferplus")
 @click.option("--multi-label", metavar="COLUMNS", help="Learn these columns of a manifest, 0 or 1 each: several may be true of a face.")
 @click.option("--regression", metavar="COLUMNS", help="Learn these columns of a manifest as numbers, for example valence,arousal.")
-@click.option(
-    "--photos", type=click.Path(path_type=Path), help="Portraits for a recipe with [photos]: a folder with labels.csv and images."
-)
+@click.option("--photos", type=FilePath(), help="Portraits for a recipe with [photos]: a folder with labels.csv and images.")
 @shared(
     "detector",
     "out",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import shared
+from .options import FilePath, shared
 from .train import run_folder
 
 __all__ = ["train_detector"]
@@ -16,10 +16,8 @@ __all__ = ["train_detector"]
 
 @click.command("train-detector")
 @shared("data", "out", data={"help": "Photos to learn from: a folder with train/, negatives/ and dev/."})
-@click.option("--recipe", type=click.Path(path_type=Path), help="Recipe to train: a TOML file.  [default: ferkit-face]")
-@click.option(
-    "--teacher", type=click.Path(path_type=Path), help="YuNet's file: its landmarks, steadied over several views, replace the labels'."
-)
+@click.option("--recipe", type=FilePath(), help="Recipe to train: a TOML file.  [default: ferkit-face]")
+@click.option("--teacher", type=FilePath(), help="YuNet's file: its landmarks, steadied over several views, replace the labels'.")
 @click.option("--start", help="Detector to go on from: its folder, or a name that comes with ferkit.  [default: from nothing]")
 @shared("resume", "max_minutes", "licence")
 def train_detector(data: Path, out: Path, teacher: Path | None, **options: Any) -> None:

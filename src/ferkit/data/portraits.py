@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..crops import CropGeometry, crop_face, resized
 from ..errors import DataError, ImageError
+from ..image_files import expanded
 from ..images import load_image, to_grey
 from ..labels import FERPLUS8
 
@@ -52,7 +53,7 @@ def read_portraits(folder: str | Path, crop: CropGeometry) -> Portraits:
     Raises:
         DataError: The table is missing or not as described, a label is unknown, or no picture can be read.
     """
-    folder = Path(folder)
+    folder = expanded(folder)
     images, labels, checked, skipped = [], [], [], []
     for line, row in _rows(folder / TABLE):
         label = row["label"].strip()

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import ImageFont
 
 from ..errors import InputError
+from ..image_files import expanded
 
 __all__ = ["VARIABLE", "Font", "font", "font_file", "has_letters", "readable"]
 
@@ -99,6 +100,7 @@ def has_letters(path: str, letters: frozenset[str]) -> bool:
 
 @lru_cache(maxsize=64)
 def _chosen(letters: frozenset[str], own: str) -> str | None:
+    own = own and str(expanded(own))
     if own and not Path(own).is_file():
         raise InputError(f"{VARIABLE}={own}: there is no such file; expected a font, .ttf, .otf or .ttc.")
     return next((path for path in (*([own] if own else []), "", *_files()) if has_letters(path, letters)), None)

@@ -15,6 +15,7 @@ from ..detectors.ferkit_face import FerkitFace
 from ..errors import DataError
 from ..faces import Face
 from ..geometry import area, intersection, iou
+from ..image_files import expanded
 from ..images import load_image
 
 __all__ = ["LEAST_SCORE", "AnnotatedPhoto", "DetectionScores", "average_precision", "read_annotated", "score_detections"]
@@ -56,7 +57,7 @@ class DetectionScores:
 
 def read_annotated(folder: str | Path) -> list[AnnotatedPhoto]:
     """Read ``gt.json`` (``{file: {"source", "faces": [{"box": [x, y, w, h], "ignore"}]}}``) and ``images/``. Raises DataError."""
-    folder = Path(folder)
+    folder = expanded(folder)
     try:
         table = json.loads((folder / "gt.json").read_text(encoding="utf-8"))
         return [_annotated(name, load_image(folder / "images" / name), row) for name, row in table.items()]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .. import __version__, plots
 from ..errors import InputError
 from ..files import write_bytes
+from ..image_files import expanded
 from ..text import ESCAPES
 from .figures import FEW, told
 from .measuring import Measurement, learnt_warning
@@ -85,7 +86,7 @@ def write_report(
             f"{several['kind']}. evaluate's report has their figures."
         )
     page = "\n".join(_page(measurement, history, mistakes, reason)) + "\n"
-    out = Path(out)
+    out = expanded(out)
     out.mkdir(parents=True, exist_ok=True)
     return write_bytes(out / "report.html", page.encode("utf-8", ESCAPES))
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..image_files import expanded
 from ..processes import is_running
 from .admission import Arriving
 from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, write_state
@@ -58,7 +59,7 @@ class Jobs:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._own = settings.jobs_folder is None
-        self._root = Path(settings.jobs_folder or tempfile.mkdtemp(prefix="ferkit-jobs-"))
+        self._root = expanded(settings.jobs_folder or tempfile.mkdtemp(prefix="ferkit-jobs-"))
         self._mine: dict[str, _Mine] = {}
         self._turn = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -15,6 +15,7 @@ from .. import __version__
 from ..classifiers.expression_classifier import ExpressionClassifier
 from ..colors import in_hex
 from ..errors import InputError
+from ..image_files import expanded
 from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import DetectorSpec, EnsembleSpec
 from ..weights.store import read_verified, resolve_detector
@@ -41,7 +42,7 @@ def browser_files(catalogue: Catalogue, onnxruntime_web: str) -> dict[str, bytes
     """
     folder = resolve_detector(BUNDLED_DETECTOR)
     spec = DetectorSpec.load(folder)
-    found = _runtime(Path(onnxruntime_web))
+    found = _runtime(expanded(onnxruntime_web))
     found |= {"detector.onnx": read_verified(folder, spec), "points.onnx": read_verified(folder, spec, "points.onnx")}
     offered = []
     for name, offer in catalogue.offers.items():
@@ -123,6 +124,7 @@ def export_web(out: Path, onnxruntime_web: str, weights: Sequence[str] = ()) -> 
     Raises:
         InputError, WeightsError: As ``browser_files``, or ``out`` is a file.
     """
+    out = expanded(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder for the page.")
     table = {f"local/{name}": data for name, data in browser_files(Catalogue(Settings(weights=tuple(weights))), onnxruntime_web).items()}

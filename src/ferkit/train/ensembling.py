@@ -19,6 +19,7 @@ from ..errors import DataError, WeightsError
 from ..evaluation.calibration import fit_temperature
 from ..evaluation.measuring import metric_rows
 from ..files import write_json
+from ..image_files import expanded
 from ..labels import FERPLUS8, PHOTOS
 from ..weights.records import Training
 from ..weights.specs import SPEC_FILE, EnsembleSpec, WeightsSpec
@@ -157,7 +158,7 @@ def snapshot_weights(run: str | Path, validation: Faces) -> list[Path]:
     from .classifier.release import Origin, write_release
     from .common.checkpoint import load_weights
 
-    run = Path(run)
+    run = expanded(run)
     spec = WeightsSpec.load(run)
     files = sorted((run / "snapshots").glob("*.npz"))
     if not files:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, WeightsError
+from ..image_files import expanded
 from .hub import is_offline
 from .specs import DetectorSpec, load_spec
 from .store import verify
@@ -61,7 +62,7 @@ def push(bundle: str | Path, address: str, *, private: bool = False, name: str |
         'hf://org/repo@...'
     """
     repo = _repository(address)
-    folder = Path(bundle)
+    folder = expanded(bundle)
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a folder of weights, such as one that ferkit.train.finetune wrote.")
     verify(folder)

@@ -18,6 +18,7 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
+from ...image_files import expanded
 from ...labels import CLASSES, FERPLUS8
 from ...logits import log_softmax
 from ..common.averaging import copy_averaged, settle
@@ -216,7 +217,7 @@ def fit(
             f"{len(data)} faces are fewer than one batch of {recipe.batch_size}; give more, or a recipe with a smaller batch_size."
         )
     ranks.rows(recipe.batch_size)
-    out = Path(out)
+    out = expanded(out)
     if ranks.first:
         check_folder(out, resume)
         out.mkdir(parents=True, exist_ok=True)

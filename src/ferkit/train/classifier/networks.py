@@ -17,6 +17,7 @@ from keras import layers
 
 from ...engines.keras_file import load_network
 from ...errors import InputError
+from ...image_files import expanded
 
 __all__ = ["MODELS", "build_model"]
 
@@ -295,7 +296,7 @@ def build_model(name: str, classes: Heads = 7, *, size: int | None = None, chann
         279208
     """
     if name.endswith(".keras"):
-        return _saved_network(Path(name), classes, channels, options)
+        return _saved_network(expanded(name), classes, channels, options)
     if ":" in name:
         return _own_network(name, classes, (size, size, channels), options)
     if name not in MODELS:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...crops import CropGeometry, CropTable
 from ...errors import InputError
+from ...image_files import expanded
 from ...labels import CLASSES, VALUES, LabelSet, label_set
 from .heads import Head
 from .recipe_tables import (
@@ -390,7 +391,7 @@ def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, An
         raise InputError(f"Recipe {name} is based on itself, by way of {', '.join(derived)}.")
     if str(name).endswith(".toml"):
         try:
-            text, source = Path(name).read_text(encoding="utf-8-sig"), str(name)  # some editors begin a file with a mark
+            text, source = expanded(name).read_text(encoding="utf-8-sig"), str(name)  # some editors begin a file with a mark
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"Recipe {name} cannot be read ({error}); expected a TOML file, or one of {', '.join(list_recipes())}."
@@ -405,7 +406,7 @@ def _read(name: str | Path, derived: tuple[str, ...] = ()) -> tuple[dict[str, An
         raise InputError(f"{source} is not valid TOML: {error}.") from None
     base = table.pop("base", None)
     if base is not None and str(base).endswith(".toml"):
-        base = str(Path(name).parent / str(base))  # beside the file that names it
+        base = str(expanded(name).parent / expanded(str(base)))  # beside the file that names it
     return (table, source) if base is None else (_merged(_read(base, (*derived, str(name)))[0], table), source)
 
 

@@ -14,6 +14,7 @@ from keras import layers, ops
 from ...detectors.ferkit_face_format import POINTS_SIZE
 from ...errors import DataError
 from ...files import replacing
+from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
 from ..common.compiling import JIT
 from ..common.loggers import to_stderr
@@ -87,7 +88,7 @@ def fit_points(
     Raises:
         DataError: No face with landmarks.
     """
-    out = Path(out)
+    out = expanded(out)
     crops = stored_crops(photos, out / "faces.npz", teacher, log)
     augmentation = PointAugmentation(**recipe.augment)
     keras.utils.set_random_seed(recipe.seed)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ...errors import DataError
 from ...evaluation.detection import AnnotatedPhoto, average_precision
 from ...files import write_bytes
+from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
 from ..common.compiling import JIT
 from ..common.keras_weights import save_model
@@ -131,7 +132,7 @@ def fit_detector(
     """
     recipe = recipe or load_detector_recipe()
     check_minutes(max_minutes)
-    out = Path(out)
+    out = expanded(out)
     if not any((~photo.ignore).any() for photo in data.photos):
         raise DataError(f'None of {len(data.photos)} photos has a face to learn from; expected labels with "use": "pos".')
     check_folder(out, resume)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...detectors.ferkit_face_format import MIRRORED
 from ...errors import DataError
-from ...image_files import image_files
+from ...image_files import expanded, image_files
 from ...resizing import resized_to
 from ..common.values import check_number, check_pair
 
@@ -138,7 +138,7 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
     """
     import cv2
 
-    folder = Path(folder)
+    folder = expanded(folder)
 
     def pixels(path: Path) -> NDArray[np.uint8]:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from ...errors import InputError
+from ...image_files import expanded
 from ..common.values import MOST_EMA, check_number, check_numbers, check_precision
 from .landmark_crops import PointAugmentation, PointAugmentTable
 from .photos import Augmentation, AugmentTable
@@ -180,7 +181,7 @@ def check_model(table: str, given: Mapping[str, Any], lists: Mapping[str, tuple[
 
 def load_detector_recipe(path: str | Path | None = None) -> DetectorRecipe:
     """Read a recipe; None is ferkit's own. Raises InputError for keys that are unknown or missing."""
-    path = Path(path) if path is not None else _RECIPE
+    path = expanded(path) if path is not None else _RECIPE
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -117,8 +117,8 @@ def _preflight(recipe: DetectorRecipe, out: Path, teacher: FaceDetector | None, 
 
 
 def _folder(start: str | Path) -> Path:
-    if Path(start).is_dir():
-        return Path(start)
+    if (folder := expanded(start)).is_dir():
+        return folder
     if str(start) in SUPERSEDED:
         return resolve(str(start))
     known = [name for name, release in TABLE.items() if release.kind == "detector" and release.hub is None]

@@ -26,6 +26,7 @@ from ...engines.opencv import quiet_opencv
 from ...errors import DataError, FerkitError, InputError, MissingExtraError
 from ...evaluation.outputs import mean_figures
 from ...files import writable, write_bytes, write_json
+from ...image_files import expanded
 from ...images import load_image
 from ...labels import CLASSES, VALUES, LabelSet
 from ...pipeline import Pipeline
@@ -100,7 +101,7 @@ def export(
         raise InputError(
             "precision='int8' needs faces that give the activations' ranges: data='fer2013.csv', or a folder.", arguments=["data"]
         )
-    out = writable(Path(out))
+    out = writable(expanded(out))
     spec = load_spec(resolve_any(weights))
     if isinstance(spec, DetectorSpec):
         if labels is not None or "litert" in formats:
