@@ -385,6 +385,36 @@ def test_the_same_picture_named_twice_is_done_once(pictures: Path, tmp_path: Pat
     assert report.images == 240
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"weights": "fer2013-n-v6", "tta": "flip"}, r"reads with what it opens itself, and not with weights, tta; leave these out"),
+        ({"runtime": "onnxruntime"}, "not with runtime"),
+        (
+            {"labels": "ferplus", "detector": "none", "detector_model": "m", "min_confidence": 0.5},
+            "not with labels, detector, detector_model",
+        ),
+        ({"fps": 2}, "fps=2 is for videos; these inputs are of kind images"),
+        ({"every": 2, "kind": "images"}, "every=2 is for videos"),
+        ({"column": "image"}, "column='image' is for Parquet input"),
+        ({"key_column": "id", "kind": "images"}, "key_column='id' is for Parquet input"),
+        ({"max_side": 640, "kind": "video"}, "max_side=640 is for pictures; these inputs are of kind video"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    options: dict[str, Any], said: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for more in ({"dry_run": True}, {"workers": 1}):
+        with pytest.raises(InputError, match=said):
+            ferkit.batch(pictures / "d0", tmp_path / "out", pipeline=QUICK, **options, **more)
+    assert not (tmp_path / "out" / "_ferkit" / "job.json").exists()
+    if "video" not in options.values() and "detector_model" not in options:
+        monkeypatch.setattr("ferkit.bulk.options.Options.check_new", lambda *_: None)  # as an earlier version planned
+        ferkit.batch(pictures / "d0", tmp_path / "out", pipeline=QUICK, workers=1, **options)
+        monkeypatch.undo()
+        assert ferkit.batch(pictures / "d0", tmp_path / "out", pipeline=QUICK, workers=1, **options).state == "done"
+
+
 def test_names_can_be_hashed(pictures: Path, tmp_path: Path) -> None:
     names = damaged(pictures, tmp_path / "bad")
     ferkit.batch([], tmp_path / "out", keys=names, pipeline=QUICK, workers=1, hash_keys=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
@@ -14,6 +15,14 @@ Kind = Literal["auto", "images", "parquet", "tar", "video"]
 
 # Options that may differ between two runs of one job: they change how it runs, never what is written.
 FREE = ("workers", "part", "max_error_rate", "memory", "timeout", "address", "install")
+# What a pipeline of one's own replaces.
+_READING = ("weights", "labels", "tta", "runtime", "detector", "detector_model", "min_confidence")
+# Options that do something for some kinds of input only: what those are called, and the kinds.
+_ONLY = {
+    **dict.fromkeys(("column", "key_column"), ("Parquet input", {"parquet"})),
+    **dict.fromkeys(("fps", "every"), ("videos", {"video"})),
+    "max_side": ("pictures", {"images", "parquet", "tar"}),
+}
 _FLOATS = ("min_confidence", "fps", "every", "shard_mb")
 _WHOLE = ("shard_images", "workers", "max_side")
 
@@ -80,8 +89,29 @@ class Options:
             raise InputError(f"address={self.address!r} and part={self.part!r}; expected one of them: the cluster does all parts.")
         if self.install and self.address is None:
             raise InputError("install=True has the nodes of a cluster install ferkit; expected its address too.")
-        if self.key_column is not None and self.kind not in ("auto", "parquet"):
-            raise InputError(f"key_column={self.key_column!r} is for Parquet input, not for kind={self.kind!r}.")
+
+    def check_new(self, kinds: Collection[str]) -> None:
+        """Refuse options that would do nothing. Only for a new job: earlier versions planned with them, and such a job goes on.
+
+        Args:
+            kinds: Of what there is to do.
+
+        Raises:
+            InputError: Such an option was given.
+        """
+        plain = type(self)()
+        given = [name for name in _READING if getattr(self, name) != getattr(plain, name)]
+        if self.pipeline is not None and given:
+            raise InputError(
+                f"pipeline={self.pipeline!r} reads with what it opens itself, and not with {', '.join(given)}; leave these out, or pipeline.",
+                arguments=[*given, "pipeline"],
+            )
+        for name, (what, those) in _ONLY.items():
+            if getattr(self, name) is not None and kinds and those.isdisjoint(kinds):
+                raise InputError(
+                    f"{name}={getattr(self, name)!r} is for {what}; these inputs are of kind {', '.join(kinds)}. Leave it out.",
+                    arguments=[name],
+                )
 
     def identity(self) -> dict[str, Any]:
         """Return the options that change rows, equal ones written alike: 512 and 512.0 are one number."""

@@ -135,7 +135,8 @@ def batch(
         A ``ferkit.bulk.BatchReport``. A picture that cannot be read is a row with its ``error_kind``, never an exception.
 
     Raises:
-        InputError: An argument out of range; inputs that have nothing; an output that holds another job, or that is worked on.
+        InputError: An argument out of range, or that does nothing for a new job, such as ``fps`` for pictures, or ``weights`` beside
+            ``pipeline``; inputs that have nothing; an output that holds another job, or that is worked on.
         WeightsError: As ExpressionClassifier.
         MissingExtraError: pyarrow, or for a cluster ray, is not installed.
         StoreError: The output cannot be written.
@@ -181,8 +182,11 @@ def run(request: Request, watch: Watch) -> BatchReport:
     _check_apart(request)
     place = Place(request.output)
     left_out: Counter[str] = Counter()
+    job = Job.read(place)
+    if job is None:
+        request.options.check_new([] if request.options.kind == "auto" else [request.options.kind])
     if request.dry_run:
-        made = plan(_found(request, left_out), request.options)
+        made = _made(request, left_out, job)
         watch.note(
             f"{made.pictures} entries ({', '.join(f'{n} {kind}' for kind, n in made.kinds.items())}), {made.bytes / 1e6:,.1f} MB, {made.shards} shards"
         )
@@ -192,7 +196,6 @@ def run(request: Request, watch: Watch) -> BatchReport:
     from .opening import facts
 
     here = facts(request.options.identity())
-    job = Job.read(place)
     if job is not None:
         _check_same(job, request, here)
         if not (request.update or request.retry_errors) and whole(place, job):
@@ -256,6 +259,14 @@ def _found(request: Request, left_out: Counter[str]) -> Iterator[Listed]:
         yield from listed_keys(request.keys, request.options.kind)
 
 
+def _made(request: Request, left_out: Counter[str], job: Job | None = None) -> Plan:
+    """Return the plan of what there is, which for a new job all options are to have a meaning for. Raises InputError."""
+    made = plan(_found(request, left_out), request.options)
+    if job is None:
+        request.options.check_new(made.kinds)
+    return made
+
+
 def _workers(place: Place, request: Request, facts: dict[str, Any]) -> AbstractContextManager[Hands]:
     """Return the engine: this machine's processes, or a cluster's."""
     options = request.options
@@ -270,7 +281,7 @@ def _workers(place: Place, request: Request, facts: dict[str, Any]) -> AbstractC
 def _planned(place: Place, request: Request, here: dict[str, Any], pool: Hands, left_out: Counter[str]) -> Job:
     """Write the plan, unless another part was quicker: then take that one's."""
     pool.add()  # which starts while this process lists
-    made = plan(_found(request, left_out), request.options)
+    made = _made(request, left_out)
     for _ in range(min(pool.room(), len(_own(range(made.shards), request.options))) - 1):
         pool.add()  # while the plan is written, and not only once the first is there
     labels = _greeting(pool)["labels"]
