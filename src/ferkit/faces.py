@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,10 @@ class Expression:
         if self.values is not None:
             object.__setattr__(self, "values", _Probabilities(self.values))
         total = sum(self.probabilities.values())
+        if not math.isfinite(total + sum((self.values or {}).values()) + self.confidence + (self.disagreement or 0.0)):
+            raise InputError(
+                f"Answers {dict(self.numbers)}, confidence {self.confidence}, disagreement {self.disagreement}; expected finite numbers."
+            )
         if not abs(total - 1) < 1e-3 and self.labels is None and self.values is None:
             raise InputError(f"Probabilities sum to {total}; expected 1.")
         if self.label is not None and self.label not in self.probabilities:
@@ -159,15 +164,21 @@ class Face:
 
     def __post_init__(self) -> None:
         box = tuple(float(v) for v in self.box)
-        if len(box) != 4 or not all(np.isfinite(box)) or box[2] < box[0] or box[3] < box[1]:
+        if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] < box[0] or box[3] < box[1]:
             raise InputError(f"Box {box}; expected four finite numbers x1, y1, x2, y2 with x1 <= x2 and y1 <= y2.")
         object.__setattr__(self, "box", box)
         object.__setattr__(self, "score", float(self.score))
+        if not math.isfinite(self.score):
+            raise InputError(f"Score {self.score}; expected a finite number.")
         if self.landmarks is not None:
             points = tuple((float(x), float(y)) for x, y in self.landmarks)
             if len(points) != 5:
                 raise InputError(f"{len(points)} landmarks; expected five (x, y) points, or None.")
+            if not all(map(math.isfinite, chain.from_iterable(points))):
+                raise InputError(f"Landmarks {points}; expected finite numbers, or None.")
             object.__setattr__(self, "landmarks", points)
+        if self.features is not None and not np.isfinite(self.features).all():
+            raise InputError("Features that are not all finite; expected finite numbers, or None.")
 
     @property
     def width(self) -> float:

@@ -10,10 +10,23 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["log_softmax", "sigmoid", "softmax", "softmax_and_log"]
+from .errors import WeightsError
+
+__all__ = ["finite", "log_softmax", "sigmoid", "softmax", "softmax_and_log"]
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 Axis = int | tuple[int, ...]
+
+
+def finite(rows: NDArray[_Float], name: str) -> NDArray[_Float]:
+    """Return a network's answers ``(..., n, columns)``. Raises WeightsError, which says whose and what came, if they are not finite numbers."""
+    if not np.isfinite(rows).all():
+        wrong = ~np.isfinite(rows).reshape(-1, *rows.shape[-2:]).all(axis=(0, 2))
+        raise WeightsError(
+            f"{name} answers {rows[~np.isfinite(rows)][0]} for {wrong.sum()} of {len(wrong)} faces; expected finite numbers. "
+            "Look at how it was trained or converted, and at what it is fed: pixels, mean and std."
+        )
+    return rows
 
 
 def softmax(scores: NDArray[_Float], axis: Axis = -1) -> NDArray[_Float]:

@@ -33,11 +33,15 @@ __all__ = ["Pipeline"]
 _MOST_HELD = 64_000_000  # bytes of crops that wait to be classified together: of large photos a batch is smaller than asked
 
 
+_OnError = Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None]
+
+
 class _Seen(NamedTuple):
     """An image whose faces were found and wait to be classified."""
 
     result: Result
     crops: list[NDArray[np.uint8]]
+    image: Any = None  # as it was given, where a function is to hear of its error
 
 
 class Pipeline(ByArguments):
@@ -210,7 +214,7 @@ class Pipeline(ByArguments):
         images: Iterable[ImageLike],
         batch_size: int,
         read: Callable[[ImageLike], _Seen],
-        on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None] = "raise",
+        on_error: _OnError = "raise",
     ) -> Iterator[Any]:
         images = many(images)
         if is_one_image(images) or not isinstance(images, Iterable):
@@ -225,7 +229,7 @@ class Pipeline(ByArguments):
         images: Iterator[ImageLike],
         batch_size: int,
         read: Callable[[ImageLike], _Seen],
-        on_error: Literal["raise", "yield"] | Callable[[ImageLike, FerkitError], None],
+        on_error: _OnError,
     ) -> Iterator[Any]:
         waiting: list[_Seen | FerkitError] = []
         held = 0
@@ -234,24 +238,40 @@ class Pipeline(ByArguments):
                 seen = read(image)
             except FerkitError as error:
                 if on_error == "raise":
-                    yield from self._answers(waiting)
+                    yield from self._answers(waiting, on_error)
                     raise
                 if callable(on_error):
                     on_error(image, error)
                     continue
                 waiting.append(error)
             else:
-                waiting.append(seen)
-                held += sum(crop.nbytes for crop in seen.crops)
+                waiting.append(seen._replace(image=image) if callable(on_error) else seen)
+                held += sum(crop.nbytes for crop in seen.crops) + (getattr(image, "nbytes", 0) if callable(on_error) else 0)
             if len(waiting) >= batch_size or held > _MOST_HELD:
-                yield from self._answers(waiting)
+                yield from self._answers(waiting, on_error)
                 waiting, held = [], 0
-        yield from self._answers(waiting)
+        yield from self._answers(waiting, on_error)
 
-    def _answers(self, waiting: list[_Seen | FerkitError]) -> Iterator[Result | FerkitError]:
-        results = iter(self._classified([seen for seen in waiting if isinstance(seen, _Seen)]))
-        for seen in waiting:
-            yield next(results) if isinstance(seen, _Seen) else seen
+    def _answers(self, waiting: list[_Seen | FerkitError], on_error: _OnError) -> Iterator[Result | FerkitError]:
+        seen = [one for one in waiting if isinstance(one, _Seen)]
+        try:
+            results: Iterator[Result | FerkitError] = iter(self._classified(seen))
+        except FerkitError:  # of one face, maybe: the other images have their answers
+            results = map(self._classified_alone, seen)
+        for one in waiting:
+            answer = next(results) if isinstance(one, _Seen) else one
+            if isinstance(answer, FerkitError) and on_error == "raise":
+                raise answer
+            if isinstance(answer, FerkitError) and isinstance(one, _Seen) and callable(on_error):
+                on_error(one.image, answer)
+            else:
+                yield answer
+
+    def _classified_alone(self, seen: _Seen) -> Result | FerkitError:
+        try:
+            return self._classified([seen])[0]
+        except FerkitError as error:
+            return error
 
     def video(
         self,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import ferkit
 from ferkit import InputError, LabelSet
 from ferkit.bulk import rows
 
+from ..helpers.broken import blind_to
 from .models import Quick
 
 pa = pytest.importorskip("pyarrow", reason='needs the extra "batch"')
@@ -53,6 +57,18 @@ def test_a_bad_picture_is_a_row(table: Any) -> None:
     found = rows(table, key="name", pipeline=Quick())
     assert sum(kind is not None for kind in found["error_kind"].to_pylist()) == 10
     assert rows(table.slice(0, 0), pipeline=Quick()).num_rows == 0
+
+
+def test_an_answer_that_is_not_a_number_is_a_row(monkeypatch: pytest.MonkeyPatch, crops: Any) -> None:
+    blind_to(monkeypatch, (200, 200, 200))
+    pictures = []
+    for pixels in (crops[0], np.full((48, 48, 3), 200, np.uint8)):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        pictures.append(buffer.getvalue())
+    found = rows(pa.table({"image": pictures}), pipeline=ferkit.Pipeline("none")).to_pylist()
+    assert [row["error_kind"] for row in found] == [None, "crash"]
+    assert "answers nan for 1 of 1 faces" in found[1]["error"]
 
 
 def test_columns_are_named_when_they_are_not_there(table: Any) -> None:

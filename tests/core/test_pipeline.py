@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,16 @@ from PIL import Image
 from ferkit import (
     ExpressionClassifier,
     FaceDetector,
+    FerkitError,
     ImageError,
     InputError,
+    LabelSet,
     Pipeline,
+    Result,
+    WeightsError,
 )
+from ferkit.crops import CropGeometry
+from tests.helpers.broken import blind_to
 
 
 def test_a_portrait(pipeline: Pipeline, photo: Path) -> None:
@@ -79,6 +86,36 @@ def test_many_images_equal_one_by_one(pipeline: Pipeline, astronaut: np.ndarray)
                 assert a.expression.probabilities == pytest.approx(dict(b.expression.probabilities), abs=1e-5)
     assert pipeline.predict([]) == []
     assert len(pipeline.predict(iter(images[:2]))) == 2
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_one_answer_that_is_not_a_number_costs_one_image(own: bool, crops: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither of a network, nor of a classifier of one's own, whose faces are classified together with others'."""
+    blank = np.full((48, 48, 3), 200, np.uint8)
+    pipeline = Pipeline("none", Blind() if own else None)
+    if not own:
+        blind_to(monkeypatch, (200, 200, 200))
+    images = [crops[0], blank, crops[1], blank]
+    said = "nan" if own else "fer2013-s-v6 answers nan for 1 of 1 faces; expected finite numbers"
+    found = list(pipeline.stream(images, on_error="yield"))
+    assert [type(one) for one in found] == [Result, InputError if own else WeightsError] * 2
+    assert said in str(found[1])
+    heard: list[tuple[object, FerkitError]] = []
+    assert len(list(pipeline.stream(images, on_error=lambda image, error: heard.append((image, error))))) == 2
+    assert [image is blank for image, _ in heard] == [True, True]
+    stream = pipeline.stream(images)
+    assert len(next(stream)) == 1
+    with pytest.raises(FerkitError, match=said):
+        next(stream)
+
+
+class Blind:
+    """A classifier of one's own, which has no numbers for a blank picture."""
+
+    name, labels, crop = "blind", LabelSet("own", ("a", "b"), kind="labels"), CropGeometry()
+
+    def predict_proba(self, crops: Any) -> Any:
+        return np.array([[0.5, np.nan if np.ptp(crop) == 0 else 0.5] for crop in crops], np.float32)
 
 
 def test_predict_refuses_one_image(pipeline: Pipeline, photo: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import pickle
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -24,10 +25,36 @@ from ferkit import (
     Pipeline,
     Result,
 )
+from ferkit.faces import as_expression
 
 
 def face(box: tuple[float, float, float, float], label: str | None = "a", reason: str | None = None) -> Face:
     return Face(box, 0.75, expression=Expression(label, 0.6, {"a": 0.6, "b": 0.4}, reason))
+
+
+NOT_A_NUMBER = [float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.mark.parametrize("number", NOT_A_NUMBER)
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda number: Face((0, 0, number, 9)),
+        lambda number: Face((0, 0, 9, 9), number),
+        lambda number: Face((0, 0, 9, 9), landmarks=((1, 2), (1, 2), (1, number), (1, 2), (1, 2))),
+        lambda number: Face((0, 0, 9, 9), features=np.array([1, number], np.float32)),
+        lambda number: Expression("a", 0.6, {"a": number, "b": 0.4}),
+        lambda number: Expression("a", number, {"a": 0.6, "b": 0.4}),
+        lambda number: Expression("a", 0.6, {"a": 0.6, "b": 0.4}, disagreement=number),
+        lambda number: Expression(None, 0.0, {}, values={"valence": number}),
+        lambda number: as_expression(np.array([0.9, number], np.float32), LabelSet("own", ("a", "b"), kind="labels"), None),
+        lambda number: as_expression(np.array([0.9, number], np.float32), LabelSet("own", ("a", "b"), kind="values"), None),
+    ],
+)
+def test_what_is_not_a_finite_number_is_no_answer(values: Callable[[float], object], number: float) -> None:
+    """JSON has no such numbers, and who reads them in a table takes them for "not there"."""
+    with pytest.raises(InputError, match="finite number"):
+        values(number)
 
 
 @pytest.fixture

@@ -101,6 +101,16 @@ def test_nothing_to_see(detector: FaceDetector, shape: tuple[int, int, int], val
     assert detector.detect(np.full(shape, value, np.uint8)) == []
 
 
+def test_scores_that_are_not_numbers_are_not_nobody(astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ferkit.engines.opencv import OpenCVEngine
+
+    monkeypatch.setattr(
+        OpenCVEngine, "maps", lambda self, batch, names, maps=OpenCVEngine.maps: [m * np.nan for m in maps(self, batch, names)]
+    )
+    with pytest.raises(WeightsError, match="answers nan instead of scores; expected finite numbers"):
+        FaceDetector().detect_rgb(astronaut)
+
+
 def test_an_empty_image(detector: FaceDetector) -> None:
     with pytest.raises(InputError):
         detector.detect(np.zeros((0, 10, 3), np.uint8))

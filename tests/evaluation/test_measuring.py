@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import ExpressionClassifier, FaceDetector
+from ferkit import ExpressionClassifier, FaceDetector, LabelSet, WeightsError
+from ferkit.crops import CropGeometry
+from ferkit.data.faces import Faces
 from ferkit.evaluation.measuring import evaluate
 
 pytestmark = pytest.mark.train
@@ -19,6 +22,21 @@ def test_aliases_count_as_their_label(tmp_path: Path, crops: np.ndarray) -> None
         (tmp_path / label).mkdir()
         Image.fromarray(crops[len(label)]).save(tmp_path / label / "a.png")
     assert evaluate(ExpressionClassifier(), tmp_path)["per_label"]["happy"]["n"] == 1
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_answers_that_are_not_numbers_are_not_measured(number: float, crops: np.ndarray) -> None:
+    """A report of them would be no JSON."""
+
+    class Blind:
+        name, labels, crop = "blind", LabelSet("custom", ("angry", "happy", "sad")), CropGeometry()
+
+        def predict_proba(self, crops: Any) -> Any:
+            return np.concatenate([np.full((len(crops) - 1, 3), 1 / 3, np.float32), np.full((1, 3), number, np.float32)])
+
+    faces = Faces(crops[:5], np.arange(5) % 3, Blind.labels)
+    with pytest.raises(WeightsError, match=f"blind answers {number} for 1 of 5 faces; expected finite numbers"):
+        evaluate(Blind(), faces)
 
 
 def test_evaluate_finds_faces_in_photos(tmp_path: Path, photo: Path) -> None:

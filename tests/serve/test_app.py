@@ -231,7 +231,7 @@ def test_what_waits_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_fault_of_ours_is_500_and_the_next_request_works(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     with running(detector="none") as client:
         with monkeypatch.context() as patch:
-            patch.setattr(Pipeline, "predict", lambda *a, **k: 1 / 0)
+            patch.setattr(Pipeline, "stream", lambda *a, **k: 1 / 0)
             response = client.post("/v1/predict", content=noise())
         assert (response.status_code, code(response)) == (500, "internal")
         assert "ZeroDivisionError" in caplog.text

@@ -40,6 +40,7 @@ from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
 from ferkit.serve.uploads import Arrival, Pace, decode, read_body  # noqa: E402
 from tests.helpers import serving  # noqa: E402
+from tests.helpers.broken import blind_to  # noqa: E402
 from tests.helpers.serving import WEIGHTS, Coming, Service, encoded, noise  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
@@ -428,6 +429,17 @@ def test_one_picture_that_cannot_be_drawn_keeps_its_batchs_answers(monkeypatch: 
         files = [("image", (f"{width}.png", noise(width), "image/png")) for width in (64, 66, 68)]
         images = client.post("/v1/predict", files=files).json()["images"]
     assert [image["width"] for image in images] == [64, None, 68]
+    assert images[1]["error"]["code"] == "internal"
+
+
+def test_an_answer_that_is_not_a_number_keeps_its_batchs_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    blind_to(monkeypatch, (200, 200, 200))
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 48), (200, 200, 200)).save(buffer, "PNG")
+    with running(batch=8, lanes=1, detector="none") as client:
+        files = [("image", ("a.png", data, "image/png")) for data in (noise(), buffer.getvalue(), noise(seed=2))]
+        images = client.post("/v1/predict", files=files).json()["images"]
+    assert [len(image["faces"]) for image in images] == [1, 0, 1]
     assert images[1]["error"]["code"] == "internal"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from .. import __version__
 from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import DEFAULT_DETECTOR, open_detector
-from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError
+from ..errors import FerkitError, ImageError, ImageNotFoundError, InputError, WeightsError
 from ..image_files import expanded
 from ..labels import LabelSet, need_classes
 from ..pipeline import Pipeline
@@ -139,8 +139,8 @@ def kind_of_error(error: BaseException, data: bytes) -> ErrorKind:
     """Return the kind of error of a picture that could not be read; its bytes are looked at again, since messages are for people."""
     if isinstance(error, ImageNotFoundError):
         return "not_found"
-    if not isinstance(error, (FerkitError, OSError)):
-        return "crash"
+    if not isinstance(error, (FerkitError, OSError)) or isinstance(error, (InputError, WeightsError)):
+        return "crash"  # the last two: of what the pipeline made of it, such as an answer that is not a number
     if not data:
         return "empty"
     return _looked_at(data) if isinstance(error, ImageError) else "damaged"

@@ -117,7 +117,8 @@ def _film(rows: Rows, unit: Unit, job: Job, pipeline: Pipeline, skip: Skip, say:
         rows.add_error(unit.key, number, "not_found", str(error))
     except (FerkitError, OSError) as error:
         kind: ErrorKind = "empty" if unit.size == 0 else "damaged" if read_whole(unit.key, job.base) else "io"
-        rows.add_error(unit.key, number, kind, str(error))
+        own = opening.kind_of_error(error, b"") == "crash"
+        rows.add_error(unit.key, number, "crash" if own else kind, str(error))
     except Exception as error:  # whatever one film does to the program, as a picture: else its job would never come to an end
         rows.add_error(unit.key, number, "crash", f"{unit.key}: {type(error).__name__}: {error}")
 

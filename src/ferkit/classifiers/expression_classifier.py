@@ -21,7 +21,7 @@ from ..errors import WeightsError
 from ..faces import Expression, as_expression, checked_confidence
 from ..gate import native
 from ..labels import CLASSES, VALUES, LabelSet, need_classes
-from ..logits import sigmoid, softmax
+from ..logits import finite, sigmoid, softmax
 from ..pickling import ByArguments
 from ..protocols import Engine
 from ..weights.specs import SPEC_FILE, EnsembleOutput, EnsembleSpec, Output, WeightsSpec, load_classifier_spec
@@ -174,6 +174,7 @@ class ExpressionClassifier(ByArguments):
 
         Raises:
             InputError: Another shape or dtype, or one crop instead of several.
+            WeightsError: The network answers with numbers that are not finite.
         """
         return self.probabilities(self.logits(crops))
 
@@ -225,8 +226,8 @@ class ExpressionClassifier(ByArguments):
             return self._described
 
     def _rows(self, faces: NDArray[np.uint8], engine: Engine) -> NDArray[np.float32]:
-        """Run an engine on prepared faces, at least one, in every view: float32 ``(views, n, columns)``."""
-        return np.stack([np.concatenate(list(self._batches(faces, engine, view))) for view in self._views])
+        """Run an engine on prepared faces, at least one, in every view: float32 ``(views, n, columns)``. Raises WeightsError."""
+        return finite(np.stack([np.concatenate(list(self._batches(faces, engine, view))) for view in self._views]), self.name)
 
     def _batches(self, faces: NDArray[np.uint8], engine: Engine, view: View) -> Iterator[NDArray[np.float32]]:
         for start in range(0, len(faces), _BATCH):

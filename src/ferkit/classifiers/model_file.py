@@ -13,13 +13,14 @@ from ..engines.feeding import SUFFIXES, open_fed
 from ..errors import InputError
 from ..image_files import expanded
 from ..labels import FER7, label_set
-from ..logits import softmax
+from ..logits import finite, softmax
 from ..pickling import ByArguments
 from .adopting import inspected
 
 __all__ = ["SUFFIXES", "ModelFileClassifier"]
 
 _BATCH = 32
+_NEVER = -1e30  # for the logarithm of 0, as of a class that a network rules out
 
 
 class ModelFileClassifier(ByArguments):
@@ -71,21 +72,26 @@ class ModelFileClassifier(ByArguments):
         return squares(crops, self._size, self._channels)
 
     def predict_proba(self, crops: Crops) -> NDArray[np.float32]:
-        """Return probabilities, float32 ``(n, k)``: the network's own rows if they are such, else their softmax. Raises as ``prepare``."""
+        """Return probabilities, float32 ``(n, k)``: the network's own rows if they are such, else their softmax.
+
+        Raises as ``prepare``, and WeightsError for answers that are not finite numbers.
+        """
         faces = self.prepare(crops)
         faces = faces[..., None] if self._channels == 1 else faces
         views = [faces, faces[:, :, ::-1]] if self.tta == "flip" else [faces]
         rows = [[self._run(self._batch(view[i : i + _BATCH])) for i in range(0, len(view), _BATCH)] for view in views]
         if not len(faces):
             return np.zeros((0, len(self.labels)), np.float32)
-        return np.asarray(np.mean([_as_probabilities(np.concatenate(parts)) for parts in rows], axis=0), np.float32)
+        return np.asarray(np.mean([self._probabilities(np.concatenate(parts)) for parts in rows], axis=0), np.float32)
 
     def _batch(self, faces: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.ascontiguousarray(np.moveaxis(normalised(faces, self._input), -1, 1), np.float32)
 
+    def _probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        return _as_probabilities(finite(np.maximum(rows.astype(np.float64), _NEVER), self.name))
 
-def _as_probabilities(rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    values = rows.astype(np.float64)
+
+def _as_probabilities(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if (values >= 0).all() and np.abs(values.sum(axis=1) - 1).max() < 1e-3:
         return values
     return softmax(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import sys
@@ -100,7 +101,8 @@ def _rates(recipe: str, data: Path, options: dict[str, Any]) -> None:
 
     chosen = {name: options[name] for name in ("relabel", "detector", "answers")}
     found = find_learning_rate(load_recipe(recipe, options["settings"]), data, **chosen)
-    click.echo(json.dumps({"learning_rate": found.suggested, "rates": found.rates, "losses": found.losses}, indent=1))
+    losses = [loss if math.isfinite(loss) else None for loss in found.losses]  # JSON has no NaN, as at a rate that was too high
+    click.echo(json.dumps({"learning_rate": found.suggested, "rates": found.rates, "losses": losses}, indent=1))
 
 
 def run_folder(out: Path) -> None:

@@ -81,6 +81,7 @@ class FerkitFace:
         self._points = None if points is None else open_network(points, f"{where}, {POINTS_FILE}", ["points"], opened)
         # A score of 1 or 0 would be an infinite logit.
         p = min(max(min_score, 1e-6), 1 - 1e-6)
+        self._where = where
         self._min_logit = float(np.log(p / (1 - p)))
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -163,6 +164,10 @@ class FerkitFace:
     def _look(self, network: AnswersMaps, shown: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Detect in a picture at the scale at which it is shown; rows of score, box xyxy, five points, in pixels of one of that shape."""
         maps = [m[0] for m in network.maps(planes(filled(shown)[None]), OUTPUTS)]
+        if any(np.isnan(m[0]).any() for m in maps):  # which no score is above: there would be no faces, and nobody would know why
+            raise WeightsError(
+                f"{self._where} answers nan instead of scores; expected finite numbers. Look at how it was trained or converted."
+            )
         rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]

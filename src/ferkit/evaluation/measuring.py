@@ -21,6 +21,7 @@ from ..detectors.face_detector import open_detector
 from ..errors import DataError, InputError
 from ..image_files import expanded
 from ..labels import CLASSES, FER6, FER7, FERPLUS8, PHOTOS
+from ..logits import finite
 from ..protocols import Classifier, Detector, tta_of
 from ..weights.records import MetricRow
 from ..weights.specs import load_classifier_spec
@@ -83,6 +84,7 @@ def evaluate(
 
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
+        WeightsError: It answers with numbers that are not finite.
 
     Examples:
         >>> from ferkit.evaluation import evaluate
@@ -158,7 +160,7 @@ def measure(
     if logits is not None and isinstance(classifier, ExpressionClassifier | Ensemble):
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
     else:
-        probabilities = classifier.predict_proba(images)
+        probabilities = finite(classifier.predict_proba(images), classifier.name)
     source = "" if isinstance(data, Faces) else expanded(data).resolve().name
     report: Report = {
         **score(probabilities, truth, classes),
@@ -185,7 +187,7 @@ def _several(classifier: Classifier, faces: Faces, split: str, limit: int | None
     if logits is not None and isinstance(classifier, ExpressionClassifier):
         answers = classifier.probabilities(logits[:, :limit])
     else:
-        answers = classifier.predict_proba(kept.images)
+        answers = finite(classifier.predict_proba(kept.images), classifier.name)
     truth = faces.soft[:limit, faces.label_set.columns(classifier.labels)]
     report: dict[str, Any] = {
         "kind": classifier.labels.kind,

@@ -14,6 +14,7 @@ from functools import partial
 
 import numpy as np
 
+from ..errors import FerkitError
 from ..explain.photo import explain
 from ..images import Loaded
 from ..pipeline import Pipeline
@@ -244,11 +245,15 @@ class Engine:
             jobs = [job for job, _ in group]
             try:
                 pipeline = self._pipeline(pipelines, choice)
-                results = pipeline.predict([loaded.pixels for _, loaded in group], len(group), keep_pixels=draw or keep_pixels)
+                pixels = [loaded.pixels for _, loaded in group]
+                results = list(pipeline.stream(pixels, batch_size=len(group), on_error="yield", keep_pixels=draw or keep_pixels))
             except Exception as error:
                 self._broken(jobs, error)
                 continue
             for (job, loaded), result in zip(group, results, strict=True):
+                if isinstance(result, FerkitError):  # of this picture's faces alone
+                    self._broken([job], result)
+                    continue
                 try:
                     job.finish(_answer(result, loaded, draw, job.blur))
                 except Exception as error:  # of the drawing: the others of the batch have their answers
