@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -219,6 +220,10 @@ _PIXELS = {"emotion": ("emotion", "label", "expression", "class"), "pixels": ("p
 _CSV_COLUMNS = "emotion,pixels,Usage"
 
 
+_LONGEST = 4 * 2048 * 2048  # characters of the largest face, at most three digits and a space for each pixel
+_SWALLOWED = re.compile(r"\n[^\n]*[A-Za-z]")  # in an entry: a further line with a name in it, which pixels have not
+
+
 def is_pixel_csv(names: Sequence[str]) -> bool:
     """Return True if a table with these columns holds the pictures themselves, as Kaggle's fer2013.csv does."""
     return any(name.strip().lower() in _PIXELS["pixels"] for name in names)
@@ -232,12 +237,18 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max((",", ";", "\t"), key=head.count), skipinitialspace=True)
             reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            # Of the whole process; it is only ever raised, which takes nothing from anybody.
+            csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
+            last = 1
             try:
                 yield 1, dict.fromkeys(reader.fieldnames, "")
                 for row in reader:
-                    yield reader.line_num, row
-            except csv.Error as error:  # for example a quote that nobody closed: the rest of the file would be one field
-                raise DataError(f"{path}, line {reader.line_num}: not a row of csv ({error}).") from None
+                    if reader.line_num > last + 1 and any(_SWALLOWED.search(str(entry)) for entry in row.values()):
+                        raise csv.Error("a quote that is not closed")
+                    last = reader.line_num
+                    yield last, row
+            except csv.Error as error:  # also of a quote that nobody closed, if more follows than any face has
+                raise DataError(f"{path}, line {last + 1}: not a row of csv ({error}).") from None
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; expected Kaggle's fer2013.csv ({_CSV_COLUMNS}).") from None
     except OSError as error:
