@@ -47,7 +47,7 @@ class Slow(Quick):
 
 
 class Poisoned(Quick):
-    """Dies of one picture, in a way that FERKIT_TEST_POISON says: ``sha256 segfault``, ``sha256 eat`` or ``sha256 sleep``."""
+    """Dies of one picture, in a way that FERKIT_TEST_POISON says: ``sha256 segfault``, ``sha256 eat`` or ``sha256 sleep``; or asks for more memory than there is."""
 
     def __call__(self, data: bytes, keep_pixels: bool = False, max_side: int | None = None) -> Result:
         poison, how = os.environ["FERKIT_TEST_POISON"].split()
@@ -58,6 +58,8 @@ class Poisoned(Quick):
                 os.abort()
             if how == "eat":
                 ctypes.memset(_allocated(40_000_000_000), 1, 40_000_000_000)
+            if how == "ask":
+                bytearray(40_000_000_000)
             while how == "sleep":
                 time.sleep(1)
         return super().__call__(data)

@@ -139,7 +139,13 @@ def test_random_deaths_for_a_while(pictures: Path, undisturbed: dict[str, str], 
 
 @pytest.mark.parametrize(
     ("how", "kind", "said"),
-    [("segfault", "crash", "SIGSEGV"), ("abort", "crash", "SIGABRT"), ("eat", "crash", "SIGSEGV"), ("sleep", "timeout", "within 4 s")],
+    [
+        ("segfault", "crash", "SIGSEGV"),
+        ("abort", "crash", "SIGABRT"),
+        ("eat", "crash", "SIGSEGV"),
+        ("ask", "crash", "SIGABRT"),
+        ("sleep", "timeout", "within 4 s"),
+    ],
 )
 def test_a_picture_that_kills_is_one_row(
     how: str, kind: str, said: str, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

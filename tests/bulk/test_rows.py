@@ -59,6 +59,14 @@ def test_a_bad_picture_is_a_row(table: Any) -> None:
     assert rows(table.slice(0, 0), pipeline=Quick()).num_rows == 0
 
 
+def test_memory_that_there_is_not_is_a_row(table: Any) -> None:
+    class Greedy(Quick):
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            raise MemoryError("no room")
+
+    assert rows(table.slice(0, 2), key="name", pipeline=Greedy())["error_kind"].to_pylist() == ["crash"] * 2
+
+
 def test_an_answer_that_is_not_a_number_is_a_row(monkeypatch: pytest.MonkeyPatch, crops: Any) -> None:
     blind_to(monkeypatch, (200, 200, 200))
     pictures = []

@@ -75,5 +75,9 @@ def rows(
     out = Rows(list(opened.classifier.labels), 0, landmarks=landmarks, features=features)
     names: Sequence[Any] = range(table.num_rows) if key is None else table[key].to_pylist()
     for number, name in enumerate(names):
-        picture(out, cell(str(name), table[column][number].as_py()), number, opened, max_side)
+        item = cell(str(name), table[column][number].as_py())
+        try:
+            picture(out, item, number, opened, max_side)
+        except MemoryError as error:  # here it is the caller's process, which no worker replaces
+            out.add_error(item.key, number, "crash", f"{item.key}: {type(error).__name__}: {error}")
     return out.table()

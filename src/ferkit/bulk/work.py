@@ -82,7 +82,11 @@ def _pictures(rows: Rows, pieces: list[Unit], job: Job, pipeline: Pipeline, skip
 
 
 def picture(rows: Rows, item: Item, number: int, pipeline: Pipeline, max_side: int | None) -> None:
-    """Add the rows of one picture: its faces, or why there are none. Raises nothing."""
+    """Add the rows of one picture: its faces, or why there are none. Raises nothing but MemoryError.
+
+    A process without memory is not to be trusted any more: a worker ends, and whose fault it was is told by whether the next one
+    ends at the same picture too. What a decoder could not have is the picture's, by its head, and an ImageError.
+    """
     if item.kind is not None:
         rows.add_error(item.key, number, item.kind, item.error)
         return
@@ -91,6 +95,8 @@ def picture(rows: Rows, item: Item, number: int, pipeline: Pipeline, max_side: i
         # One picture at a time, its faces together: so its rows do not depend on its neighbours, nor on how shards are cut.
         scaled = pipeline if max_side is None else partial(pipeline, max_side=max_side)  # one of your own need not know of it
         result = scaled(data, keep_pixels=False)
+    except MemoryError:
+        raise
     except Exception as error:  # whatever one picture does to the program, the others have their rows
         kind = opening.kind_of_error(error, data)
         said = str(error).replace("the given bytes", item.key) if isinstance(error, FerkitError) else f"{type(error).__name__}: {error}"
