@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError, LabelSet
+from ferkit import DataError, ExpressionClassifier, FaceDetector, InputError, LabelSet, WeightsError
 from ferkit.data import Faces
 from ferkit.data.learnt import learnt_before, write_learnt
 from ferkit.evaluation.measuring import format_report, learnt_warning, measure
@@ -155,6 +155,20 @@ def test_measuring_what_was_learnt_is_said(tmp_path: Path) -> None:
     assert report["learnt"]["others"]["n"] == 4
     assert "learnt from 8 of these 12 faces" in format_report(report)
     assert " of 4 (95 % interval" in format_report(report)
+
+
+@pytest.mark.parametrize("text", ["", '{"faces"', "[]", '{"faces": 3}', "{}"])
+def test_a_damaged_list_of_what_was_learnt_is_told_before_the_work(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+
+    from ferkit.weights.store import resolve
+
+    shutil.copytree(resolve("fer2013-n-v6"), tmp_path / "mine")
+    (tmp_path / "mine" / "learnt.json").write_text(text)
+    mine = ExpressionClassifier(tmp_path / "mine")
+    monkeypatch.setattr(ExpressionClassifier, "predict_proba", lambda *_: pytest.fail("work before the check"))
+    with pytest.raises(WeightsError, match=r"learnt\.json cannot be read .*Restore it, or delete it"):
+        measure(mine, write_faces(tmp_path / "data", ("happy", "sad"), 6), detector=FaceDetector("none"))
 
 
 def test_released_weights_on_their_own_training_split(small_csv: Path) -> None:

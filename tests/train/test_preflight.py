@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ferkit import DataError, FaceDetector, FerkitError, InputError, MissingExtr
 from ferkit.data.faces import Faces
 from ferkit.files import writable
 from ferkit.train.classifier.recipe import load_recipe
+from ferkit.weights.store import resolve
 from tests.helpers.faces import write_faces, write_fer_csv
 from tests.helpers.recipes import faces
 from tests.helpers.recipes import recipe as made
@@ -106,6 +108,10 @@ def test_finetune_looks_first(tmp_path: Path, no_work: None) -> None:
         finetune(data, tmp_path / "out", detector=whole, seed=-1)
     with pytest.raises(DataError, match=r"1 label folder\(s\) with two pictures \(a\)"):
         finetune(write_faces(tmp_path / "one", ("a",), 3), tmp_path / "out", detector=whole)
+    shutil.copytree(resolve("fer2013-n-v6"), tmp_path / "mine")
+    (tmp_path / "mine" / "learnt.json").write_text('{"faces"')
+    with pytest.raises(WeightsError, match=r"learnt\.json cannot be read"):
+        finetune(data, tmp_path / "out", tmp_path / "mine", detector=whole)
 
 
 def test_a_detector_without_landmarks_is_told_first(tmp_path: Path, no_work: None) -> None:

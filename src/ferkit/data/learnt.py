@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import WeightsError
 from ..files import write_json
 from .near_copies import digests
 
@@ -31,7 +32,10 @@ def write_learnt(folder: Path, faces: NDArray[np.uint8], more: Iterable[str] = (
 
 
 def learnt_before(classifier: Any, faces: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return which prepared faces ``(n, S, S)`` a classifier, or a member of it, learnt from, as far as its folder says; bool ``(n,)``."""
+    """Return which prepared faces ``(n, S, S)`` a classifier, or a member of it, learnt from, as far as its folder says; bool ``(n,)``.
+
+    Raises WeightsError for a list that cannot be read: ask before the work, and not after it.
+    """
     known = set().union(
         *(digests_in(member.folder) for member in getattr(classifier, "members", (classifier,)) if hasattr(member, "folder"))
     )
@@ -41,8 +45,14 @@ def learnt_before(classifier: Any, faces: NDArray[np.uint8]) -> NDArray[np.bool_
 
 
 def digests_in(folder: Path) -> set[str]:
-    """Return the digests that lie beside some weights; none where there is no list, or it cannot be read."""
+    """Return the digests that lie beside some weights; none where there is no list. Raises WeightsError for one that cannot be read."""
+    path = folder / LEARNT
     try:
-        return set(json.loads((folder / LEARNT).read_text(encoding="utf-8"))["faces"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return set(map(str, json.loads(path.read_text(encoding="utf-8"))["faces"]))
+    except (FileNotFoundError, NotADirectoryError):
         return set()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{path} cannot be read ({type(error).__name__}: {error}): it says which faces the weights learnt from, so that they are not "
+            "measured on them unnoticed. Restore it, or delete it to go on without knowing."
+        ) from error

@@ -84,7 +84,7 @@ def evaluate(
 
     Raises:
         DataError: The data cannot be read, or has a label that the classifier does not answer.
-        WeightsError: It answers with numbers that are not finite.
+        WeightsError: It answers with numbers that are not finite, or its list of what it learnt from is damaged.
 
     Examples:
         >>> from ferkit.evaluation import evaluate
@@ -156,7 +156,7 @@ def measure(
         )
     truth = np.array([(columns[name] or [0])[0] for name in names], np.int64)[:limit]
     kept = faces.subset(np.flatnonzero(keep)[:limit])
-    images = kept.images
+    images, before = kept.images, learnt_before(classifier, kept.images)  # first: a damaged list is to cost no measurement
     if logits is not None and isinstance(classifier, ExpressionClassifier | Ensemble):
         probabilities = classifier.probabilities(logits[:, keep][:, :limit])
     else:
@@ -171,7 +171,7 @@ def measure(
         "tta": tta_of(classifier),
         "skipped": [list(entry) for entry in faces.skipped],
         "data": list(faces.notes),
-        "learnt": _learnt(classifier, images, probabilities, truth, source, split),
+        "learnt": _learnt(classifier, before, probabilities.argmax(axis=1) == truth, source, split),
     }
     return Measurement(report, images, probabilities, truth, kept.files)
 
@@ -184,6 +184,7 @@ def _several(classifier: Classifier, faces: Faces, split: str, limit: int | None
             f"{', '.join(faces.label_set)}, of kind {faces.label_set.kind!r}."
         )
     kept = faces.subset(np.arange(len(faces))[:limit])
+    before = int(learnt_before(classifier, kept.images).sum())
     if logits is not None and isinstance(classifier, ExpressionClassifier):
         answers = classifier.probabilities(logits[:, :limit])
     else:
@@ -200,16 +201,13 @@ def _several(classifier: Classifier, faces: Faces, split: str, limit: int | None
         "data": list(faces.notes),
         "learnt": None,
     }
-    if before := int(learnt_before(classifier, kept.images).sum()):
+    if before:
         report["learnt"] = {"n": before, "others": {"n": len(kept) - before}}
     return Measurement(cast("Report", report), kept.images, answers, kept.labels, kept.files)
 
 
-def _learnt(
-    classifier: Classifier, images: NDArray[np.uint8], probabilities: NDArray[np.float32], truth: NDArray[np.int64], source: str, split: str
-) -> Learnt | None:
+def _learnt(classifier: Classifier, before: NDArray[np.bool_], right: NDArray[np.bool_], source: str, split: str) -> Learnt | None:
     """Return how many of the faces the weights learnt from, and what they answer on the others; None if it is none, as far as is known."""
-    before = learnt_before(classifier, images)
     specs = [getattr(member, "spec", None) for member in getattr(classifier, "members", ())]
     if (
         not before.any()
@@ -217,10 +215,10 @@ def _learnt(
         and source
         and source in [spec.training.get("source") for spec in specs if spec is not None]
     ):
-        before = np.ones(len(images), bool)
+        before = np.ones(len(right), bool)
     if not before.any():
         return None
-    right = (probabilities.argmax(axis=1) == truth)[~before]
+    right = right[~before]
     others: Others = {"n": len(right)}
     if len(right):
         others |= {"accuracy": float(right.mean()), "ci95": list(wilson(int(right.sum()), len(right)))}

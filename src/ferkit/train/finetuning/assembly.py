@@ -129,6 +129,7 @@ def finetune(
     known = None if publictest is None else read_csv(publictest, "PublicTest")
     classifier = ExpressionClassifier(base)
     need_classes(classifier.labels, classifier.name, "Fine-tuning")
+    learnt = digests_in(classifier.folder)  # now: a damaged list is to cost no run
     found = _finder(before, detector, classifier)
     backbone = _backbone(base, classifier)
     table = gather(parts, classifier, found, None if folds else holdout, seed, progress)
@@ -150,7 +151,7 @@ def finetune(
         won = measured(answers, Base(base, classifier))
         on_known = None if known is None else on_publictest(new, Base(base, classifier), known)
         _finish(folder, spec, won, on_known)
-        write_learnt(folder, table.training.images, digests_in(classifier.folder))
+        write_learnt(folder, table.training.images, learnt)
         done: Finetuned = {
             **_settings(about, classifier.name, parts, table, choice, tuned, spec.outputs[0].temperature),
             **won,
