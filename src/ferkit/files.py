@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import InputError, WeightsError
+from .errors import FerkitError, InputError, WeightsError
 from .text import ESCAPES
 
-__all__ = ["new_folder", "replacing", "writable", "write_bytes", "write_json"]
+__all__ = ["clear_partials", "new_folder", "replacing", "replacing_path", "writable", "write_arrays", "write_bytes", "write_json"]
 
 _LEAST_FREE = 200 << 20  # bytes: a checkpoint beside its successor, weights in two formats
+_PARTIAL = re.compile(r"\.[0-9a-f]{6}\.partial(\.\w+)?$")
 
 
 def writable(out: Path, least: int = _LEAST_FREE) -> Path:
@@ -94,21 +96,55 @@ def replacing(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     Raises:
         WeightsError: It cannot be written; what was there before is kept.
     """
-    partial = path.with_name(path.name + ".partial")
+    # The name ends in .partial, so that nobody takes what a kill leaves of a picture for a picture.
+    with _in_place_of(path, ".partial") as partial, partial.open("wb") as file:
+        yield file
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing_path(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write, with the ending of ``path``, for libraries that tell the format by it.
+
+    It takes the place of ``path`` once it is whole, and the disk has it. Arguments and errors as in ``replacing``.
+    """
+    with _in_place_of(path, f".partial{path.suffix}") as partial:
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _in_place_of(path: Path, ending: str) -> Iterator[Path]:
+    partial = path.with_name(f"{path.name}.{os.urandom(3).hex()}{ending}")  # two processes that write one path write two files
     try:
-        with partial.open("wb") as file:
-            yield file
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
+        yield partial
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        if not _of_the_disk(error, partial):
+            raise
         raise WeightsError(
             f"{path} cannot be written ({error.strerror or error}); what was there before is kept. "
             "Free some space and do it again, a training run with resume=True.",
             arguments=["resume"],
         ) from error
+    finally:
+        with suppress(OSError):  # it took its place, or never was
+            partial.unlink()
+
+
+def _of_the_disk(error: OSError, partial: Path) -> bool:
+    """Return whether a file could not be written, as against an error of what was to be written, such as another file that is not there."""
+    return not isinstance(error, (FerkitError, ConnectionError, TimeoutError)) and error.filename in (None, str(partial))
+
+
+def clear_partials(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder and below. For who is the only one to write there."""
+    for left in folder.rglob("*.partial*"):
+        if _PARTIAL.search(left.name):
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True) -> Path:
@@ -116,6 +152,14 @@ def write_bytes(path: Path, data: bytes, sync: bool = True) -> Path:
     with replacing(path, sync) as file:
         file.write(data)
     return path
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
+    """Write NumPy arrays as an ``.npz`` file, none of them pickled. Errors as in ``replacing``."""
+    import numpy as np
+
+    with replacing(path) as file:
+        (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -38,6 +38,40 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, recipe: Path, mo
 
 
 @needs_keras
+@pytest.mark.parametrize("what", ["model.keras", "golden.npz"])
+def test_a_disk_that_fills_in_the_last_minute(what: str, tmp_path: Path, recipe: Path) -> None:
+    """The networks and the golden vectors of a finished run: told as a checkpoint is, the old file kept, no half one left."""
+    code = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from ferkit import WeightsError
+from ferkit.train.classifier.loop import build_from_recipe
+from ferkit.train.classifier.recipe import load_recipe
+from ferkit.train.common.keras_weights import save_model
+from ferkit.train.release.golden import patterns, write_golden
+path, model = Path(sys.argv[2]), build_from_recipe(load_recipe(sys.argv[1]))
+write = (lambda: save_model(path, model)) if path.suffix == ".keras" else (lambda: write_golden(path, patterns(4, 48, 48)))
+write()
+good = path.read_bytes()
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, resource.RLIM_INFINITY))
+try:
+    write()
+except WeightsError as error:
+    print(error)
+assert path.read_bytes() == good
+assert [p.name for p in path.parent.iterdir()] == [path.name]
+"""
+    (tmp_path / "run").mkdir()
+    arguments = [sys.executable, "-c", code, str(recipe), str(tmp_path / "run" / what)]
+    env = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{what} cannot be written (File too large)" in done.stdout
+
+
+@needs_keras
 @pytest.mark.parametrize("kept", [0, 100, -1])
 def test_half_a_checkpoint_is_told(kept: int, tmp_path: Path, recipe: Path) -> None:
     """As a copy that was broken off leaves it: empty, its beginning, all but the end."""

@@ -18,6 +18,7 @@ from ...classifiers.expression_classifier import ExpressionClassifier
 from ...data.faces import Faces
 from ...data.portraits import Portraits
 from ...errors import DataError, InputError
+from ...files import clear_partials
 from ...image_files import expanded
 from ...labels import CLASSES, FERPLUS8
 from ...logits import log_softmax
@@ -221,6 +222,7 @@ def fit(
     if ranks.first:
         check_folder(out, resume)
         out.mkdir(parents=True, exist_ok=True)
+        clear_partials(out)
     keras.utils.set_random_seed(recipe.seed)
     with precision(recipe.precision):
         augment, teacher = augmentation(recipe, data.images.shape[1]), _teacher(recipe)

@@ -15,7 +15,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from ...errors import InputError, WeightsError
-from ...files import replacing
+from ...files import write_arrays
 
 __all__ = ["load_checkpoint", "load_weights", "progress", "save_checkpoint", "save_weights"]
 
@@ -36,13 +36,13 @@ def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int,
         WeightsError: It cannot be written; the last one is as it was.
     """
     meta = json.dumps({"epoch": epoch, "history": history, "recipe": recipe.to_dict()})
-    _write(path, {"meta": np.array(meta)} | _arrays(_state(model)))
+    write_arrays(path, {"meta": np.array(meta)} | _arrays(_state(model)), compress=False)
 
 
 def save_weights(path: Path, model: keras.Model) -> None:
     """Write a model's variables alone, float32 as they are, without the optimiser's. Raises WeightsError as above."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, _arrays(model.variables))
+    write_arrays(path, _arrays(model.variables), compress=False)
 
 
 def load_weights(path: Path, model: keras.Model) -> None:
@@ -54,11 +54,6 @@ def load_weights(path: Path, model: keras.Model) -> None:
 
 def _arrays(variables: list[Any]) -> dict[str, NDArray[Any]]:
     return {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
-
-
-def _write(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    with replacing(path) as file:
-        np.savez(file, allow_pickle=False, **arrays)
 
 
 def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, float]]]:

@@ -10,6 +10,7 @@ import keras
 from ...classifiers.expression_classifier import ExpressionClassifier
 from ...engines.keras_file import load_network
 from ...errors import InputError
+from ...files import replacing_path
 from ...weights.store import read_verified, resolve
 
 __all__ = ["head_names", "load_keras", "save_model"]
@@ -31,7 +32,6 @@ def head_names(classifier: ExpressionClassifier) -> list[str]:
 
 
 def save_model(path: Path, model: keras.Model) -> None:
-    """Write a Keras model so that a crash leaves either the old file or the new one."""
-    partial = path.with_name(f"{path.stem}.partial.keras")  # Keras tells the format by the name's end
-    model.save(partial)
-    os.replace(partial, path)
+    """Write a Keras model so that a crash leaves either the old file or the new one. Raises WeightsError if it cannot be written."""
+    with replacing_path(path) as partial:
+        model.save(partial)

@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from ...detectors.ferkit_face_format import POINTS_SIZE
 from ...errors import DataError
-from ...files import replacing
+from ...files import write_arrays, write_bytes
 from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
 from ..common.compiling import JIT
@@ -117,8 +117,8 @@ def fit_points(
             return False
     copy_averaged(model, model)
     settle(model, (batch(recipe.epochs * recipe.steps + n)[0] for n in range(40)))
-    with replacing(out / "points.onnx") as file:
-        file.write(checked_onnx(keras.Model(model.input, {"points": model.get_layer("points").output}), POINTS_SIZE, POINTS_SIZE))
+    network = keras.Model(model.input, {"points": model.get_layer("points").output})
+    write_bytes(out / "points.onnx", checked_onnx(network, POINTS_SIZE, POINTS_SIZE))
     return True
 
 
@@ -131,8 +131,7 @@ def stored_crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | 
             raise DataError(
                 f"None of {len(photos)} photos has a face whose landmarks could be learnt; expected faces from 20 px with landmarks."
             )
-        with replacing(path) as file:
-            np.savez(file, allow_pickle=False, pixels=crops.pixels, points=crops.points, sides=crops.sides)
+        write_arrays(path, {"pixels": crops.pixels, "points": crops.points, "sides": crops.sides}, compress=False)
     with np.load(path) as stored:
         crops = PointCrops(stored["pixels"], stored["points"], stored["sides"])
     log(f"{len(crops.pixels):,} faces with landmarks")

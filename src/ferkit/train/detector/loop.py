@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ...evaluation.detection import AnnotatedPhoto, average_precision
-from ...files import write_bytes
+from ...files import clear_partials, write_bytes
 from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
 from ..common.compiling import JIT
@@ -137,6 +137,7 @@ def fit_detector(
         raise DataError(f'None of {len(data.photos)} photos has a face to learn from; expected labels with "use": "pos".')
     check_folder(out, resume)
     out.mkdir(parents=True, exist_ok=True)
+    clear_partials(out)
     keras.utils.set_random_seed(recipe.seed)
     checkpoint = out / "checkpoint.npz"
     with precision(recipe.precision):

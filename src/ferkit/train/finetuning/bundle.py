@@ -18,6 +18,7 @@ from ...labels import LabelSet
 from ...weights.hashes import file_entry
 from ...weights.records import Paired
 from ...weights.specs import Output, WeightsSpec
+from ..common.keras_weights import save_model
 from ..release.card import write_card
 from ..release.golden import patterns, write_golden
 from ..release.keras_to_onnx import export_onnx
@@ -50,7 +51,7 @@ def write_bundle(
     """
     base = backbone.classifier.spec
     size = base.window
-    model.save(folder / "model.keras")
+    save_model(folder / "model.keras", model)
     export_onnx(model, [labels.name], folder / "model.onnx", size)
     spec = WeightsSpec(
         name=about.name,

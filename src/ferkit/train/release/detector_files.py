@@ -15,7 +15,7 @@ from ...detectors.ferkit_face_format import MEAN, PADDING, POINTS_FILE, STD, fac
 from ...errors import DataError, InputError, MissingExtraError
 from ...evaluation.detection import LEAST_SCORE, AnnotatedPhoto, read_annotated, score_detections
 from ...faces import Face
-from ...files import write_bytes, write_json
+from ...files import write_arrays, write_bytes, write_json
 from ...image_files import expanded, image_files
 from ...images import load_image
 from ...resizing import resized_to
@@ -71,7 +71,7 @@ def export_detector(
     name = spec.name if precision == "float32" else f"{spec.name}-{precision}"
     file = write_bytes(out / f"{name}.onnx", with_metadata(detector_graph(network, points), about))
     if golden is not None:
-        np.savez_compressed(out / f"{name}.photo.npz", allow_pickle=False, **golden)
+        write_arrays(out / f"{name}.photo.npz", golden)
     if dev is not None:
         about["measured"] = _measured(every, opened(detector_graph(network, None)), dev)
     write_json(out / f"{name}.json", about)

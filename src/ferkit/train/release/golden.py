@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files import write_arrays
+
 __all__ = ["LUMA", "patterns", "write_golden"]
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R 601
@@ -26,5 +28,5 @@ def patterns(count: int, height: int, width: int, seed: int = 0) -> NDArray[np.u
 
 
 def write_golden(path: Path, pictures: NDArray[np.uint8], **answers: NDArray[np.float32]) -> None:
-    """Write pictures and the answers to them as one compressed ``.npz``."""
-    np.savez_compressed(path, allow_pickle=False, images=pictures, **answers)
+    """Write pictures and the answers to them as one compressed ``.npz``. Raises WeightsError if it cannot be written."""
+    write_arrays(path, {"images": pictures, **answers})

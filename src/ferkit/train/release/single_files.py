@@ -25,7 +25,7 @@ from ...data.reading import Source, read_faces, read_folder
 from ...engines.opencv import quiet_opencv
 from ...errors import DataError, FerkitError, InputError, MissingExtraError
 from ...evaluation.outputs import mean_figures
-from ...files import writable, write_bytes, write_json
+from ...files import writable, write_arrays, write_bytes, write_json
 from ...image_files import expanded
 from ...images import load_image
 from ...labels import CLASSES, VALUES, LabelSet
@@ -124,9 +124,9 @@ def export(
     for height, width in _SIZES:
         pictures = patterns(6, height, width)
         answers |= {f"images_{height}x{width}": pictures, f"probabilities_{height}x{width}": classifier.predict_proba(pictures)}
-    np.savez_compressed(out / f"{name}.golden.npz", allow_pickle=False, **answers)
+    write_arrays(out / f"{name}.golden.npz", answers)
     if photo is not None:
-        np.savez_compressed(out / f"{name}.photo.npz", allow_pickle=False, **_steps(classifier, photo))
+        write_arrays(out / f"{name}.photo.npz", _steps(classifier, photo))
     if data is not None and "onnx" in formats:
         about["measured"] = _measured(written[formats.index("onnx")], classifier, data)
     write_json(out / f"{name}.json", about)

@@ -1,0 +1,97 @@
+"""Files that are whole or not there at all: what a full disk, a fault of the program and a second writer leave."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ferkit import ImageError, WeightsError
+from ferkit.files import clear_partials, replacing, replacing_path, write_bytes
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_two_that_write_one_path_do_not_mix(tmp_path: Path) -> None:
+    path = tmp_path / "spec.json"
+    with replacing(path) as first:
+        first.write(b"first, half ")
+        with replacing(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+        first.write(b"and whole")
+    assert path.read_bytes() == b"first, half and whole"
+    assert names(tmp_path) == ["spec.json"]
+
+
+def test_a_path_has_the_ending_that_was_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "model.keras"
+    with replacing_path(path) as partial:
+        assert partial.suffix == ".keras"
+        partial.write_bytes(b"network")
+        assert not path.exists()
+    assert path.read_bytes() == b"network"
+    assert names(tmp_path) == ["model.keras"]
+
+
+def errors(folder: Path) -> list[Exception]:
+    there = ValueError("no number")
+    return [ImageError("photo.jpg cannot be read"), ConnectionResetError(104, "reset"), TimeoutError("too late"), there]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_error_of_what_is_written_is_not_the_disks(number: int, tmp_path: Path) -> None:
+    path, error = write_bytes(tmp_path / "a.json", b"old"), errors(tmp_path)[number]
+    with pytest.raises(type(error)) as told, replacing(path) as file:
+        file.write(b"half")
+        raise error
+    assert told.value is error
+    assert (path.read_bytes(), names(tmp_path)) == (b"old", ["a.json"])
+
+
+def test_another_file_that_is_not_there_is_not_the_disks(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"photo\.jpg"), replacing_path(tmp_path / "a.json") as partial:
+        partial.write_bytes((tmp_path / "photo.jpg").read_bytes())
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("folder", ["not-there", "a-file"])
+def test_a_place_that_cannot_be_written_is_told(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(WeightsError, match=r"a\.json cannot be written \(.*\); what was there before is kept"):
+        write_bytes(tmp_path / folder / "a.json", b"{}")
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write in (replacing, replacing_path):
+        with pytest.raises(WeightsError, match="No space left"), write(tmp_path / "a.json") as to:
+            (to if isinstance(to, Path) else Path(to.name)).write_bytes(b"half")
+    assert names(tmp_path) == []
+
+
+def test_an_interrupt_leaves_no_half_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "a.json") as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert names(tmp_path) == []
+
+
+def test_what_a_kill_left_is_cleared_away_and_nothing_else(tmp_path: Path) -> None:
+    kept = ["a.json", "mine.partial", "face.partial.png", "notes.partial.txt"]
+    inner = tmp_path / "train" / "happy"
+    inner.mkdir(parents=True)
+    for name in kept:
+        (inner / name).touch()
+    for writing in (replacing, replacing_path):  # as a kill leaves it: never left in order
+        to = writing(inner / "a.png").__enter__()
+        (to if isinstance(to, Path) else Path(to.name)).touch()
+    assert len(names(inner)) == len(kept) + 2
+    clear_partials(tmp_path)
+    assert names(inner) == sorted(kept)
