@@ -431,12 +431,22 @@ def test_a_resumed_run_is_the_same_run(tmp_path: Path) -> None:
         fit_detector(DetectorData(photos), tmp_path / "cut", recipe=TINY, log=lines.append)
     with pytest.raises(InputError, match="another recipe"):
         fit_detector(DetectorData(photos), tmp_path / "cut", recipe=replace(TINY, seed=2), resume=True, log=lines.append)
+    with pytest.raises(InputError, match=r"checkpoint\.npz was trained on other data \(not the same: photos\)"):
+        fit_detector(DetectorData(photos[1:]), tmp_path / "cut", recipe=TINY, resume=True, log=lines.append)
     assert fit_detector(DetectorData(photos), tmp_path / "cut", recipe=TINY, resume=True, log=lines.append)
     assert (tmp_path / "cut" / "model.onnx").read_bytes() == (tmp_path / "whole" / "model.onnx").read_bytes()
     history = json.loads((tmp_path / "whole" / "history.json").read_text())["epochs"]
     points = PointRecipe(**TINY.points)
     assert fit_points(photos, tmp_path / "whole", points, log=lines.append)
     assert not fit_points(photos, tmp_path / "cut", points, until=0.0, log=lines.append)
+    with pytest.raises(InputError, match=r"faces\.npz was trained on other data \(not the same: photos\)"):
+        fit_points(photos[1:], tmp_path / "cut", points, log=lines.append)
+    with pytest.raises(InputError, match=r"faces\.npz was trained on other data \(not the same: teacher\)"):
+        fit_points(photos, tmp_path / "cut", points, teacher=lambda view: [], log=lines.append)
+    (tmp_path / "cut" / "faces.npz").unlink()
+    with pytest.raises(InputError, match=r"points\.npz was trained on other data \(not the same: faces\)"):
+        fit_points(photos[1:], tmp_path / "cut", points, log=lines.append)
+    (tmp_path / "cut" / "faces.npz").unlink()
     assert fit_points(photos, tmp_path / "cut", points, log=lines.append)
     assert (tmp_path / "cut" / "points.onnx").read_bytes() == (tmp_path / "whole" / "points.onnx").read_bytes()
     with pytest.raises(DataError, match="None of 1 photos"):

@@ -350,6 +350,40 @@ def test_an_older_checkpoint_resumes(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "c.npz", model, recipe(balance={"disgust": 2}))
 
 
+@needs_keras
+def test_a_run_goes_on_with_its_own_data_alone(tmp_path: Path) -> None:
+    """Faces, labels, votes and portraits; a checkpoint of an earlier ferkit, which does not know them, goes on with any."""
+    from ferkit.train import fit
+
+    data, lines = faces(45), list[str]()
+    data = dataclasses.replace(data, files=tuple(f"{number}.png" for number in range(45)))
+    out, path = tmp_path / "run", tmp_path / "run" / "checkpoint.npz"
+    assert not fit(recipe(), data, out, max_minutes=1e-9, log=lines.append).finished
+    moved = dataclasses.replace(data, labels=np.roll(data.labels, 1))
+    soft = np.eye(7, dtype=np.float32)[data.labels]
+    others = {
+        "faces": dataclasses.replace(data, files=data.files[::-1]),
+        "labels": moved,
+        "faces, labels": data.subset(np.arange(44)),
+        "votes": dataclasses.replace(data, votes=np.ones((45, 10), np.float32)),
+    }
+    for parts, other in {**others, "labels ": dataclasses.replace(data, soft=soft)}.items():
+        with pytest.raises(InputError, match=rf"checkpoint\.npz was trained on other data \(not the same: {parts.strip()}\); give what"):
+            fit(recipe(), other, out, resume=True, max_minutes=1e-9, log=lines.append)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    meta = json.loads(str(arrays["meta"]))
+    assert set(meta.pop("data")) == {"faces", "labels", "votes", "portraits", "pixels"}
+    lines.clear()
+    shaded = dataclasses.replace(data, images=data.images ^ 1)  # as another machine's decoder may read the same files
+    assert fit(recipe(), shaded, out, resume=True, max_minutes=1e-9, log=lines.append).history[-1]["epoch"] == 2
+    assert "was trained on other pixels of the same faces" in lines[0]
+    np.savez(path, **(arrays | {"meta": np.array(json.dumps(meta))}))
+    assert fit(recipe(), moved, out, resume=True, max_minutes=1e-9, log=lines.append).history[-1]["epoch"] == 2
+    with pytest.raises(InputError, match="not the same: labels"):
+        fit(recipe(), data, out, resume=True, log=lines.append)
+
+
 def test_six_labels_drop_disgust() -> None:
     data = faces(35)
     six = data.restricted(FER6)

@@ -42,6 +42,7 @@ from .networks import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .photos import PhotoSource
 from .product import PRODUCT, product_metric, with_product
+from .reading import parts_of
 from .recipe import Recipe
 from .sharpness import sharpness_aware
 
@@ -204,8 +205,8 @@ def fit(
         ranks: The processes that train together, for those who start them themselves; ``ferkit.train.train(workers=...)`` does it.
 
     Raises:
-        InputError: ``out`` already holds a run and ``resume`` is False, the checkpoint is of another recipe, or the recipe
-            asks for what its architecture lacks.
+        InputError: ``out`` already holds a run and ``resume`` is False, the checkpoint is of another recipe or
+            of other data, or the recipe asks for what its architecture lacks.
         DataError: Fewer faces than one batch, labels that no head of the recipe has, or a recipe that watches a figure
             of the validation where there is none.
         WeightsError: A file cannot be written, for example on a full disk. The last checkpoint is kept.
@@ -232,9 +233,9 @@ def fit(
         with ranks.together():
             model = _begun(recipe, None if checkpoint.exists() else recipe.training.get("initial"))
             compile_from_recipe(model, recipe, len(batches(epoch=0)))
-            state = RunState(model, recipe, checkpoint, max_minutes, out / "history.json")
+            state = RunState(model, recipe, checkpoint, max_minutes, out / "history.json", data=parts_of(data, photos))
             if resume:
-                state.restore()
+                state.restore(told.line)
         return _Training(state, recipe, data, validation, batches, ranks, told).run()
 
 

@@ -12,10 +12,11 @@ from ...data.faces import Faces, MissingSplitError
 from ...data.portraits import Portraits, read_portraits
 from ...data.reading import Source, Unmade, read_cut_faces
 from ...protocols import Detector
+from ..common.fingerprints import PIXELS, fingerprint
 from .inputs import matching
 from .recipe import Recipe
 
-__all__ = ["RunData", "read_run"]
+__all__ = ["RunData", "parts_of", "read_run"]
 
 
 class RunData(NamedTuple):
@@ -56,6 +57,22 @@ def read_run(
             print(f"Skipped {reason}", file=sys.stderr)
     validation = _validation(source, read, quiet)
     return RunData(recipe, training, None if validation is None else matching(validation, recipe), portraits)
+
+
+def parts_of(data: Faces, portraits: Portraits | None) -> dict[str, str]:
+    """Return a digest of each part of what a run learns from.
+
+    Faces that come from files are known by their names: what decodes and cuts them may differ in a shade between two machines.
+    """
+    shown = None if portraits is None else portraits.images
+    named = bool(data.files)
+    return {
+        "faces": fingerprint(data.files if named else data.images),
+        "labels": fingerprint(data.label_set.classes, data.labels, data.soft, data.weights),
+        "votes": fingerprint(data.votes),
+        "portraits": fingerprint(*((None,) if portraits is None else (portraits.labels, portraits.checked))),
+        PIXELS: fingerprint(data.images if named else None, shown),
+    }
 
 
 def _validation(source: Source, read: Callable[..., Faces], quiet: bool) -> Faces | None:

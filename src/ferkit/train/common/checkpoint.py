@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, WeightsError
 from ...files import write_arrays
+from .fingerprints import check_same_data
+from .loggers import to_stderr
 
 __all__ = ["load_checkpoint", "load_weights", "progress", "save_checkpoint", "save_weights"]
 
@@ -29,13 +31,23 @@ def _state(model: keras.Model) -> list[Any]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def save_checkpoint(path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, float]]) -> None:
+def save_checkpoint(
+    path: Path, model: keras.Model, recipe: _Recipe, epoch: int, history: list[dict[str, float]], data: Mapping[str, str] | None = None
+) -> None:
     """Write a checkpoint beside the last one and then replace it, so that a full disk or a kill leaves a good one.
+
+    Args:
+        path: The file.
+        model: Compiled.
+        recipe: Its choices.
+        epoch: Epochs done.
+        history: One row per epoch.
+        data: A digest of each part of what was learnt from.
 
     Raises:
         WeightsError: It cannot be written; the last one is as it was.
     """
-    meta = json.dumps({"epoch": epoch, "history": history, "recipe": recipe.to_dict()})
+    meta = json.dumps({"epoch": epoch, "history": history, "recipe": recipe.to_dict(), "data": dict(data or {})})
     write_arrays(path, {"meta": np.array(meta)} | _arrays(_state(model)), compress=False)
 
 
@@ -56,11 +68,20 @@ def _arrays(variables: list[Any]) -> dict[str, NDArray[Any]]:
     return {f"v{i}": np.asarray(ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
 
 
-def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[int, list[dict[str, float]]]:
+def load_checkpoint(
+    path: Path, model: keras.Model, recipe: _Recipe, data: Mapping[str, str] | None = None, log: Callable[[str], None] = to_stderr
+) -> tuple[int, list[dict[str, float]]]:
     """Restore a checkpoint into a compiled model; returns the epochs done and the history.
 
+    Args:
+        path: The file.
+        model: Compiled.
+        recipe: Its choices.
+        data: A digest of each part of what is to be learnt from; None, and a checkpoint without: not compared.
+        log: Called with a line if the pixels of the same faces are others.
+
     Raises:
-        InputError: The checkpoint belongs to another recipe.
+        InputError: The checkpoint belongs to another recipe, or to other data.
         WeightsError: It is damaged.
     """
     with _opened(path) as stored:
@@ -73,6 +94,7 @@ def load_checkpoint(path: Path, model: keras.Model, recipe: _Recipe) -> tuple[in
                 f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another out.",
                 arguments=["recipe", "out"],
             )
+        check_same_data(path, meta.get("data", {}), data or {}, log)
         for i, variable in enumerate(_state(model)):
             variable.assign(stored[f"v{i}"])
     return int(meta["epoch"]), list(meta["history"])

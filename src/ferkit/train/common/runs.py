@@ -14,6 +14,7 @@ import keras
 
 from ...files import write_json
 from .checkpoint import load_checkpoint, save_checkpoint
+from .loggers import to_stderr
 
 __all__ = ["RunState", "drawn_ahead", "precision"]
 
@@ -60,6 +61,7 @@ class RunState:
         written: ``history.json``, for whoever looks on; None: the checkpoint alone has it.
         epoch: Epochs done.
         history: One row per epoch.
+        data: A digest of each part of what is learnt from, see ``fingerprint``.
     """
 
     model: keras.Model
@@ -69,16 +71,17 @@ class RunState:
     written: Path | None = None
     epoch: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    data: Mapping[str, str] = field(default_factory=dict)
     begun: float = field(default_factory=time.monotonic)
 
-    def restore(self) -> None:
-        """Go on from the checkpoint, if it is there. Raises InputError if it is of another recipe."""
+    def restore(self, log: Callable[[str], None] = to_stderr) -> None:
+        """Go on from the checkpoint, if it is there. Raises InputError if it is of another recipe, or of other data."""
         if self.checkpoint.exists():
-            self.epoch, self.history = load_checkpoint(self.checkpoint, self.model, self.recipe)
+            self.epoch, self.history = load_checkpoint(self.checkpoint, self.model, self.recipe, self.data, log)
 
     def keep(self) -> None:
         """Write all that the run knows at the end of an epoch. Raises WeightsError if that cannot be written."""
-        save_checkpoint(self.checkpoint, self.model, self.recipe, self.epoch, self.history)
+        save_checkpoint(self.checkpoint, self.model, self.recipe, self.epoch, self.history, self.data)
         self.write_history()
 
     def write_history(self) -> None:

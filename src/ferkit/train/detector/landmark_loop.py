@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,13 +18,14 @@ from ...files import write_arrays, write_bytes
 from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
 from ..common.compiling import JIT
+from ..common.fingerprints import check_same_data, fingerprint
 from ..common.loggers import to_stderr
 from ..common.runs import RunState, drawn_ahead
 from ..common.schedule import CosineCycles
 from ..common.values import finite
 from .landmark_crops import Detect, PointAugmentation, PointCrops, cut_faces, point_batch
 from .networks import build_points
-from .photos import LabelledPhoto
+from .photos import LabelledPhoto, parts_of
 from .recipe import PointRecipe
 from .to_onnx import checked_onnx
 
@@ -87,13 +89,14 @@ def fit_points(
 
     Raises:
         DataError: No face with landmarks.
+        InputError: ``out`` holds a run of another recipe, or of other faces.
     """
     out = expanded(out)
     crops = stored_crops(photos, out / "faces.npz", teacher, log)
     augmentation = PointAugmentation(**recipe.augment)
     keras.utils.set_random_seed(recipe.seed)
-    state = RunState(_compiled(recipe), recipe, out / "points.npz")
-    state.restore()
+    state = RunState(_compiled(recipe), recipe, out / "points.npz", data={"faces": fingerprint(crops.pixels, crops.points, crops.sides)})
+    state.restore(log)
     model = state.model
 
     def batch(number: int) -> tuple[Any, Any]:
@@ -123,7 +126,13 @@ def fit_points(
 
 
 def stored_crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | None, log: Callable[[str], None] = to_stderr) -> PointCrops:
-    """Return the faces with landmarks that a run learns from, cut out once and kept in a file. Raises DataError if there are none."""
+    """Return the faces with landmarks that a run learns from, cut out once and kept in a file.
+
+    Raises:
+        DataError: There are none.
+        InputError: The file is of other photos, or another teacher's.
+    """
+    made_of = {**parts_of(photos), "teacher": _name(teacher)}
     if not path.exists():
         log("Cutting out faces" + ("" if teacher is None else " and steadying their landmarks") + " ...")
         crops = cut_faces(photos, teacher)
@@ -131,8 +140,15 @@ def stored_crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | 
             raise DataError(
                 f"None of {len(photos)} photos has a face whose landmarks could be learnt; expected faces from 20 px with landmarks."
             )
-        write_arrays(path, {"pixels": crops.pixels, "points": crops.points, "sides": crops.sides}, compress=False)
+        about = np.array(json.dumps(made_of))
+        write_arrays(path, {"pixels": crops.pixels, "points": crops.points, "sides": crops.sides, "made_of": about}, compress=False)
     with np.load(path) as stored:
+        check_same_data(path, json.loads(str(stored["made_of"])) if "made_of" in stored.files else {}, made_of, log)
         crops = PointCrops(stored["pixels"], stored["points"], stored["sides"])
     log(f"{len(crops.pixels):,} faces with landmarks")
     return crops
+
+
+def _name(teacher: Detect | None) -> str:
+    """Return what a teacher is called: a detector's method by the detector; a function has no name to rely on."""
+    return "the labels" if teacher is None else str(getattr(getattr(teacher, "__self__", None), "name", "a function"))

@@ -26,7 +26,7 @@ from ..common.runs import RunState, drawn_ahead, precision
 from ..common.schedule import CosineCycles
 from ..common.values import check_minutes, finite
 from .networks import build_detector
-from .photos import LabelledPhoto, PhotoPool, sample
+from .photos import LabelledPhoto, PhotoPool, parts_of, sample
 from .recipe import DetectorRecipe, Stage, load_detector_recipe
 from .starting import start_from
 from .targets import cell_targets, detection_loss
@@ -127,7 +127,7 @@ def fit_detector(
 
     Raises:
         WeightsError: ``start`` is of another network.
-        InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe.
+        InputError: ``out`` already holds a run and ``resume`` is False, or the checkpoint is of another recipe or of other data.
         DataError: No photo with a face.
     """
     recipe = recipe or load_detector_recipe()
@@ -144,8 +144,8 @@ def fit_detector(
         source = _Source(PhotoPool(data.photos), data.negatives, recipe)
         begin = None if checkpoint.exists() else start  # a checkpoint holds all that a run knows
         model = _compiled(recipe, begin, (pixels for pixels, _ in source.batches(recipe.epochs, 8)))
-        state = RunState(model, recipe, checkpoint, max_minutes, out / "history.json")
-        state.restore()
+        state = RunState(model, recipe, checkpoint, max_minutes, out / "history.json", data=parts_of(data.photos, data.negatives))
+        state.restore(log)
         if not _epochs(state, recipe, source, data.validation, log):
             return False
         final = source.averaged(model, min(100, recipe.steps))

@@ -15,9 +15,10 @@ from ...detectors.ferkit_face_format import MIRRORED
 from ...errors import DataError
 from ...image_files import expanded, image_files
 from ...resizing import resized_to
+from ..common.fingerprints import PIXELS, fingerprint
 from ..common.values import check_number, check_pair
 
-__all__ = ["AugmentTable", "Augmentation", "LabelledPhoto", "PhotoPool", "read_photos", "sample"]
+__all__ = ["AugmentTable", "Augmentation", "LabelledPhoto", "PhotoPool", "parts_of", "read_photos", "sample"]
 
 _PADDING = 114  # grey beyond a picture's edge
 _SMALLEST = 7.0  # px: a smaller face says too little about itself to be learnt from
@@ -172,6 +173,19 @@ def _labelled(pixels: NDArray[np.uint8], faces: list[dict[str, Any]], name: str)
         np.array([face.get("landmarks") or unknown for face in faces], np.float32).reshape(-1, 5, 2),
         np.array([face["use"] != "pos" for face in faces], bool),
     )
+
+
+def parts_of(photos: Sequence[LabelledPhoto], negatives: Sequence[LabelledPhoto] = ()) -> dict[str, str]:
+    """Return a digest of each part of what a detector learns from; the pixels are another machine's decoder's, perhaps."""
+
+    def labels(photo: LabelledPhoto) -> str:
+        return fingerprint(np.array(photo.pixels.shape), photo.boxes, photo.landmarks, photo.ignore, photo.shown)
+
+    return {
+        "photos": fingerprint([labels(photo) for photo in photos]),
+        "negatives": fingerprint([labels(photo) for photo in negatives]),
+        PIXELS: fingerprint([fingerprint(photo.pixels) for photo in (*photos, *negatives)]),
+    }
 
 
 class PhotoPool:
