@@ -176,6 +176,60 @@ def test_loggers(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert calls[-1][0] in ("close", "end_run", "finish")
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "ended"),
+    [
+        ("tensorboard", ValueError("no"), ("close", (), {})),
+        ("mlflow", ValueError("no"), ("end_run", ("FAILED",), {})),
+        ("mlflow", KeyboardInterrupt(), ("end_run", ("KILLED",), {})),
+        ("wandb", ValueError("no"), ("finish", (), {"exit_code": 1})),
+    ],
+)
+def test_loggers_end_a_run_that_fails(
+    name: str, error: BaseException, ended: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from ferkit.train.common.listeners import Listeners
+    from ferkit.train.common.loggers import open_logger
+
+    calls = stand_in(name, monkeypatch)
+    told = Listeners(callbacks=[open_logger(name)])
+    told.fail(error)  # before the run began: a run of the program's own stays as it is
+    assert not calls
+    told.start({"name": "mine", "out": tmp_path, "recipe": {}, "faces": 8})
+    told.fail(error)
+    assert calls[-1] == ended
+    count = len(calls)
+    told.fail(error)
+    assert len(calls) == count
+
+
+def test_a_run_that_fails_is_told_and_its_error_goes_on(recipe: Path, tmp_path: Path) -> None:
+    from ferkit.data import read_csv
+    from ferkit.train import fit
+
+    class Fails:
+        def on_epoch(self, row: Any) -> None:
+            raise ValueError("no room for the row")
+
+        def on_fail(self, error: BaseException) -> None:
+            raise RuntimeError("neither here")
+
+    heard: list[BaseException] = []
+
+    class Old:
+        """Has none of the new methods."""
+
+        def on_end(self, finished: bool) -> None:
+            raise AssertionError
+
+    lines: list[str] = []
+    data = read_csv(write_fer_csv(tmp_path / "fer2013.csv"), "Training")
+    with pytest.raises(ValueError, match="no room for the row") as error:
+        fit(recipe, data, tmp_path / "run", log=lines.append, callbacks=[Fails(), Old(), types.SimpleNamespace(on_fail=heard.append)])
+    assert heard == [error.value]
+    assert "Fails.on_fail raised RuntimeError('neither here')" in lines
+
+
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_a_logger_that_is_not_installed_says_what_to_type(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from ferkit.train.common.loggers import open_logger

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -266,7 +267,7 @@ def test_an_error_of_a_process_is_the_runs(arguments: dict[str, Any], tmp_path: 
             return Ended(1, InputError("no such recipe"))
 
         def lines(self) -> list[str]:
-            return ["a line"]
+            return ["a line", ("on_start", {})]
 
         def end(self) -> None:
             Failing.ended += 1
@@ -274,9 +275,28 @@ def test_an_error_of_a_process_is_the_runs(arguments: dict[str, Any], tmp_path: 
     from ferkit.train.common.listeners import Listeners
 
     said: list[str] = []
+    heard: list[Any] = []
     with pytest.raises(InputError, match="no such recipe"):
-        supervise(lambda: [Failing(), Failing()], 3, Listeners(said.append))
+        supervise(lambda: [Failing(), Failing()], 3, Listeners(said.append, [SimpleNamespace(on_fail=heard.append)]))
     assert (said, Failing.ended) == (["a line"], 2)
+    assert list(map(repr, heard)) == ["InputError('no such recipe')"]
+
+
+def test_a_death_is_told_to_callbacks_before_the_group_starts_again(tmp_path: Path) -> None:
+    """A logger that a run began in would otherwise refuse to begin it anew."""
+    from ferkit.train.common.group import Ended, supervise
+    from ferkit.train.common.listeners import Listeners
+
+    left, heard = [9, 9, 0], list[str]()
+
+    def start() -> list[Any]:
+        how = Ended(-left.pop(0))
+        return [SimpleNamespace(poll=lambda: how, lines=lambda: [("on_start", {})], end=lambda: None)]
+
+    callback = SimpleNamespace(on_start=lambda run: heard.append("start"), on_fail=lambda error: heard.append(str(error)))
+    supervise(start, 3, Listeners(lambda line: None, [callback]))
+    death = "process 1 of 1 ended with SIGKILL"
+    assert heard == ["start", death, "start", death, "start"]
 
 
 def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,16 +272,18 @@ class _Training:
         if first:
             write_begun(self.out, recipe.to_dict())
         facts = {"name": recipe.name, "out": self.out, "recipe": recipe.to_dict(), "faces": len(self.data)}
-        self.told.start({**facts, "epochs": recipe.epochs, "epoch": state.epoch})
         try:
+            self.told.start({**facts, "epochs": recipe.epochs, "epoch": state.epoch})
             finished = self._epochs()
-        except KeyboardInterrupt:
-            self.told.line(f"Interrupted. {self.out} holds what was done up to the last whole epoch; resume=True goes on from there.")
+            model = self._final() if finished and first else _averaged(state.model, recipe)
+            if first:
+                write_curves(self.out, state.history)
+            self.told.end(finished)
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                self.told.line(f"Interrupted. {self.out} holds what was done up to the last whole epoch; resume=True goes on from there.")
+            self.told.fail(error)
             raise
-        model = self._final() if finished and first else _averaged(state.model, recipe)
-        if first:
-            write_curves(self.out, state.history)
-        self.told.end(finished)
         return Run(recipe, model, state.history, finished, self.out)
 
     def _epochs(self) -> bool:

@@ -158,6 +158,9 @@ def supervise(start: Callable[[], Sequence[Member]], max_failures: int, told: Li
         members = start()
         try:
             dead = _watched(members, told)
+        except BaseException as error:
+            told.fail(error)
+            raise
         finally:
             for member in members:
                 member.end()
@@ -165,9 +168,11 @@ def supervise(start: Callable[[], Sequence[Member]], max_failures: int, told: Li
             return
         number, death = dead
         if death.error is not None:
+            told.fail(death.error)
             raise death.error
         failures += 1
         why = f"process {number + 1} of {len(members)} ended with {ended(death.code)}" + (f": {death.said}" if death.code > 0 else "")
+        told.fail(FerkitError(why))
         if failures > max_failures:
             raise FerkitError(
                 f"Training was given up after {failures} deaths; {why}. Look at what kills it, and go on with resume=True.",

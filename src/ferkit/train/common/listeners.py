@@ -53,6 +53,9 @@ class Callback:
     def on_end(self, finished: bool) -> None:
         """The run ends: finished, or stopped by ``max_minutes``. Not called when it fails."""
 
+    def on_fail(self, error: BaseException) -> None:
+        """The run fails, or is interrupted; the error goes on to the caller. Where processes that train together start again, ``on_start`` follows."""
+
 
 class Listeners:
     """Tells all of them; a method that a callback lacks is left out.
@@ -65,6 +68,7 @@ class Listeners:
     def __init__(self, log: Callable[[str], None] | None = None, callbacks: Sequence[Any] = ()) -> None:
         self.line = log or to_stderr
         self._callbacks = tuple(callbacks)
+        self._begun = False
 
     def start(self, run: Mapping[str, Any]) -> None:
         self._tell("on_start", run)
@@ -78,6 +82,17 @@ class Listeners:
     def end(self, finished: bool) -> None:
         self._tell("on_end", finished)
 
+    def fail(self, error: BaseException) -> None:
+        """Tell that a run which had begun does not come to its end, so that nobody waits for more. What a callback raises of its own is a line."""
+        if not self._begun:
+            return
+        self._begun = False
+        for callback in self._callbacks:
+            try:
+                getattr(callback, "on_fail", _nothing)(error)
+            except Exception as second:
+                self.line(f"{type(callback).__name__}.on_fail raised {second!r}")
+
     def hear(self, told: str | tuple[str, Any]) -> None:
         """Pass on what another process said: a line, or what ``Forward`` tells."""
         if isinstance(told, str):
@@ -86,14 +101,18 @@ class Listeners:
             self._tell(*told)
 
     def _tell(self, name: str, what: Any) -> None:
+        self._begun = True
         for callback in self._callbacks:
-            method = getattr(callback, name, None)
-            if method is not None:
-                method(what)
+            getattr(callback, name, _nothing)(what)
+        self._begun = name != "on_end"
+
+
+def _nothing(_: Any) -> None:
+    """Be the method that a callback lacks."""
 
 
 class Forward(Callback):
-    """Tells another process, which has the callbacks.
+    """Tells another process, which has the callbacks; that the run fails it sees for itself.
 
     Args:
         tell: Called with a method's name and its argument, to be handed to ``Listeners.hear`` there.

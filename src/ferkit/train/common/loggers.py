@@ -59,6 +59,10 @@ class TensorBoardLogger:
     def on_end(self, finished: bool) -> None:  # noqa: ARG002 - a stopped run's figures are as good
         self._writer.close()
 
+    def on_fail(self, error: BaseException) -> None:  # noqa: ARG002 - and so are a failed one's
+        if self._writer is not None:
+            self._writer.close()
+
 
 class MLflowLogger:
     """Logs the recipe and every epoch's figures as a run of MLflow, where ``MLFLOW_TRACKING_URI`` says.
@@ -72,17 +76,26 @@ class MLflowLogger:
             import mlflow
         except ImportError as error:
             raise MissingExtraError("mlflow-skinny", "mlflow", "Logging to MLflow") from error
-        self._mlflow = mlflow
+        self._mlflow, self._active = mlflow, False
 
     def on_start(self, run: Mapping[str, Any]) -> None:
         self._mlflow.start_run(run_name=run["name"])
+        self._active = True
         self._mlflow.log_params({key: str(value)[:500] for key, value in _settings(run["recipe"]).items()})
 
     def on_epoch(self, row: Mapping[str, Any]) -> None:
         self._mlflow.log_metrics(_figures(row), step=int(row["epoch"]))
 
     def on_end(self, finished: bool) -> None:
-        self._mlflow.end_run("FINISHED" if finished else "KILLED")
+        self._end("FINISHED" if finished else "KILLED")
+
+    def on_fail(self, error: BaseException) -> None:
+        self._end("FAILED" if isinstance(error, Exception) else "KILLED")
+
+    def _end(self, status: str) -> None:
+        if self._active:  # and not a run that the program began itself
+            self._mlflow.end_run(status)
+        self._active = False
 
 
 class WandbLogger:
@@ -106,7 +119,15 @@ class WandbLogger:
         self._wandb.log(_figures(row), step=int(row["epoch"]))
 
     def on_end(self, finished: bool) -> None:
-        self._wandb.finish(exit_code=0 if finished else 1)
+        self._end(0 if finished else 1)
+
+    def on_fail(self, error: BaseException) -> None:  # noqa: ARG002 - W&B tells a failed run by its code
+        self._end(1)
+
+    def _end(self, code: int) -> None:
+        if self._run is not None:
+            self._wandb.finish(exit_code=code)
+        self._run = None
 
 
 LOGGERS: dict[str, type[Any]] = {"tensorboard": TensorBoardLogger, "mlflow": MLflowLogger, "wandb": WandbLogger}
