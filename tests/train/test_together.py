@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -320,8 +321,6 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason='needs the extra "ray"')
-    from types import SimpleNamespace
-
     from ferkit.train.common.nodes import Holder, Nodes
 
     probe = tmp_path / "run" / "probe"
@@ -330,6 +329,8 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
     for text, lacking in (("token", None), ("another run's", str(probe))):
         probe.write_text(text)
         assert Holder().place({str(probe): "token"})[2] == lacking
+    assert Holder().place({str(tmp_path): None})[2] is None
+    assert Holder().place({str(tmp_path / "fer2013.csv"): None})[2] == str(tmp_path / "fer2013.csv")
     holder = SimpleNamespace(place=SimpleNamespace(remote=lambda probes: probes))
     nodes = Nodes.__new__(Nodes)
     nodes._workers = 2
@@ -339,16 +340,16 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"Node 10\.0\.0\.2 does not see .*run as this machine does"):
         nodes.start(("module:function", {}), {str(probe): "token"})
+    with pytest.raises(InputError, match=r"Node 10\.0\.0\.2 does not see .*probe as this machine does"):
+        nodes.start(("module:function", {}), {str(probe): None})
 
 
 def test_a_cluster_whose_processes_end_at_once_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten minutes of tries, a second apart, in which a lost node may come back; not for ever."""
-    from types import SimpleNamespace
-
     from ferkit.train.common import nodes as module
 
     class RayActorError(Exception):
-        pass
+        actor_init_failed = False
 
     def get(*_: Any, **__: Any) -> None:
         raise RayActorError("no module named ferkit")
@@ -363,11 +364,105 @@ def test_a_cluster_whose_processes_end_at_once_is_given_up(monkeypatch: pytest.M
         remote=lambda **_: lambda _: SimpleNamespace(remote=lambda: SimpleNamespace(place=SimpleNamespace(remote=lambda probes: probes))),
         get=get,
         kill=killed.append,
-        exceptions=SimpleNamespace(RayActorError=RayActorError, GetTimeoutError=TimeoutError),
+        exceptions=SimpleNamespace(RayError=Exception, RayActorError=RayActorError, GetTimeoutError=TimeoutError),
     )
     with pytest.raises(FerkitError, match="ended as soon as they began, for 600 s: no module named ferkit"):
         nodes.start(("module:function", {}), {})
     assert len(killed) == 2 * 601
+    killed.clear()
+    RayActorError.actor_init_failed = True  # as Ray tells that an actor's module cannot be imported
+    with pytest.raises(InputError, match="A node cannot train: no module named ferkit Expected the same ferkit and Keras"):
+        nodes.start(("module:function", {}), {})
+    assert len(killed) == 2
+
+
+def test_what_a_node_answers_of_a_member_in_words() -> None:
+    from ferkit.train.common.nodes import _Remote
+
+    class RayError(Exception):
+        pass
+
+    class RayTaskError(RayError):
+        pass
+
+    def member(error: Exception) -> _Remote:
+        def get(*_: Any, **__: Any) -> None:
+            raise error
+
+        ray = SimpleNamespace(get=get, exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError))
+        return _Remote(ray, SimpleNamespace(look=SimpleNamespace(remote=lambda: None)), None)
+
+    told = member(RayTaskError("a page of Ray's\nFileNotFoundError: no python")).poll()
+    assert told is not None
+    assert (told.code, told.said) == (1, "RayTaskError: FileNotFoundError: no python")
+    lost = member(RayError("lost")).poll()
+    assert lost is not None
+    assert (lost.code, lost.said) == (-9, "RayError")
+
+
+def test_processes_share_what_they_are_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the machine that they are on, not of all machines together; and what was asked for."""
+    from ferkit.train.common import group
+
+    monkeypatch.setattr(group, "available_cpus", lambda: 6)
+    monkeypatch.delenv("FERKIT_THREADS", raising=False)
+    assert [group._threads(beside) for beside in (1, 2, 4, 7)] == [6, 3, 1, 1]
+    monkeypatch.setenv("FERKIT_THREADS", "5")
+    assert group._threads(2) == 5
+
+
+def test_paths_are_whole_before_they_travel(arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's processes begin in another folder than this one."""
+    from ferkit.train.classifier import together
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(together, "supervise", lambda start, *_: seen.append(start.args[0][1]))
+    monkeypatch.setattr(together, "_finished", lambda *_: True)
+    given = {**arguments, "data": "fer2013.csv", "ferplus": Path("votes.csv"), "photos": "~/portraits", "out": Path("run")}
+    assert together.fit_together(given, 2, None, 3)
+    found = {name: seen[0][name] for name in ("data", "ferplus", "photos", "out")}
+    wanted = {"data": "fer2013.csv", "ferplus": "votes.csv", "photos": "home/portraits", "out": "run"}
+    assert found == {name: str(tmp_path / path) for name, path in wanted.items()}
+
+
+@pytest.mark.parametrize(
+    ("codes", "blamed"),
+    [([1, -9], -9), ([-9, 1], -9), ([-6, 1], 1), ([-6, -9, 1], -9), ([1, 2], 1)],
+)
+def test_who_is_blamed_for_the_end_of_a_group(codes: list[int], blamed: int) -> None:
+    from ferkit.train.common.group import Ended, _first_cause
+
+    members: list[Any] = [SimpleNamespace(poll=lambda code=code: Ended(code)) for code in codes]
+    assert _first_cause(members, 0, Ended(codes[0]))[1].code == blamed
+
+
+@needs_jax
+@on_linux
+def test_a_fault_of_one_process_ends_it_at_once() -> None:
+    """Not by the interpreter's farewell, in which JAX waits for all others."""
+    code = """
+import atexit, pickle, sys, time, types
+from ferkit.train.common import member
+atexit.register(time.sleep, 600)
+member._join = lambda start: None
+def call(ranks, tell): raise KeyError("no such face")
+sys.modules["faulty"] = types.SimpleNamespace(call=call)
+member.main()
+"""
+    start = {"call": ("faulty:call", {}), "coordinator": "", "count": 2, "number": 0, "parent": os.getpid()}
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(pickle.dumps(start))
+    process.stdin.flush()  # and stays open, as the supervisor keeps it
+    try:
+        assert process.wait(timeout=120) == 1
+        assert process.stderr is not None
+        assert process.stderr.read().splitlines()[-1] == b"KeyError: 'no such face'"
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture
@@ -402,8 +497,6 @@ if __name__ == "__main__":
 @pytest.mark.cluster
 def test_a_node_is_lost_and_then_the_driver(cluster: Any, two: Path, arguments: dict[str, Any], tmp_path: Path) -> None:
     """Two of three nodes train: the third takes the place of the one that is lost; a new driver goes on from the checkpoint."""
-    import pickle
-
     run = tmp_path / "run"
     (tmp_path / "call").write_bytes(pickle.dumps(({**arguments, "out": str(run)}, 2, cluster.address)))
     command = [sys.executable, "-c", RAY, tmp_path / "call"]

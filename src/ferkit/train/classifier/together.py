@@ -69,11 +69,12 @@ def fit_together(arguments: dict[str, Any], workers: int, address: str | None, m
         Whether it is; False if ``max_minutes`` stopped it first.
 
     Raises:
-        InputError: As fit; no such cluster; ``out`` is not one place for all nodes.
+        InputError: As fit; no such cluster; ``out`` is not one place for all nodes, or they do not see the data.
         FerkitError: Too many processes died.
     """
     out, told = expanded(arguments["out"]).resolve(), Listeners(callbacks=callbacks)
-    paths = {name: str(value) for name, value in arguments.items() if isinstance(value, Path)}
+    named = {name: arguments[name] for name in ("data", "ferplus", "photos") if arguments[name] is not None}
+    paths = {name: os.path.abspath(expanded(value)) for name, value in named.items()}  # noqa: PTH100 - a link may lead elsewhere on a node
     call = (_CALL, {**arguments, **paths, "out": str(out), "folder": str(Path.cwd())})
     if address is None:
         supervise(partial(_local, call, workers), max_failures, told)
@@ -85,7 +86,7 @@ def fit_together(arguments: dict[str, Any], workers: int, address: str | None, m
     probe.write_text(token, encoding="ascii")
     try:
         with Nodes(address, workers) as nodes:
-            supervise(partial(nodes.start, call, {str(probe): token}), max_failures, told)
+            supervise(partial(nodes.start, call, {str(probe): token, **dict.fromkeys(paths.values())}), max_failures, told)
     finally:
         probe.unlink(missing_ok=True)
     return _finished(arguments["recipe"], out)
@@ -116,12 +117,13 @@ def fit_share(
 
     Args:
         recipe, data, out, max_minutes: As for ``ferkit.train.train``.
-        folder: That paths are relative to.
+        folder: That the recipe's weights are relative to; the others' paths are whole. A cluster's nodes need not have it.
         ranks: Which process this is.
         tell: Called by the first with what its listeners are told: a line, or a callback's method and its argument.
         source: As for read_run.
     """
-    os.chdir(folder)
+    if Path(folder).is_dir():
+        os.chdir(folder)
     recipe, training, validation, portraits = read_run(recipe, data, quiet=True, **source)
     fit(
         recipe,

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
+from ...engines.threads import available_cpus, requested_threads
 from ...errors import FerkitError
 from ...orphans import ended
 from .listeners import Listeners
@@ -62,11 +63,20 @@ class Local:
         coordinator: ``HOST:PORT`` at which the first member listens for the others.
         count, number: How many there are, and which this one is.
         folders: The program's search path for modules.
+        beside: How many of the members are on this machine; None: all.
     """
 
-    def __init__(self, call: tuple[str, dict[str, Any]], coordinator: str, count: int, number: int, folders: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        call: tuple[str, dict[str, Any]],
+        coordinator: str,
+        count: int,
+        number: int,
+        folders: Sequence[str] = (),
+        beside: int | None = None,
+    ) -> None:
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in end
-        threads = str(max(1, (os.cpu_count() or 1) // count))
+        threads = str(_threads(beside or count))
         environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"), "OMP_NUM_THREADS": threads}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ferkit.train.common.member"],
@@ -135,6 +145,11 @@ class Local:
         self._errors.close()
 
 
+def _threads(beside: int) -> int:
+    """Return how many threads one of so many members on this machine gets."""
+    return requested_threads() or max(1, available_cpus() // beside)
+
+
 def free_port(host: str) -> int:
     """Return a port of this machine that nobody listens at."""
     with socket.socket() as one:
@@ -201,6 +216,10 @@ def _watched(members: Sequence[Member], told: Listeners) -> tuple[int, Ended] | 
 
 
 def _first_cause(members: Sequence[Member], number: int, death: Ended) -> tuple[int, Ended]:
-    """Return which member ended of itself: the others abort when they miss it."""
+    """Return which member ended of itself.
+
+    What a member says is a cause before all else. The others abort when they miss it, or leave with what their half of a step raises: a signal
+    comes before that. Where all left with errors of their own, the one that was seen first.
+    """
     found = {number: death} | {n: now for n, member in enumerate(members) if (now := member.poll()) is not None and now.code != 0}
-    return min(found.items(), key=lambda one: (one[1].error is None, one[1].code == -signal.SIGABRT))
+    return min(found.items(), key=lambda one: (one[1].error is None, one[1].code == -signal.SIGABRT, one[1].code > 0))

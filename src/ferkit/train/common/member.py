@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 import threading
+import traceback
 from typing import IO, Any
 
 from ...errors import FerkitError
@@ -37,6 +38,9 @@ def main() -> None:
         getattr(importlib.import_module(module), function)(**arguments, ranks=ranks, tell=tell)
     except FerkitError as error:
         answers.write(pickle.dumps(error))
+        _leave(1)
+    except Exception:
+        traceback.print_exc()
         _leave(1)
     _leave(0)
 
