@@ -9,6 +9,7 @@ from .errors import InputError
 
 __all__ = [
     "CLASSES",
+    "CUSTOM",
     "FER6",
     "FER7",
     "FERPLUS8",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 CLASSES, LABELS, VALUES = KINDS = ("classes", "labels", "values")  # one of several; each there or not (multi-label); numbers (regression)
+CUSTOM = "custom"  # the name of a set of classes that somebody else's data or code names, and of the output that answers it
 
 _EMOJI = {
     "angry": "\U0001f620",
@@ -152,7 +154,7 @@ def label_set(labels: str | LabelSet | Sequence[str]) -> LabelSet:
         if labels not in LABEL_SETS:
             raise InputError(f"Unknown label set {labels!r}; expected one of {', '.join(LABEL_SETS)}, or a sequence of class names.")
         return LABEL_SETS[labels]
-    return LabelSet("custom", tuple(labels))
+    return LabelSet(CUSTOM, tuple(labels))
 
 
 def need_classes(labels: LabelSet, whose: str, what: str) -> None:

@@ -134,6 +134,15 @@ def test_progress(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     assert told.count("faces/s") == (18 if terminal else 6)
 
 
+def test_an_epoch_of_one_step_leaves_no_line_on_a_terminal() -> None:
+    from ferkit.train import Progress, Step
+
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    Progress(stream=stream).on_step(Step(1, 3, 1, 1, 100, {"loss": 1.5}))
+    assert stream.getvalue() == "\r\033[K"
+
+
 def stand_in(name: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Put a module in the logger's place that records what it is called with."""
     calls: list[Any] = []

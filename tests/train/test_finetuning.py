@@ -294,7 +294,7 @@ def test_other_names_of_known_labels_start_from_the_base(tmp_path: Path, small_c
 def test_wrong_arguments(tmp_path: Path) -> None:
     from ferkit.train import finetune
 
-    with pytest.raises(InputError, match=r"0\.05 to 0\.5"):
+    with pytest.raises(InputError, match=r"holdout = 0\.9; expected a number, at least 0\.05, at most 0\.5"):
         finetune(tmp_path, tmp_path / "out", holdout=0.9)
     with pytest.raises(DataError, match="one folder per label"):
         finetune(tmp_path, tmp_path / "out", detector=FaceDetector("none"))

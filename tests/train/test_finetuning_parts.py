@@ -137,6 +137,43 @@ def test_faces_of_one_person_alone_are_refused() -> None:
         choose_head(Lesson(features, truth[~held], person[~held]), {"blank": Head(np.zeros((4, 2)), np.zeros(2))})
 
 
+def test_two_persons_who_show_everything_are_refused_before_features_are_computed(tmp_path: Path, base: ExpressionClassifier) -> None:
+    write_faces(tmp_path, ("x", "y"), 6)
+    rows = [f"{label}/{i}.png,{label},{'ann' if i < 3 else 'ben'}" for label in ("x", "y") for i in range(6)]
+    (tmp_path / "f.csv").write_text("path,label,person\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    parts = list_parts(tmp_path / "f.csv")
+    with pytest.raises(DataError, match="The 6 faces to learn from are all of one person"):
+        gather(parts, base, FaceDetector("none"), 0.2, 0)
+    assert len(gather(parts, base, FaceDetector("none"), None, 0).training) == 12  # in folds both are answered for
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "a link to one"])
+def test_weights_appear_whole(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After all of the work, in what was allowed at its beginning."""
+    from ferkit.train.finetuning.assembly import _appearing
+
+    rename = Path.rename
+
+    def as_windows(path: Path, target: Path) -> Path:
+        if target.exists():
+            raise FileExistsError(183, "Cannot create a file when that file already exists", str(target))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", as_windows)
+    out, place = tmp_path / "mine", tmp_path / "disk" / "mine"
+    if there == "an empty folder":
+        out.mkdir()
+    elif there == "a link to one":
+        place.mkdir(parents=True)
+        out.symlink_to(place)
+    with _appearing(out) as folder:
+        (folder / "spec.json").write_text("{}", encoding="utf-8")
+        assert not (out / "spec.json").exists()
+    assert (out / "spec.json").read_text(encoding="utf-8") == "{}"
+    assert out.is_symlink() is (there == "a link to one")
+    assert not list(tmp_path.rglob(".mine-*"))
+
+
 def test_measuring_what_was_learnt_is_said(tmp_path: Path) -> None:
     import shutil
 

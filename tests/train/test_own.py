@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -132,6 +134,36 @@ def test_a_saved_network_keeps_its_weights_and_gets_heads(tmp_path: Path) -> Non
         build_model(str(tmp_path / "theirs.keras"), 3)
     with pytest.raises(InputError, match="does not exist"):
         build_model(str(tmp_path / "none.keras"), 3)
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "functional"])
+def test_a_network_of_ones_own_with_one_head_needs_no_names(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    from ferkit.train import fit
+    from ferkit.train.classifier.release import write_release
+
+    def make(shape: tuple[int, ...], outputs: dict[str, int]) -> Any:
+        layers = [keras.layers.Conv2D(4, 3, strides=4, activation="relu"), keras.layers.GlobalAveragePooling2D()]
+        layers.append(keras.layers.Dense(*outputs.values()))
+        if kind == "Sequential":
+            return keras.Sequential([keras.Input((None, None, 1)), *layers])
+        x = image = keras.Input((None, None, 1))
+        for layer in layers:
+            x = layer(x)
+        return keras.Model(image, x)
+
+    monkeypatch.setitem(sys.modules, "mynets", SimpleNamespace(make=make, two=lambda shape, outputs: make(shape, {"a": 3})))
+    data = Faces(colored(side=48).images[..., 0], colored().labels, OWN)
+    run = fit(own_recipe(model={"name": "mynets:make"}), data, tmp_path / "run", validation=data, log=lambda line: None)
+    write_release(run.model, run.recipe, tmp_path / "run", "own-v1", data, views=(1,))
+    assert ExpressionClassifier(tmp_path / "run").labels.classes == OWN.classes
+    from ferkit.train import build_model
+
+    with pytest.raises(InputError, match="'mynets:two' answers without names; expected a dictionary with a, b"):
+        build_model("mynets:two", {"a": 3, "b": 2})
+    with pytest.raises(InputError, match=r"'mynets:two' answers \{'b': 3\}; expected \{'b': 2\}"):
+        build_model("mynets:two", {"b": 2})
 
 
 @pytest.mark.parametrize(

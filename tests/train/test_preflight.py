@@ -102,7 +102,7 @@ def test_finetune_looks_first(tmp_path: Path, no_work: None) -> None:
         finetune(data, tmp_path / "file" / "out", detector=whole)
     with pytest.raises(DataError, match=r"none\.csv does not exist"):
         finetune(data, tmp_path / "out", detector=whole, publictest=tmp_path / "none.csv")
-    with pytest.raises(InputError, match="holdout='a fifth'"):
+    with pytest.raises(InputError, match="holdout = 'a fifth'; expected a number, at least 0\\.05"):
         finetune(data, tmp_path / "out", detector=whole, holdout="a fifth")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="seed = -1; expected a whole number"):
         finetune(data, tmp_path / "out", detector=whole, seed=-1)
@@ -215,7 +215,11 @@ def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
         ("label_smoothing = 0.1", "label_smoothing = true", "label_smoothing of the head 'fer2013'"),
         ("epochs = 2\nsize = 24", 'epochs = "two"\nsize = 24', "epochs of stage 1"),
         ("seed = 3", "seed = -3", "seed of recipe"),
-        ("batch_size = 8", 'batch_size = 8\nprecision = "half"', "precision = 'half' .* mixed_float16"),
+        (
+            "batch_size = 8",
+            'batch_size = 8\nprecision = "half"',
+            "precision in .training. of recipe 'tiny-test' = 'half'; .* mixed_float16",
+        ),
         ("batch_size = 8", 'batch_size = 8\nsettle = "no"', "settle = 'no' .* true or false"),
         ("[augment]", "[early_stopping]\npatience = 2\nmonitor = 5\n[augment]", "monitor = 5 in .early_stopping. .* expected text"),
         ("[augment]", '[[heads]]\nlabels = "fer2013"\n[augment]', "The head fer2013 of recipe 'tiny-test' is there twice"),

@@ -148,3 +148,4 @@ def test_a_figure_that_no_epoch_has_is_not_watched(monitor: str, tmp_path: Path)
     watching = recipe(early_stopping={"patience": 1, "monitor": monitor})
     with pytest.raises(InputError, match=f"watches '{monitor}', which no epoch has; expected one of .*val_fer2013_accuracy"):
         fit(watching, faces(), tmp_path / "out", validation=faces(14))
+    assert (tmp_path / "out").exists() is not monitor.startswith("val_")  # what validation tells is known before the first epoch

@@ -48,6 +48,8 @@ def test_export_refuses(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="Unknown export format"):
         export(None, tmp_path, ("coreml",))
+    with pytest.raises(InputError, match="Unknown export format coreml;"):  # one format, not six of one letter
+        export(None, tmp_path, "coreml")
 
 
 needs_onnx = pytest.mark.skipif(any(importlib.util.find_spec(n) is None for n in ("onnx", "onnxruntime")), reason="needs onnx, onnxruntime")

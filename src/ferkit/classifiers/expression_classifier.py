@@ -20,7 +20,7 @@ from ..engines.table import open_engine
 from ..errors import WeightsError
 from ..faces import Expression, as_expression, checked_confidence
 from ..gate import native
-from ..labels import CLASSES, VALUES, LabelSet, need_classes
+from ..labels import CLASSES, CUSTOM, VALUES, LabelSet, need_classes
 from ..logits import finite, sigmoid, softmax
 from ..pickling import ByArguments
 from ..protocols import Engine
@@ -31,7 +31,6 @@ from .views import View, parse_tta, seen
 
 __all__ = ["CUSTOM", "ExpressionClassifier", "open_members"]
 
-CUSTOM = "custom"  # the name of an output that is a part of the networks' default one
 _BATCH = 16  # measured: a tenth faster than 64 on two cores, and the buffers stay small
 
 
@@ -94,7 +93,7 @@ class ExpressionClassifier(ByArguments):
             self._opening = threading.Lock()
 
     def __repr__(self) -> str:
-        labels = self.labels.classes if self.labels.name == "custom" else self.labels.name
+        labels = self.labels.classes if self.labels.name == CUSTOM else self.labels.name
         floor = "" if self._min_confidence is None else f", min_confidence={self._min_confidence:g}"
         return f"ExpressionClassifier({self.name!r}, labels={labels!r}, runtime={self._engine!r}, tta={self.tta!r}{floor})"
 

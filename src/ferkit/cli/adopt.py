@@ -49,11 +49,11 @@ def adopt(
 ) -> None:
     """Make weights of a network of any maker: MODEL is an .onnx, .tflite, .keras or .h5 file that takes one face."""
     from ..classifiers.adopting import adopt as run
-    from ..labels import CLASSES, LABEL_SETS, LabelSet
+    from ..labels import CLASSES, CUSTOM, LABEL_SETS, LabelSet
     from ..weights.specs import WeightsSpec
 
     listed = tuple(name.strip() for name in labels.split(","))
-    names = LABEL_SETS[labels] if labels in LABEL_SETS else LabelSet("custom" if kind == CLASSES else kind, listed, kind=kind)
+    names = LABEL_SETS[labels] if labels in LABEL_SETS else LabelSet(CUSTOM if kind == CLASSES else kind, listed, kind=kind)
     folder = run(
         model,
         out,

@@ -17,7 +17,7 @@ from ..faces import Face
 from ..geometry import iou
 from ..image_files import expanded
 from ..images import load_image
-from ..labels import CLASSES, LabelSet
+from ..labels import CLASSES, CUSTOM, LabelSet
 from ..protocols import Classifier, Detector, cut, cut_out, is_whole, name_of, prepared
 from .faces import Faces
 from .label_names import as_mapping, label_set_of
@@ -139,7 +139,7 @@ def read_listing(
         labels = several
     if labels is None:
         there = sorted({sample.label for sample in used})
-        if len(there) < 2 and label_set_of([*there, "neutral"]).name == "custom":
+        if len(there) < 2 and label_set_of([*there, "neutral"]).name == CUSTOM:
             raise DataError(f"{root} has one label with usable faces, {there[0]!r}; expected at least two. {_last(skipped)}".rstrip())
         labels = label_set_of(there)
     truth = np.array([0 if several else labels.index(sample.label) for sample in used], np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import DataError, InputError
-from ..labels import FER7, LabelSet
+from ..labels import CUSTOM, FER7, LabelSet
 
 __all__ = [
     "NUMBERINGS",
@@ -65,7 +65,7 @@ def columns_of(wanted: Sequence[str], labels: Sequence[str]) -> list[int] | None
 def label_set_of(names: Iterable[str]) -> LabelSet:
     """Return FER2013's label set if all names are its own, else the names themselves, sorted. Raises InputError for fewer than two of these."""
     found = sorted(set(names))
-    return FER7 if set(found) <= set(FER7) else LabelSet("custom", tuple(found))
+    return FER7 if set(found) <= set(FER7) else LabelSet(CUSTOM, tuple(found))
 
 
 def as_fer2013(names: Iterable[str]) -> dict[str, str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from .augment import FaceAugmentation
 from .recipe import Recipe, load_recipe
 from .recipe_tables import AugmentTable
 
-__all__ = ["augmentation", "fitted", "in_recipe_colors", "matching", "normalise", "prepare", "same_labels"]
+__all__ = ["augmentation", "fitted", "in_recipe_colors", "matching", "normalise", "prepare", "same_labels", "unwatchable"]
 
 
 def normalise(pixels: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
@@ -95,12 +95,27 @@ def fitted(
         raise InputError(
             f"Recipe {recipe.name!r} has no [photos] and would ignore the photos; expected that table, or none.", arguments=["photos"]
         )
-    for watch in (recipe.early_stopping, recipe.plateau):
-        if validation is None and watch.get("monitor", "val_loss").startswith("val_") and watch:
-            raise DataError(
-                f"Recipe {recipe.name!r} watches {watch.get('monitor', 'val_loss')!r}; that needs validation data (PublicTest)."
-            )
+    _check_watched(recipe, validation)
     return recipe, data, validation
+
+
+def _check_watched(recipe: Recipe, validation: Faces | None) -> None:
+    """Refuse to watch what validation will not tell. Raises DataError if there is none, InputError for a figure that it does not have."""
+    known = ["val_loss", *(f"val_{head.labels}_accuracy" for head in recipe.heads if head.kind == CLASSES)]
+    several = tuple(f"val_{head.labels}_" for head in recipe.heads if head.kind != CLASSES)  # which figures, their labels tell
+    for watch in (recipe.early_stopping, recipe.plateau):
+        name = watch.get("monitor", "val_loss")
+        if not watch or not name.startswith("val_"):
+            continue
+        if validation is None:
+            raise DataError(f"Recipe {recipe.name!r} watches {name!r}; that needs validation data (PublicTest).")
+        if name not in known and not (several and name.startswith(several)):
+            raise unwatchable(recipe, name, known)
+
+
+def unwatchable(recipe: Recipe, name: str, known: Iterable[str]) -> InputError:
+    """Say that a recipe watches a figure that it will not get: the run would never stop, or keep no best."""
+    return InputError(f"Recipe {recipe.name!r} watches {name!r}, which no epoch has; expected one of {', '.join(known)}.")
 
 
 def _trainable(recipe: Recipe, data: Faces, log: Callable[[str], None]) -> Recipe:

@@ -37,7 +37,7 @@ from .answers import in_units, known_mean, loss_of, metric_of, soft_cross_entrop
 from .batches import Batches
 from .distilling import Teacher, distillation_accuracy, distillation_loss
 from .fused_normalisation import with_fused_normalisation
-from .inputs import augmentation, fitted, normalise, prepare
+from .inputs import augmentation, fitted, normalise, prepare, unwatchable
 from .networks import build_model
 from .optimizer import best_epoch, learning_rate_after, make_optimizer, snapshot_steps, stops
 from .photos import PhotoSource
@@ -334,7 +334,7 @@ class _Training:
         for watch in (self.recipe.early_stopping, self.recipe.plateau):
             name = watch.get("monitor", "val_loss")
             if watch and name not in row and (measured or not name.startswith("val_")):
-                raise InputError(f"Recipe {self.recipe.name!r} watches {name!r}, which no epoch has; expected one of {', '.join(row)}.")
+                raise unwatchable(self.recipe, name, row)
 
     @property
     def _restores(self) -> bool:

@@ -332,6 +332,12 @@ def _own_network(name: str, outputs: Heads, shape: tuple[int | None, int | None,
     if not isinstance(made, keras.Model):
         raise InputError(f"Architecture {name!r} returned {type(made).__name__}; expected a keras.Model.")
     answers = getattr(made, "output", None)  # a network written as a class has none before it is called
+    nameless = None if isinstance(answers, Mapping) else getattr(made, "outputs", None)  # a Sequential has these alone
+    if nameless and isinstance(outputs, Mapping):
+        if len(nameless) > 1 or len(outputs) > 1:
+            raise InputError(f"Architecture {name!r} answers without names; expected a dictionary with {', '.join(outputs)}.")
+        answers = dict.fromkeys(outputs, nameless[0])
+        made = keras.Model(made.inputs[0], answers, name=made.name)
     if isinstance(answers, Mapping) and isinstance(outputs, Mapping):
         found = {head: answer.shape[-1] for head, answer in answers.items()}
         if found != dict(outputs):

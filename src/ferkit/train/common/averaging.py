@@ -23,7 +23,8 @@ def copy_averaged(model: keras.Model, copy: keras.Model) -> None:
 
 def settle(model: keras.Model, batches: Iterable[Any]) -> None:
     """Estimate the batch normalisation's statistics anew, as the mean over batches of network input (section 3.2)."""
-    normalisations = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    every = model._flatten_layers(include_self=False)  # of networks within the network too
+    normalisations = [layer for layer in every if isinstance(layer, layers.BatchNormalization)]
     momenta = [layer.momentum for layer in normalisations]
     for number, batch in enumerate(batches):
         for layer in normalisations:

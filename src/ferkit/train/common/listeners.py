@@ -145,11 +145,11 @@ class Progress(Callback):
 
     def on_step(self, step: Step) -> None:
         now = time.monotonic()
-        if step.step == 1:
-            self._begun = now  # of the first epoch's first step, which compiles, nothing can be told
-        elif step.step == step.steps:
+        if step.step == step.steps:
             self._write("\r\033[K" if self._terminal else "")
             return
+        if step.step == 1:
+            self._begun = now  # of the first epoch's first step, which compiles, nothing can be told
         if step.step > 1 and now - self._told < self._every:
             return
         self._told, rate = now, (step.step - 1) * step.faces / max(now - self._begun, 1e-9)

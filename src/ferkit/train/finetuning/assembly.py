@@ -27,7 +27,7 @@ from ...evaluation.records import Report
 from ...evaluation.report import write_report
 from ...files import new_folder, writable, write_json
 from ...image_files import expanded
-from ...labels import LabelSet, need_classes
+from ...labels import CUSTOM, LabelSet, need_classes
 from ...protocols import Detector
 from ...weights.records import Paired
 from ..common.loggers import to_stderr
@@ -141,9 +141,8 @@ def finetune(
     with _appearing(out) as folder:
         unfrozen = "" if tuned is None or tuned.model is None else tuned.report["kept"]
         about = replace(_about(out, data, licence, seed, table, folds), unfrozen=unfrozen)
-        labels = LabelSet("custom", table.labels.classes)
-        model = backbone.with_head(choice.head, "custom") if tuned is None or tuned.model is None else tuned.model
-        new, spec = _write(folder, model, backbone, labels, temperature, begun, about)
+        model = backbone.with_head(choice.head, table.labels.name) if tuned is None or tuned.model is None else tuned.model
+        new, spec = _write(folder, model, backbone, table.labels, temperature, begun, about)
         if folds:
             answers = by_folds(table.training, lesson, starts, folds)
         else:
@@ -196,11 +195,14 @@ def _finder(before: Prepared | None, detector: Detector | str | None, classifier
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
     """Yield a new folder that takes the name ``out`` once all of it is there; nothing stays if something fails."""
+    out = out.resolve()  # where a link leads that stands in its place
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         yield folder
         folder.chmod(0o755)  # mkdtemp's are for the owner alone
+        if out.is_dir():
+            out.rmdir()  # it is empty, or not what it was at the beginning; Windows gives nobody a name that is taken
         folder.rename(out)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -211,8 +213,7 @@ def _check(
     out: Path, holdout: Any, seed: Any, unfreeze: bool, folds: int | None, val: str | Path | None, report: str | Path | None
 ) -> None:
     """Look for what would end the run later. Raises InputError, MissingExtraError and WeightsError."""
-    if isinstance(holdout, bool) or not isinstance(holdout, int | float) or not 0.05 <= holdout <= 0.5:
-        raise InputError(f"holdout={holdout!r}; expected a share from 0.05 to 0.5.")
+    check_number("holdout", holdout, 0.05, 0.5)
     check_number("seed", seed, 0, whole=True)
     if folds is not None:
         check_number("folds", folds, 2, 20, whole=True)
@@ -316,7 +317,7 @@ def _measurement(report: Finetuned, answers: Answers) -> Measurement:
         **report["held_out"],
         "weights": report["weights"],
         "split": "held-out part" if report["folds"] is None else f"all faces, in {len(report['folds'])} folds",
-        "labels": "custom",
+        "labels": CUSTOM,
         "truth": "the data's labels",
         "tta": "none",
         "skipped": report["skipped"],

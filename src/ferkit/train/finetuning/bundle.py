@@ -14,7 +14,7 @@ from ...errors import FerkitError
 from ...evaluation.figures import rounded
 from ...evaluation.measuring import metric_row
 from ...files import write_json
-from ...labels import LabelSet
+from ...labels import CUSTOM, LabelSet
 from ...weights.hashes import file_entry
 from ...weights.records import Paired
 from ...weights.specs import Output, WeightsSpec
@@ -29,7 +29,7 @@ from .records import About, Measured
 __all__ = ["GOLDEN", "OUTPUT", "finish_bundle", "write_bundle"]
 
 GOLDEN = "golden.npz"
-OUTPUT = "custom"  # the name of the label set, and of its layer, in fine-tuned weights
+OUTPUT = CUSTOM  # the name of the label set, and of its layer, in fine-tuned weights
 
 
 def write_bundle(

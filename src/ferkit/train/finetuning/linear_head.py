@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
 from ...evaluation.calibration import negative_log_likelihood
 from ...logits import softmax_and_log
-from .splitting import deal
+from .splitting import check_groups, deal
 
 __all__ = ["FOLDS", "Choice", "Head", "Lesson", "choose_head", "fit_head", "label_weights"]
 
@@ -136,12 +135,7 @@ def choose_head(lesson: Lesson, starts: Mapping[str, Head], folds: int = FOLDS) 
     from threadpoolctl import threadpool_limits
 
     truth = lesson.truth
-    if len(np.unique(lesson.groups)) < 2:
-        raise DataError(
-            f"The {len(truth)} faces to learn from are all of one person, or near copies of each other, and cross-validation needs two groups "
-            "that share neither. Give faces of further persons, or leave the persons out.",
-            arguments=["group"],
-        )
+    check_groups(lesson.groups)
     fold = deal(truth, lesson.groups, folds)
     parts = [(fold != number, lesson.part(fold != number)) for number in np.unique(fold)]
 

@@ -19,10 +19,10 @@ from ...data.near_copies import digests, groups
 from ...data.recognising import detector_for
 from ...data.samples import Listing
 from ...errors import DataError
-from ...labels import LabelSet
+from ...labels import CUSTOM, LabelSet
 from ...protocols import Detector
 
-__all__ = ["Parts", "Table", "check_parts", "deal", "gather", "hold_out", "list_parts"]
+__all__ = ["Parts", "Table", "check_groups", "check_parts", "deal", "gather", "hold_out", "list_parts"]
 
 _SHOWN = 5  # names in a message
 
@@ -137,7 +137,8 @@ def gather(
         progress: Show a bar.
 
     Raises:
-        DataError: As the reader; also fewer than two labels with two faces that are not copies of each other, nor one person's.
+        DataError: As the reader; also fewer than two labels with two faces that are not copies of each other, nor one person's; or all that
+            is left to learn from is of one person.
     """
     finder = detector or detector_for(parts.learnt)
     read = [read_listing(part, classifier, finder, progress=progress).faces for part in (parts.learnt, parts.held) if part is not None]
@@ -148,7 +149,7 @@ def gather(
     group = _with_persons(_shuffled(faces.images, seed), faces.persons)
     labels = _usable(parts.learnt.source, names, group, given, skipped)
     keep = np.isin(names, labels)
-    faces = faces.subset(keep).restricted(LabelSet("custom", tuple(labels)))
+    faces = faces.subset(keep).restricted(LabelSet(CUSTOM, tuple(labels)))
     group, given = group[keep], given[keep]
     rows = np.ones(len(faces), bool)
     if parts.held is not None:
@@ -159,7 +160,18 @@ def gather(
     else:
         held = np.zeros(len(faces), bool) if holdout is None else hold_out(faces.labels, group, holdout)
     learnt = rows & ~held
+    check_groups(group[learnt])
     return Table(faces.subset(learnt), faces.subset(held), group[learnt], tuple(skipped))
+
+
+def check_groups(groups: NDArray[np.int64]) -> None:
+    """Refuse faces to learn from that are all of one group: none could be answered by a head that did not learn from it. Raises DataError."""
+    if len(np.unique(groups)) < 2:
+        raise DataError(
+            f"The {len(groups)} faces to learn from are all of one person, or near copies of each other, and cross-validation needs two groups "
+            "that share neither. Give faces of further persons, or leave the persons out.",
+            arguments=["group"],
+        )
 
 
 def joined_faces(parts: list[Faces]) -> Faces:
@@ -170,7 +182,7 @@ def joined_faces(parts: list[Faces]) -> Faces:
     named = [
         {name: name if name in parts[0].label_set.classes else known.get(canonical(name), name) for name in p.label_set} for p in parts
     ]
-    labels = LabelSet("custom", tuple(dict.fromkeys(new for table in named for new in table.values())))
+    labels = LabelSet(CUSTOM, tuple(dict.fromkeys(new for table in named for new in table.values())))
 
     def soft(part: Faces, table: dict[str, str]) -> NDArray[np.float32]:
         rows = np.eye(len(part.label_set), dtype=np.float32)[part.labels] if part.soft is None else part.soft

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ _UNDERSTOOD = {"size", "window", "channels", "layout", "mean", "std", "interpola
 def export(
     weights: str | os.PathLike[str] | None,
     out: str | Path,
-    formats: tuple[str, ...] = ("onnx", "litert"),
+    formats: str | Sequence[str] = ("onnx", "litert"),
     labels: str | None = None,
     *,
     precision: str = "float32",
@@ -92,6 +92,7 @@ def export(
         >>> file.name
         'fer2013-n-v6.onnx'
     """
+    formats = (formats,) if isinstance(formats, str) else tuple(formats)
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"Unknown export format {', '.join(unknown) or 'none'}; expected {' or '.join(FORMATS)}.")
