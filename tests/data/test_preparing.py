@@ -108,6 +108,7 @@ def test_a_killed_preparation_goes_on(tmp_path: Path) -> None:
     with (out / "train.jsonl").open("a") as file:
         file.write('{"source": "Training 00')  # as if the kill had come in the middle of a row
     before = {p: p.stat().st_mtime_ns for p in out.rglob("*.png")}
+    (out / "train" / "half.png.0a1b2c.partial").touch()  # as if it had come in the middle of a picture too
     journal = [json.loads(line)["path"] for line in (out / "train.jsonl").read_text().splitlines()[:-1]]
     assert 0 < len(journal) < 700
     report = prepare(data, out)

@@ -20,7 +20,7 @@ from ..classifiers.expression_classifier import ExpressionClassifier
 from ..crops import CropGeometry, resized
 from ..detectors.face_detector import open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
-from ..files import writable, write_bytes, write_json
+from ..files import clear_partials, writable, write_bytes, write_json
 from ..image_files import expanded
 from ..images import load_image
 from ..protocols import Detector, name_of
@@ -132,6 +132,7 @@ def prepare(
     detector = open_detector("none" if detector is None else detector)
     settings = {"data": data.resolve().name, "detector": name_of(detector), "size": size}
     _check_settings(out, settings | ({"labels": relabel} if relabel else {}), _place(data), moved)
+    clear_partials(out)  # of a run that was killed
     crop = ExpressionClassifier().crop
     geometry = replace(crop, mode="aligned") if crop.template else crop
 
