@@ -4,6 +4,7 @@ python docs/zoo.py                        # writes docs/zoo.md, and docs/images/
 python docs/zoo.py --check                # writes nothing; exit code 1 if a table or the curves are stale
 python docs/zoo.py --nets                 # counts parameters and multiply-adds anew (needs the train extra)
 python docs/zoo.py --add runs/shallow     # keeps a run's history and metrics in docs/zoo/<recipe>.json
+python docs/zoo.py --release runs/shallow # copies what prediction needs of a small net into weights/zoo, and its confusion matrix into docs/images
 python docs/zoo.py --add runs/shallow --ensemble runs/shallow-ensemble --data fer2013.csv   # and measures its snapshots' ensemble
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,22 @@ def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
     write(name, kept)
 
 
+def release(run: Path) -> None:
+    """Keep a small net for teaching: its network, its spec without the Keras file, its card, and the picture of its mistakes."""
+    from ferkit.weights.releases import ZOO
+
+    spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
+    if spec["name"] not in ZOO:
+        raise SystemExit(f"{run} holds {spec['name']!r}; expected one of {', '.join(ZOO)}, or a name that you add to ZOO in weights/releases.py.")
+    folder = ROOT / "weights" / "zoo" / spec["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    spec["files"] = {"model.onnx": spec["files"]["model.onnx"]}
+    (folder / "spec.json").write_text(json.dumps(spec, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    for file in ("model.onnx", "card.md"):
+        shutil.copyfile(run / file, folder / file)
+    shutil.copyfile(run / "confusion.png", ROOT / "docs" / "images" / f"zoo_confusion_{spec['name']}.png")
+
+
 def against_last(folder: Path, data: Path) -> dict[str, Any]:
     """Compare an ensemble of snapshots with the last of them, face by face."""
     from ferkit import Ensemble
@@ -225,6 +243,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only compare the tables")
     parser.add_argument("--nets", action="store_true", help="count the nets anew")
     parser.add_argument("--add", type=Path, metavar="RUN", help="keep a run")
+    parser.add_argument("--release", type=Path, metavar="RUN", help="copy a small net into weights/zoo")
     parser.add_argument("--ensemble", type=Path, metavar="FOLDER", help="with --add and --data: measure its snapshots' ensemble")
     parser.add_argument("--data", type=Path, help="fer2013.csv")
     args = parser.parse_args()
@@ -232,6 +251,8 @@ def main() -> None:
         count_nets()
     if args.add:
         add(args.add, args.ensemble, args.data)
+    if args.release:
+        release(args.release)
     text = PAGE.read_text(encoding="utf-8")
     if args.check:
         if page(text) != text:

@@ -10,12 +10,12 @@ import pytest
 
 from ferkit import Ensemble, ExpressionClassifier, WeightsError, list_weights
 from ferkit.weights.hashes import sha256_of
-from ferkit.weights.releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, successor
-from ferkit.weights.specs import EnsembleSpec, WeightsSpec, load_spec
+from ferkit.weights.releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, ZOO, successor
+from ferkit.weights.specs import EnsembleSpec, Output, WeightsSpec, load_spec
 from ferkit.weights.store import bundled_folder, read_verified, resolve, resolve_detector, verify
 
 FOLDERS = {
-    spec.parent.name: spec.parent for pattern in ("*/spec.json", "superseded/*/spec.json") for spec in bundled_folder().glob(pattern)
+    spec.parent.name: spec.parent for pattern in ("*/spec.json", "superseded/*/spec.json", "zoo/*/spec.json") for spec in bundled_folder().glob(pattern)
 }
 CLASSIFIERS = sorted(name for name, folder in FOLDERS.items() if isinstance(load_spec(folder), WeightsSpec))
 OLD = pytest.mark.filterwarnings("ignore:The weights .* were replaced by")
@@ -28,8 +28,9 @@ def copy(tmp_path: Path) -> Path:
 
 
 def test_the_table_and_the_folder_agree() -> None:
-    assert set(FOLDERS) - set(SUPERSEDED) == {r.name for r in list_weights() if r.hub is None}
+    assert set(FOLDERS) - set(SUPERSEDED) - set(ZOO) == {r.name for r in list_weights() if r.hub is None}
     assert {name for name, folder in FOLDERS.items() if folder.parent.name == "superseded"} == set(SUPERSEDED)
+    assert {name for name, folder in FOLDERS.items() if folder.parent.name == "zoo"} == set(ZOO)
     assert DEFAULT_WEIGHTS in CLASSIFIERS
     assert all(TABLE[name].name == name for name in TABLE)
 
@@ -40,7 +41,7 @@ def test_every_release_is_whole(name: str) -> None:
     folder = FOLDERS[name]
     spec = WeightsSpec.load(folder)
     assert spec.name == name
-    assert set(spec.files) == {"model.onnx", "model.keras"}
+    assert set(spec.files) == ({"model.onnx"} if name in ZOO else {"model.onnx", "model.keras"})
     if name in SUPERSEDED and not (folder / "model.keras").exists():  # what prediction needs; the rest is in the history
         assert read_verified(folder, spec)
         assert {p.name for p in folder.iterdir()} == {"model.onnx", "spec.json", "card.md"}
@@ -106,6 +107,13 @@ def test_an_old_name_that_is_not_here_says_what_replaced_it(monkeypatch: pytest.
     monkeypatch.setattr("ferkit.weights.store.bundled_folder", lambda: tmp_path)  # the package has the current releases alone
     with pytest.raises(WeightsError, match=r"'fer2013-b-v4' were replaced by 'fer2013-b-v6'.*weights/superseded"):
         resolve("fer2013-b-v4")
+
+
+def test_the_zoo_opens_by_name_and_elsewhere_says_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert [resolve(name) for name in ZOO] == [bundled_folder() / "zoo" / name for name in ZOO]  # and no warning: nothing replaced them
+    monkeypatch.setattr("ferkit.weights.store.bundled_folder", lambda: tmp_path)
+    with pytest.raises(WeightsError, match=r"'conv3' are for teaching .*weights/zoo.*ferkit train --recipe conv3"):
+        resolve("conv3")
 
 
 @pytest.mark.parametrize("name", [r.name for r in list_weights() if r.kind == "ensemble"])

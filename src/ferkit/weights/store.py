@@ -12,7 +12,7 @@ from ..image_files import expanded
 from .hashes import check, sha256_of
 from .hub import fetch_bundle, fetch_file, read_cached
 from .records import FileEntry
-from .releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, successor
+from .releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, ZOO, successor
 from .specs import SPEC_FILE, DetectorSpec, EnsembleSpec, WeightsSpec, load_spec
 
 __all__ = ["bundled_folder", "member_folder", "read_verified", "refuse_inner_file", "resolve", "resolve_any", "resolve_detector", "verify"]
@@ -21,8 +21,8 @@ __all__ = ["bundled_folder", "member_folder", "read_verified", "refuse_inner_fil
 def resolve(weights: str | os.PathLike[str] | None = None, *, force: bool = False) -> Path:
     """Find a folder of a classifier's or an ensemble's weights.
 
-    The order is: a folder's path; what comes with the package (in a source checkout, superseded releases too, with a warning
-    that says what replaced them); the local cache; the Hugging Face Hub.
+    The order is: a folder's path; what comes with the package (in a source checkout, the zoo's small nets, and superseded
+    releases, with a warning that says what replaced them); the local cache; the Hugging Face Hub.
 
     Args:
         weights: A path, a name from ``list_weights``, or ``hf://org/repo@revision``. None: the default.
@@ -59,6 +59,13 @@ def _resolve(name: str, force: bool = False) -> Path:
             f"The weights {name!r} were replaced by {successor(name)!r}, which come with this version; use those. "
             "The old ones are in the folder weights/superseded of ferkit's repository, and open by their folder's path."
         )
+    if name in ZOO:
+        if (_zoo(name) / SPEC_FILE).is_file():
+            return _zoo(name)
+        raise WeightsError(
+            f"The weights {name!r} are for teaching and do not come with the package. They are in the folder weights/zoo of ferkit's "
+            f"repository, and open by their folder's path; or train them. Run: ferkit train --recipe {name} --data fer2013.csv --out {name}"
+        )
     if release is None or release.kind == "detector":
         names = ", ".join(r.name for r in TABLE.values() if r.kind != "detector")
         raise WeightsError(
@@ -83,6 +90,10 @@ def refuse_inner_file(name: str | os.PathLike[str]) -> None:
 
 def _superseded(name: str) -> Path:
     return bundled_folder() / "superseded" / name
+
+
+def _zoo(name: str) -> Path:
+    return bundled_folder() / "zoo" / name
 
 
 def _bundled(name: str) -> Path:
