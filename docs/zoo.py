@@ -211,7 +211,9 @@ def release(run: Path) -> None:
 
     spec = json.loads((run / "spec.json").read_text(encoding="utf-8"))
     if spec["name"] not in ZOO:
-        raise SystemExit(f"{run} holds {spec['name']!r}; expected one of {', '.join(ZOO)}, or a name that you add to ZOO in weights/releases.py.")
+        raise SystemExit(
+            f"{run} holds {spec['name']!r}; expected one of {', '.join(ZOO)}, or a name that you add to ZOO in weights/releases.py."
+        )
     folder = ROOT / "weights" / "zoo" / spec["name"]
     folder.mkdir(parents=True, exist_ok=True)
     spec["files"] = {"model.onnx": spec["files"]["model.onnx"]}

@@ -15,7 +15,9 @@ from ferkit.weights.specs import EnsembleSpec, Output, WeightsSpec, load_spec
 from ferkit.weights.store import bundled_folder, read_verified, resolve, resolve_detector, verify
 
 FOLDERS = {
-    spec.parent.name: spec.parent for pattern in ("*/spec.json", "superseded/*/spec.json", "zoo/*/spec.json") for spec in bundled_folder().glob(pattern)
+    spec.parent.name: spec.parent
+    for pattern in ("*/spec.json", "superseded/*/spec.json", "zoo/*/spec.json")
+    for spec in bundled_folder().glob(pattern)
 }
 CLASSIFIERS = sorted(name for name, folder in FOLDERS.items() if isinstance(load_spec(folder), WeightsSpec))
 OLD = pytest.mark.filterwarnings("ignore:The weights .* were replaced by")
