@@ -4,6 +4,7 @@ python docs/zoo.py                        # writes docs/zoo.md, and docs/images/
 python docs/zoo.py --check                # writes nothing; exit code 1 if a table or the curves are stale
 python docs/zoo.py --nets                 # counts parameters and multiply-adds anew (needs the train extra)
 python docs/zoo.py --add runs/shallow     # keeps a run's history and metrics in docs/zoo/<recipe>.json
+python docs/zoo.py --add runs/conv3-p15 --variant conv3-p15-1e-3   # the same of a run with other settings
 python docs/zoo.py --release runs/shallow # copies what prediction needs of a small net into weights/zoo, and its confusion matrix into docs/images
 python docs/zoo.py --add runs/shallow --ensemble runs/shallow-ensemble --data fer2013.csv   # and measures its snapshots' ensemble
 """
@@ -22,6 +23,7 @@ from build import between
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "zoo.md"
 KEPT = ROOT / "docs" / "zoo"
+TERMS = ROOT / "benchmarks" / "results" / "zoo_terms.json"
 CURVES = ROOT / "docs" / "images" / "zoo_curves.png"
 
 # What the systems said of themselves. "-" where they gave no figure; none of these was measured here.
@@ -37,6 +39,12 @@ SYSTEMS: dict[str, tuple[str, str]] = {
     "vgg8": ("D", "65 % on train and validation"),
     "vgg16": ("E", "66.83 % on the test split, ten random views"),
     "mini-xception": ("Arriaga et al.", "66 %"),
+}
+# Runs of a recipe with other settings, kept beside its own.
+VARIANTS = {
+    "conv3": ("as it is: patience 5, rate 1e-3", "ferkit train --recipe conv3"),
+    "conv3-p15-1e-3": ("patience 15", "ferkit train --recipe conv3 --set early_stopping.patience=15"),
+    "conv3-p15-3e-4": ("patience 15, rate 3e-4", "ferkit train --recipe conv3 --set early_stopping.patience=15 --set lr=3e-4"),
 }
 HISTORY = ("epoch", "loss", "val_loss", "learning_rate", "seconds")
 
@@ -93,6 +101,11 @@ def ensembles_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def best_loss(run: dict[str, Any]) -> str:
+    losses = [row["val_loss"] for row in run["history"] if "val_loss" in row]
+    return f"{min(losses):.4f}, epoch {1 + losses.index(min(losses))}" if losses else "-"
+
+
 def runs_table() -> str:
     """Return one line per kept run: epochs, hours, machine."""
     runs = kept_runs()
@@ -100,15 +113,61 @@ def runs_table() -> str:
         return "No run is kept yet.\n"
     lines = ["| recipe | epochs | best val_loss | hours | machine |", "|---|---|---|---|---|"]
     for name, run in runs.items():
-        losses = [row["val_loss"] for row in run["history"] if "val_loss" in row]
-        best = f"{min(losses):.4f}, epoch {1 + losses.index(min(losses))}" if losses else "-"
-        lines.append(f"| {name} | {run['epochs']} | {best} | {run['hours']} | {run['machine']} |")
+        lines.append(f"| {name} | {run['epochs']} | {best_loss(run)} | {run['hours']} | {run['machine']} |")
+    return "\n".join(lines) + "\n"
+
+
+def variants_table() -> str:
+    """Return one line per kept run of system A's net: what was changed, and what came of it."""
+    lines = [
+        "| what is changed | epochs | best val_loss | PublicTest, 1 view (95 % interval) | 10 views | hours | command |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, (told, command) in VARIANTS.items():
+        run = load(name)
+        if run is None or not run["metrics"]:
+            lines.append(f"| {told} | not trained to its end yet | - | - | - | - | `{command}` |")
+            continue
+        rows = {str(row["tta"]): row for row in run["metrics"]}
+        measured = f"{percent(rows['none'])} | {rows['10']['accuracy']:.2%}"
+        lines.append(f"| {told} | {run['epochs']} | {best_loss(run)} | {measured} | {run['hours']} | `{command}` |")
+    return "\n".join(lines) + "\n"
+
+
+def terms_table() -> str:
+    """Return one line per training of system B's small nets on its terms, one factor after the other."""
+    if not TERMS.exists():
+        return "Not measured yet.\n"
+    nets = json.loads(TERMS.read_text(encoding="utf-8"))["nets"]
+    lines = [
+        "| terms | trained on | tested on | of these with a copy in training | "
+        + " | ".join(f"{net}: best snapshot, its iterations | {net}: nine together (95 % interval)" for net in nets)
+        + " |",
+        "|---|---|---|---|" + "---|---|" * len(nets),
+    ]
+    for name in dict.fromkeys(name for rows in nets.values() for name in rows):
+        rows = [net.get(name) for net in nets.values()]
+        known = next(row for row in rows if row is not None)
+        cells = [
+            "- | -"
+            if row is None
+            else f"{row['best']['accuracy']:.1%}, {row['iterations'][max(range(len(row['alone'])), key=row['alone'].__getitem__)]:,} | {percent(row['together'])}"
+            for row in rows
+        ]
+        lines.append(f"| {name} | {known['trained_on']:,} | {known['n']:,} | {known['copies_of_test']:.1%} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def page(text: str) -> str:
     """Return the page with its tables replaced."""
-    for marker, table in (("systems", systems_table()), ("ensembles", ensembles_table()), ("runs", runs_table())):
+    tables = {
+        "systems": systems_table(),
+        "ensembles": ensembles_table(),
+        "terms": terms_table(),
+        "variants": variants_table(),
+        "runs": runs_table(),
+    }
+    for marker, table in tables.items():
         text = between(text, marker, table)
     return text
 
@@ -175,8 +234,8 @@ def count_nets() -> None:
     write("nets", nets)
 
 
-def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
-    """Keep what a run measured; one that was stopped before its end has a history alone."""
+def add(run: Path, ensemble: Path | None, data: Path | None, variant: str | None) -> None:
+    """Keep what a run measured, under its recipe's name or a variant's; one that was stopped before its end has a history alone."""
     stored = json.loads((run / "history.json").read_text(encoding="utf-8"))
     recipe, history = stored["recipe"], stored["epochs"]
     name = recipe["name"]
@@ -202,7 +261,7 @@ def add(run: Path, ensemble: Path | None, data: Path | None) -> None:
     }
     if ensemble is not None and data is not None:
         kept["ensemble"] = against_last(ensemble, data)
-    write(name, kept)
+    write(variant or name, kept)
 
 
 def release(run: Path) -> None:
@@ -245,6 +304,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only compare the tables")
     parser.add_argument("--nets", action="store_true", help="count the nets anew")
     parser.add_argument("--add", type=Path, metavar="RUN", help="keep a run")
+    parser.add_argument("--variant", choices=sorted(VARIANTS), help="with --add: the run had other settings")
     parser.add_argument("--release", type=Path, metavar="RUN", help="copy a small net into weights/zoo")
     parser.add_argument("--ensemble", type=Path, metavar="FOLDER", help="with --add and --data: measure its snapshots' ensemble")
     parser.add_argument("--data", type=Path, help="fer2013.csv")
@@ -252,7 +312,7 @@ def main() -> None:
     if args.nets:
         count_nets()
     if args.add:
-        add(args.add, args.ensemble, args.data)
+        add(args.add, args.ensemble, args.data, args.variant)
     if args.release:
         release(args.release)
     text = PAGE.read_text(encoding="utf-8")
