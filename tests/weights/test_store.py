@@ -11,7 +11,7 @@ import pytest
 from ferkit import Ensemble, ExpressionClassifier, WeightsError, list_weights
 from ferkit.weights.hashes import sha256_of
 from ferkit.weights.releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, ZOO, successor
-from ferkit.weights.specs import EnsembleSpec, Output, WeightsSpec, load_spec
+from ferkit.weights.specs import EnsembleSpec, WeightsSpec, load_spec
 from ferkit.weights.store import bundled_folder, read_verified, resolve, resolve_detector, verify
 
 FOLDERS = {
