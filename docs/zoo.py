@@ -5,7 +5,8 @@ python docs/zoo.py --check                # writes nothing; exit code 1 if a tab
 python docs/zoo.py --nets                 # counts parameters and multiply-adds anew (needs the train extra)
 python docs/zoo.py --add runs/shallow     # keeps a run's history and metrics in docs/zoo/<recipe>.json
 python docs/zoo.py --add runs/conv3-p15 --variant conv3-p15-1e-3   # the same of a run with other settings
-python docs/zoo.py --release runs/shallow # copies what prediction needs of a small net into weights/zoo, and its confusion matrix into docs/images
+python docs/zoo.py --release runs/shallow # copies what prediction needs of a small net into weights/zoo, and its confusion matrix into docs/images;
+                                          # then: python -m tests.golden.make shallow
 python docs/zoo.py --add runs/shallow --ensemble runs/shallow-ensemble --data fer2013.csv   # and measures its snapshots' ensemble
 """
 
