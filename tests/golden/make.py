@@ -28,5 +28,5 @@ def detector() -> dict[str, np.ndarray]:
 
 
 for name in sys.argv[1:]:
-    answers = detector() if TABLE[name].kind == "detector" else classifier(name)
+    answers = detector() if name in TABLE and TABLE[name].kind == "detector" else classifier(name)
     np.savez_compressed(Path(__file__).with_name(f"{name}.npz"), **answers)  # type: ignore[arg-type]
