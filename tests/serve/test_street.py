@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import functools
+import inspect
 import io
 import json
+import random
 import socket
 import sys
+import textwrap
 import threading
 import time
 import urllib.error
@@ -16,6 +21,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -24,15 +30,18 @@ from PIL import Image
 for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets", "httpx"):
     pytest.importorskip(module, reason="needs ferkit[serve] and httpx")
 
+import uvicorn  # noqa: E402
 from fastapi.testclient import TestClient  # noqa: E402
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
+from uvicorn.server import ServerState  # noqa: E402
 
-from ferkit import FaceDetector  # noqa: E402
+from ferkit import FaceDetector, Pipeline  # noqa: E402
 from ferkit.geometry import iou  # noqa: E402
 from ferkit.serve import app as app_module  # noqa: E402
 from ferkit.serve import uploads  # noqa: E402
 from ferkit.serve.admission import Admission, PixelBudget, StreamPlaces  # noqa: E402
 from ferkit.serve.app import create_app  # noqa: E402
+from ferkit.serve.connections import BoundedConnection, BoundedSocket  # noqa: E402
 from ferkit.serve.engine import Engine  # noqa: E402
 from ferkit.serve.logs import FewOfAKind  # noqa: E402
 from ferkit.serve.pieces import scans_of_jpeg  # noqa: E402
@@ -414,6 +423,26 @@ def test_one_pictures_failure_keeps_the_others_answers(monkeypatch: pytest.Monke
         assert client.post("/v1/predict", content=bad).status_code == 500
 
 
+@pytest.mark.parametrize("draw", [False, True])
+def test_one_picture_that_breaks_the_network_keeps_its_batchs_answers(monkeypatch: pytest.MonkeyPatch, draw: bool) -> None:
+    stream = Pipeline.stream
+
+    def failing(pipeline: Pipeline, images: list[np.ndarray], *args: Any, **kwargs: Any) -> Any:
+        if any(image.shape[1] == 66 for image in images):
+            raise RuntimeError("a fault of ours")
+        return stream(pipeline, images, *args, **kwargs)
+
+    monkeypatch.setattr(Pipeline, "stream", failing)
+
+    async def asked() -> list[Any]:
+        with running(batch=8, lanes=1, detector="none") as client:
+            engine, choice = client.app.state.engine, client.app.state.catalogue.default
+            return list(await engine.submit([noise(width) for width in (64, 66, 68)], choice, draw=draw))
+
+    first, broken, last = asyncio.run(asked())
+    assert [first.result.width, broken.code, last.result.width] == [64, "internal", 68]
+
+
 def test_one_picture_that_cannot_be_drawn_keeps_its_batchs_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     from ferkit.serve import engine
 
@@ -458,6 +487,69 @@ def test_pixels_that_are_decoded_at_once_are_bounded() -> None:
         order.append("first")
     thread.join(10)
     assert order == ["first", "second"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whoever_comes_after_a_large_picture_waits_behind_it(seed: int) -> None:
+    """Begun in the order in which they came, as many as fit: compared with a line in plain Python after every step."""
+    rng = random.Random(seed)
+    budget, sizes = PixelBudget(100), [rng.choice([5, 10, 20, 40, 80, 100, 300]) for _ in range(25)]
+    done = [threading.Event() for _ in sizes]
+    begun: set[int] = set()
+
+    def decode(number: int) -> None:
+        with budget.hold(sizes[number]):
+            begun.add(number)
+            done[number].wait(60)
+
+    threads: list[threading.Thread] = []
+    line: list[int] = []
+    inside: set[int] = set()
+    while len(threads) < len(sizes) or line or inside:
+        if len(threads) < len(sizes) and (not inside or rng.random() < 0.6):
+            line.append(len(threads))
+            threads.append(threading.Thread(target=decode, args=(len(threads),), daemon=True))
+            threads[-1].start()
+        else:
+            leaving = rng.choice(sorted(inside))
+            inside.discard(leaving)
+            done[leaving].set()
+        while line and sum(min(sizes[n], 100) for n in inside) + min(sizes[line[0]], 100) <= 100:
+            inside.add(line.pop(0))
+        until(lambda: (budget.waiting, len(begun)) == (len(line), len(threads) - len(line)), f"{line} wait; sizes {sizes}", 20)
+        assert begun == set(range(len(threads))) - set(line)
+    for thread in threads:
+        thread.join(20)
+
+
+@pytest.mark.parametrize("known", [BoundedConnection, BoundedSocket])
+def test_what_connections_rest_on_is_there(known: type) -> None:
+    """Inner names of uvicorn, h11 and websockets, any of which may go with a release: then a limit would be none without a word."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(known)))
+    attributes = [(ast.unparse(node.value), node.attr) for node in ast.walk(body) if isinstance(node, ast.Attribute)]
+    made, inner = asyncio.run(connected(known)), known.__mro__[2]
+    assert inner.__module__.startswith("uvicorn.")
+    used = {name for of, name in attributes if of in ("self", "oldest")}
+    assert {"conn", "transport", "loop"} < used
+    assert not {name for name in used if not hasattr(made, name)}
+    assert not {name for of, name in attributes if of == "super()" and not hasattr(inner, name)}
+    assert not {name for name in vars(known) if not name.startswith("_") and not hasattr(inner, name)}, "nobody would call them"
+    of_conn = {name for of, name in attributes if of == "self.conn"}
+    assert of_conn
+    assert not {name for name in of_conn if not hasattr(made.conn, name)}
+    stream = asyncio.run(connected(BoundedSocket))
+    assert not {name for of, name in attributes if of == "socket" and not hasattr(stream, name)}
+
+
+async def connected(known: type) -> Any:
+    """Return a connection as uvicorn makes it, without a socket."""
+    config = uvicorn.Config(Mock(), http=BoundedConnection, ws=BoundedSocket, log_config=None)
+    config.load()
+    transport = Mock()
+    transport.get_extra_info.return_value = None
+    connection = known(config, ServerState(), {})
+    connection.connection_made(transport)
+    return connection
 
 
 # -------------------------------------------------------------------------------------------------- streams

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -97,19 +98,33 @@ class Ticket:
 
 
 class PixelBudget:
-    """Bounds the pixels that all lanes of a worker decode at the same time. A picture larger than the budget is decoded alone."""
+    """Bounds the pixels that all lanes of a worker decode at the same time. A picture larger than the budget is decoded alone.
+
+    Who comes after a large picture waits behind it, though a small one would fit: or a stream of small ones would keep it out for ever.
+    """
 
     def __init__(self, pixels: int) -> None:
         self._free = self._all = pixels
         self._changed = threading.Condition()
+        self._line: deque[object] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._line)
 
     @contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Wait until ``pixels`` fit, and hold them."""
-        wanted = min(pixels, self._all)
+        """Wait until whoever came before has begun and ``pixels`` fit, and hold them."""
+        wanted, turn = min(pixels, self._all), object()
         with self._changed:
-            self._changed.wait_for(lambda: self._free >= wanted)
-            self._free -= wanted
+            self._line.append(turn)
+            try:
+                self._changed.wait_for(lambda: self._line[0] is turn and self._free >= wanted)
+                self._free -= wanted
+            finally:
+                self._line.remove(turn)
+                self._changed.notify_all()
         try:
             yield
         finally:

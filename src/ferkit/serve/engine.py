@@ -236,36 +236,43 @@ class Engine:
                 if job.explain:
                     job.finish(_explained(self._pipeline(pipelines, job.choice), loaded, self._settings.max_explained))
                     continue
+                self._pipeline(pipelines, job.choice)
                 groups.setdefault((job.choice, job.draw, job.keep_pixels), []).append((job, loaded))
             except Problem as problem:
                 job.finish(problem)
             except Exception as error:
-                self._broken([job], error)
+                self._broken(job, error)
         for (choice, draw, keep_pixels), group in groups.items():
-            jobs = [job for job, _ in group]
-            try:
-                pipeline = self._pipeline(pipelines, choice)
-                pixels = [loaded.pixels for _, loaded in group]
-                results = list(pipeline.stream(pixels, batch_size=len(group), on_error="yield", keep_pixels=draw or keep_pixels))
-            except Exception as error:
-                self._broken(jobs, error)
-                continue
-            for (job, loaded), result in zip(group, results, strict=True):
-                if isinstance(result, FerkitError):  # of this picture's faces alone
-                    self._broken([job], result)
-                    continue
-                try:
-                    job.finish(_answer(result, loaded, draw, job.blur))
-                except Exception as error:  # of the drawing: the others of the batch have their answers
-                    self._broken([job], error)
-                self._metrics.faces.inc(len(result))
+            self._read(group, self._pipeline(pipelines, choice), draw, keep_pixels)
         return largest
 
-    def _broken(self, jobs: list[_Job], error: Exception) -> None:
+    def _read(self, group: list[tuple[_Job, Loaded]], pipeline: Pipeline, draw: bool, keep_pixels: bool) -> None:
+        """Answer pictures that go through the networks together; where they fail together, one by one."""
+        try:
+            pixels = [loaded.pixels for _, loaded in group]
+            results = list(pipeline.stream(pixels, batch_size=len(group), on_error="yield", keep_pixels=draw or keep_pixels))
+        except Exception as error:
+            if len(group) == 1:
+                self._broken(group[0][0], error)
+                return
+            self._on_error(error)
+            for one in group:
+                self._read([one], pipeline, draw, keep_pixels)
+            return
+        for (job, loaded), result in zip(group, results, strict=True):
+            if isinstance(result, FerkitError):  # of this picture's faces alone
+                self._broken(job, result)
+                continue
+            try:
+                job.finish(_answer(result, loaded, draw, job.blur))
+            except Exception as error:  # of the drawing: the others of the batch have their answers
+                self._broken(job, error)
+            self._metrics.faces.inc(len(result))
+
+    def _broken(self, job: _Job, error: Exception) -> None:
         """A fault of ours, not of the request: log it, answer 500, and go on with the next."""
         self._on_error(error)
-        for job in jobs:
-            job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
+        job.finish(Problem(500, "internal", "ferkit failed on this picture; the service's log says why."))
 
 
 def _release(pipelines: dict[Choice, Pipeline]) -> None:
