@@ -536,6 +536,7 @@ def test_what_the_lanes_compute_with_has_the_threads_of_the_settings(monkeypatch
         {"api_key": f"{KEY}\n"},
         {"api_key": f" {KEY}"},
         {"api_key": f"{KEY}\udce9"},
+        {"api_key": f"{KEY}é"},
         {"root_path": "x/"},
         {"body_gap_seconds": 0},
         {"max_bytes": 10**12},

@@ -164,6 +164,12 @@ class Settings:
                 "break at the end of the file that it was read from; leave that out.",
                 arguments=["api_key"],
             )
+        if self.api_key is not None and not self.api_key.isascii():
+            raise InputError(
+                "An API key with characters beyond ASCII: browsers and other programs send them in different encodings, so that it would open for "
+                "some and not for others. Make another one; to make one type: openssl rand -hex 24",
+                arguments=["api_key"],
+            )
         for origin in self.cors:
             # Compared as it is with what browsers write, whose schemes are small.
             if Origin.of(origin) is None or origin.partition(":")[0] not in PORTS:
