@@ -10,13 +10,17 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart", "websockets"):
@@ -180,17 +184,18 @@ def test_a_film_whose_process_is_ended_by_the_system_says_so_and_the_service_goe
     assert ask(f"{service.url}/healthz")[0] == 200
 
 
+KINDS = ("rows.csv", "events.json", "copy.mp4")
 ASKED: Any = {"weights_name": "w-v1", "labels_name": "photos"}
 
 
 def test_a_film_that_made_room_at_the_last_moment_is_busy_and_not_an_error_of_ours(tmp_path: Path) -> None:
     async def sent() -> None:
         jobs, slow = Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))), Coming(slow=True)
-        name, folder = jobs.place(slow)
-        jobs.place(Coming())
+        name, folder = await jobs.place(slow)
+        await jobs.place(Coming())
         assert (slow.given_up, folder.exists()) == (True, False)
         with pytest.raises(Problem, match="made room for another") as raised:
-            jobs.submit(name, ASKED)
+            await jobs.submit(name, ASKED)
         assert raised.value.status == 503
 
     asyncio.run(sent())
@@ -205,9 +210,9 @@ def test_a_film_whose_process_cannot_be_started_has_failed(tmp_path: Path, monke
 
     async def sent() -> None:
         jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
-        name, folder = jobs.place(Coming())
+        name, folder = await jobs.place(Coming())
         (folder / "film").write_bytes(b"film")
-        jobs.submit(name, ASKED)
+        await jobs.submit(name, ASKED)
         await asyncio.gather(*jobs._tasks)
         state = jobs.state(name)
         assert (state["state"], state["error"]["code"], (folder / "film").exists()) == ("failed", "internal", False)
@@ -221,9 +226,9 @@ def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -
         mine, other = (Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))) for _ in range(2))
         async with mine._turn:  # another film is being read
             for remover in (mine, other):
-                name, folder = mine.place(Coming())
+                name, folder = await mine.place(Coming())
                 (folder / "film").write_bytes(b"film")
-                mine.submit(name, ASKED)
+                await mine.submit(name, ASKED)
                 await remover.remove(name)
                 assert not (folder / "film").exists()
                 assert folder.exists() == (remover is other), "its worker removes the rest"
@@ -235,13 +240,52 @@ def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -
     asyncio.run(sent())
 
 
+def test_a_film_that_another_worker_removed_gives_its_place_free_before_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ferkit.serve.jobs._SWEEP_S", 0.01)
+
+    async def sent() -> None:
+        mine, other = (Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path))) for _ in range(2))
+        mine.start()
+        async with mine._turn, asyncio.timeout(60):  # another film is being read
+            name, folder = await mine.place(Coming())
+            (folder / "film").write_bytes(b"film")
+            await mine.submit(name, ASKED)
+            await other.remove(name)
+            while folder.exists():
+                await asyncio.sleep(0.01)
+            await mine.place(Coming())
+        await mine.stop()
+
+    asyncio.run(sent())
+
+
+def test_films_need_an_event_loop_that_starts_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has two, and uvicorn takes the other one for several workers."""
+    from ferkit.serve import films as routes
+
+    offered = SimpleNamespace(by_name=True)
+    for system, why in (("posix", None), ("nt", "on Windows it does with one worker only")):
+
+        async def asked(system: str = system) -> str | None:
+            jobs = Jobs(Settings(jobs_folder="jobs"))
+            with monkeypatch.context() as patched:
+                patched.setattr("ferkit.serve.jobs.os", SimpleNamespace(name=system))
+                jobs.start()
+            await jobs.stop()
+            return routes.why_no_films(offered, jobs)  # type: ignore[arg-type]
+
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            told = runner.run(asked())
+        assert told is None if why is None else why in str(told)
+
+
 def test_a_system_may_tidy_its_temporary_folder_up(tmp_path: Path) -> None:
     async def sent() -> None:
         jobs = Jobs(Settings(jobs_folder=str(tmp_path / "jobs")))
-        _, folder = jobs.place(Coming())
+        _, folder = await jobs.place(Coming())
         shutil.rmtree(tmp_path / "jobs")
         assert jobs._expired() == []
-        _, folder = jobs.place(Coming())
+        _, folder = await jobs.place(Coming())
         assert folder.is_dir()
 
     asyncio.run(sent())
@@ -267,7 +311,7 @@ def test_turned_faces_are_looked_for_in_films_too(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
 def test_a_copy_that_cannot_be_written_is_told_and_its_rows_are_kept(tmp_path: Path) -> None:
-    """As where it grows beyond what a film may take; half of it could not be played."""
+    """Half of it could not be played."""
     from ferkit.serve.films import _limits
 
     films.write(tmp_path / "film", films.plain(40), form="mp4")
@@ -276,9 +320,41 @@ def test_a_copy_that_cannot_be_written_is_told_and_its_rows_are_kept(tmp_path: P
     reading._read(tmp_path, {**ASKED, "weights": None, "labels": "photos", "unsure": 0.5, "copy": True, "blur": False, **limits})
     state = json.loads((tmp_path / "state.json").read_text())
     assert state["state"] == "done"
-    assert state["warning"] == "copy.mp4 cannot be written (No space left on device); is the disk full?"
+    told = "The annotated copy was left out: copy.mp4 cannot be written (No space left on device); is the disk full?"
+    assert state["warning"] == told
     assert not (tmp_path / "copy.mp4").is_symlink()
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) > 10
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 41, "the reading went on"
+
+
+@pytest.mark.parametrize(
+    ("most", "kept", "told"),
+    [
+        (20_000, {"rows.csv", "events.json"}, "more than 0.02 MB, twice what a film may have."),
+        (1000, set(), "The rows are more than 0.001 MB"),
+    ],
+    ids=["copy", "rows"],
+)
+def test_what_grows_beyond_what_a_film_may_take_is_left_out(tmp_path: Path, most: int, kept: set[str], told: str) -> None:
+    """In a process of its own, as the service reads: the bound is a process's. A copy ended the reading where it grew too large."""
+    from ferkit.serve.films import _limits
+
+    pytest.importorskip("resource", reason="Windows has no such bounds")
+    films.write(
+        tmp_path / "film", [np.random.default_rng(seed).integers(0, 256, (120, 160, 3), np.uint8) for seed in range(40)], form="mp4"
+    )
+    limits = {**_limits(Settings(detector="none")), "max_bytes": most}
+    asked = {**ASKED, "weights": None, "labels": "photos", "unsure": 0.5, "copy": most > 1000, "blur": False, **limits}
+    (tmp_path / "request.json").write_text(json.dumps(asked))
+    subprocess.run([sys.executable, "-m", "ferkit.serve.film", str(tmp_path)], check=True, timeout=120)
+    state = json.loads((tmp_path / "state.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} & set(KINDS) == kept
+    if not kept:
+        assert (state["state"], state["error"]["code"]) == ("failed", "too_long")
+        assert told in state["error"]["message"]
+        return
+    assert state["state"] == "done"
+    assert told in state["warning"]
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 41, "the reading went on"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
@@ -325,4 +401,29 @@ def test_folders_of_a_service_that_was_killed_are_removed_whatever_its_number(tm
     with temporary_folder("jobs") as running:
         remove_stale_folders()
         assert [path.name for path in tmp_path.iterdir()] == [Path(running).name]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_taken_for_a_dead_services_while_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    from ferkit.serve import folders
+
+    pytest.importorskip("fcntl", reason="Windows has no such locks")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened, others = os.open, []
+
+    def before_the_lock(path: Any, *args: Any, **kwargs: Any) -> int:
+        descriptor = opened(path, *args, **kwargs)
+        if not others:
+            others.append(path)
+            folders.remove_stale_folders()  # another service starts now
+        return descriptor
+
+    monkeypatch.setattr(os, "open", before_the_lock)
+    with folders.temporary_folder("jobs") as folder:
+        assert Path(folder).is_dir()
+        folders.remove_stale_folders()
+        assert Path(folder).is_dir(), "and it is held"
+        assert not Path(others[0]).exists()
     assert not list(tmp_path.iterdir())

@@ -25,7 +25,7 @@ from .admission import Admission, StreamPlaces, Ticket
 from .catalogue import Catalogue, Own
 from .connections import raise_descriptor_limit
 from .engine import Answer, Engine
-from .films import READS_FILMS, add_films
+from .films import add_films, why_no_films
 from .interface import EXAMPLE, describe, errors, upload
 from .jobs import Jobs
 from .logs import log, log_everything, log_libraries
@@ -234,7 +234,7 @@ def _add_v1(app: FastAPI, settings: Settings) -> None:
         responses=errors(401, 422),
     )
     async def weights() -> WeightsResponse:
-        return _weights(app.state.catalogue, settings)
+        return _weights(app.state.catalogue, app.state.jobs, settings)
 
     @app.post(
         "/v1/predict",
@@ -337,7 +337,7 @@ async def _uploads(request: Request, settings: Settings, arrival: Arrival, ticke
     return [Upload(body)]
 
 
-def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
+def _weights(catalogue: Catalogue, jobs: Jobs, settings: Settings) -> WeightsResponse:
     offered = []
     for name, offer in catalogue.offers.items():
         sets = [
@@ -363,7 +363,7 @@ def _weights(catalogue: Catalogue, settings: Settings) -> WeightsResponse:
         limits=limits,
         weights=offered,
         tracks_people=TRACKS_PEOPLE,
-        reads_films=READS_FILMS and catalogue.by_name,
+        reads_films=why_no_films(catalogue, jobs) is None,
         answers_in_browser=settings.onnxruntime_web is not None,
     )
 

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from ..engines.threads import limit_opencv
 from ..errors import FerkitError
 from ..orphans import die_with
 from ..pipeline import Pipeline
+from ..results import Result
 from ..video.annotate import AnnotatedVideo
 from ..video.decode import estimate
 from ..video.events import Events
-from ..video.frame import Span
+from ..video.frame import Frame, Span
 from ..video.sources import Opened
 from ..video.tables import open_table
 from .records import FilmRequest, JobState
@@ -69,18 +71,52 @@ def main(folder: Path) -> None:
     except FerkitError as error:
         write_state(folder, {"state": "failed", "error": {"code": "damaged", "message": _told(error, folder)}})
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno in NO_ROOM:
+            code, message = "no_room", "The service's disk has no room for what was read; send the film again later."
+        elif error.errno == errno.EFBIG:
+            code, message = "too_long", f"The rows are more than {_megabytes(request)} MB; send a shorter film."
+        else:
             raise
         for name in (FILM, ROWS, COPY):  # or there is no room for the state either
             (folder / name).unlink(missing_ok=True)
-        message = "The service's disk has no room for what was read; send the film again later."
-        write_state(folder, {"state": "failed", "error": {"code": "no_room", "message": message}})
+        write_state(folder, {"state": "failed", "error": {"code": code, "message": message}})
 
 
 def _told(error: FerkitError, folder: Path) -> str:
     """Return an error's message without the service's own paths, which mean nothing to a client."""
     film = str(folder / FILM)
     return str(error).replace(f"{film}:", "The film:").replace(film, "The film").replace(f"{folder}{os.sep}", "")
+
+
+def _megabytes(request: FilmRequest) -> str:
+    return f"{request['max_bytes'] / 1e6:g}"
+
+
+class _Copy:
+    """The annotated copy. Where it cannot be written it is left out: half of it could not be played, and the rows go on."""
+
+    def __init__(self, folder: Path, request: FilmRequest) -> None:
+        self._folder, self._request, self.failure = folder, request, ""
+        self._video = AnnotatedVideo(folder / COPY, blur=request["blur"])
+
+    def add(self, frame: Frame, result: Result) -> None:
+        if not self.failure:
+            self._tried(lambda: self._video.add(frame, result))
+
+    def close(self) -> None:
+        if not self.failure:
+            self._tried(self._video.close)
+
+    def _tried(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except FerkitError as error:
+            large = getattr(error.__cause__, "errno", None) == errno.EFBIG
+            why = f"it is more than {_megabytes(self._request)} MB, twice what a film may have." if large else _told(error, self._folder)
+            self.failure = f"The annotated copy was left out: {why}"
+            with suppress(FerkitError):
+                self._video.close()
+            (self._folder / COPY).unlink(missing_ok=True)  # its room is for the rows
 
 
 def _limit(request: FilmRequest) -> None:
@@ -116,7 +152,7 @@ def _read(folder: Path, request: FilmRequest) -> None:
     )
     pipeline = Pipeline(detector, classifier)
     events = Events()
-    copy = AnnotatedVideo(folder / COPY, blur=request["blur"]) if request["copy"] else None
+    copy = _Copy(folder, request) if request["copy"] else None
     sinks: list[Any] = [open_table(folder / ROWS, list(classifier.labels)), *([] if copy is None else [copy])]
     told, count, at = 0.0, 0, 0.0
     failure: str | None = None
@@ -144,8 +180,8 @@ def _read(folder: Path, request: FilmRequest) -> None:
                 sink.close()
             except FerkitError as error:
                 failure = failure or _told(error, folder)
-    if copy is not None and not copy.whole:
-        (folder / COPY).unlink(missing_ok=True)
+    if copy is not None and copy.failure:
+        failure = f"{failure} {copy.failure}" if failure else copy.failure
     summary = events.to_dict("film", classifier.name)
     (folder / EVENTS).write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     cut = total is not None and whole is not None and whole > total + 1

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from .catalogue import Catalogue
 from .film import FILM, NO_ROOM, containers
 from .interface import errors
 from .jobs import Jobs
@@ -20,9 +21,9 @@ from .schemas import JobResponse
 from .settings import Settings
 from .uploads import Arrival, Pace, chunks_of_body
 
-__all__ = ["READS_FILMS", "add_films"]
+__all__ = ["INSTALLED", "add_films", "why_no_films"]
 
-READS_FILMS = all(find_spec(name) is not None for name in ("av", "pyarrow", "scipy"))  # the extra video
+INSTALLED = all(find_spec(name) is not None for name in ("av", "pyarrow", "scipy"))  # the extra video
 _HEAD = 400  # bytes that tell what a file is
 _BLOCK = 1 << 20  # bytes that are written at once
 
@@ -35,6 +36,17 @@ _BODY: dict[str, Any] = {
         },
     }
 }  # fmt: skip
+
+
+def why_no_films(catalogue: Catalogue, jobs: Jobs) -> str | None:
+    """Return why films are not read, for clients, or None where they are."""
+    if not INSTALLED:
+        return "This service reads no films; whoever runs it types: pip install 'ferkit[video]'"
+    if not catalogue.by_name:
+        return "This service reads no films: they need weights and a detector that another process opens by name."
+    if not jobs.can_start:
+        return "This service reads no films: on Windows it does with one worker only; whoever runs it leaves --workers out."
+    return None
 
 
 def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
@@ -61,13 +73,9 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
         blur: Annotated[bool, Query(description="Cover the heads in the copy; no face can be brought back")] = False,
         unsure: Annotated[float, Query(description="Below this probability a face has no label", ge=0, le=1)] = 0.5,
     ) -> JobResponse:
-        if not READS_FILMS:
-            raise Problem(501, "no_video", "This service reads no films; whoever runs it types: pip install 'ferkit[video]'")
         catalogue, jobs = app.state.catalogue, app.state.jobs
-        if not catalogue.by_name:
-            raise Problem(
-                501, "no_video", "This service reads no films: they need weights and a detector that another process opens by name."
-            )
+        if (why := why_no_films(catalogue, jobs)) is not None:
+            raise Problem(501, "no_video", why)
         choice = catalogue.choose(weights, labels)
         opening: Opening = catalogue.recipe(choice)
         wanted: FilmRequest = {
@@ -80,17 +88,17 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
             **_limits(settings),
         }
         arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
-        name, folder = jobs.place(arrival)
+        name, folder = await jobs.place(arrival)
         try:
             request.state.fields["bytes"] = await _save(request, settings, arrival, folder / FILM)
-            jobs.submit(name, wanted)
+            await jobs.submit(name, wanted)
         except BaseException as error:
             jobs.give_up(name)
             if isinstance(error, OSError) and error.errno in NO_ROOM:
                 raise busy("The service's disk has no room for this film.", 30) from None
             raise
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
-        return JobResponse.model_validate(jobs.state(name))
+        return JobResponse.model_validate(await run_in_threadpool(jobs.state, name))
 
     _add_jobs(app, common)
 

@@ -21,13 +21,23 @@ _LOCK = "held"  # a file that is locked as long as the service runs; in a contai
 @contextmanager
 def temporary_folder(kind: str) -> Iterator[str]:
     """Make a folder that only this user can read, for ``"jobs"`` or ``"metrics"``."""
-    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{kind}-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+    folder, descriptor = _made(kind)
+    try:
+        yield folder
+    finally:
+        os.close(descriptor)
+        remove_folder(Path(folder))
+
+
+def _made(kind: str) -> tuple[str, int]:
+    """Make a folder and lock it; return it and the descriptor that holds the lock."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-{os.getpid()}-")
         descriptor = os.open(Path(folder) / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-        try:
-            _lock(descriptor)
-            yield folder
-        finally:
-            os.close(descriptor)
+        _lock(descriptor, wait=True)
+        if (Path(folder) / _LOCK).exists():  # else a service that starts too was quicker, and took it for a dead one's
+            return folder, descriptor
+        os.close(descriptor)
 
 
 def remove_stale_folders() -> None:
@@ -35,9 +45,8 @@ def remove_stale_folders() -> None:
     for kind in _KINDS:
         for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}{kind}-*-*"):
             with suppress(OSError):  # another service removes it too
-                mine = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-                if mine and not _is_held(folder, kind):
-                    remove_folder(folder)
+                if not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid():
+                    _remove_unless_held(folder, kind)
 
 
 def remove_folder(folder: Path) -> None:
@@ -45,25 +54,29 @@ def remove_folder(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, *, wait: bool = False) -> bool:
     """Lock a file for as long as it is open here. Returns False where another process has; True where there are no such locks."""
     try:
         import fcntl
     except ImportError:  # Windows
         return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True
 
 
-def _is_held(folder: Path, kind: str) -> bool:
+def _remove_unless_held(folder: Path, kind: str) -> None:
+    """Remove a folder whose service has ended; while that is done it is locked, so that nobody begins to use it."""
     pid = folder.name.removeprefix(f"{_PREFIX}{kind}-").partition("-")[0]
     if os.name == "nt" or not (folder / _LOCK).is_file():  # just made, or of an earlier version
-        return not pid.isdecimal() or is_running(int(pid))
+        if pid.isdecimal() and not is_running(int(pid)):
+            remove_folder(folder)
+        return
     descriptor = os.open(folder / _LOCK, os.O_RDWR)
     try:
-        return not _lock(descriptor)
+        if _lock(descriptor):
+            remove_folder(folder)
     finally:
         os.close(descriptor)

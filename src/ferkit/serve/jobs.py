@@ -63,9 +63,13 @@ class Jobs:
         self._mine: dict[str, _Mine] = {}
         self._turn = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.can_start = True  # processes, that is; known once the event loop runs
 
     def start(self) -> None:
-        """Begin to remove what has expired."""
+        """Look whether films can be read here, and begin to remove what has expired."""
+        # uvicorn's several workers share their port, which on Windows only this kind of loop can: a port belongs to one completion port.
+        # It starts no processes.
+        self.can_start = not (os.name == "nt" and isinstance(asyncio.get_running_loop(), asyncio.SelectorEventLoop))
         self._keep(self._sweep())
 
     async def stop(self) -> None:
@@ -79,7 +83,7 @@ class Jobs:
         if self._own:
             remove_folder(self._root)
 
-    def place(self, arrival: Arriving) -> tuple[str, Path]:
+    async def place(self, arrival: Arriving) -> tuple[str, Path]:
         """Make room for a film and return its id and its folder. Raises Problem 503 where as many as may are at work.
 
         The oldest film that is read makes room, else an upload that hardly moves.
@@ -92,27 +96,37 @@ class Jobs:
             oldest = self._mine.pop(min(done or slow, key=lambda name: self._mine[name].started))
             if oldest.arrival is not None:
                 oldest.arrival.give_up()
-            remove_folder(oldest.folder)
+            removed: tuple[Path, ...] = (oldest.folder,)
+        else:
+            removed = ()
         name = secrets.token_urlsafe(16)
         folder = self._root / name
+        self._mine[name] = _Mine(folder, arrival)  # before anything is waited for, or others would have the place too
+        try:
+            await asyncio.to_thread(self._make, folder, removed)
+        except BaseException:
+            self.give_up(name)
+            raise
+        return name, folder
+
+    def _make(self, folder: Path, removed: tuple[Path, ...]) -> None:
+        for other in removed:
+            remove_folder(other)
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)  # a system tidies its temporary folder up
         folder.mkdir(mode=0o700)
-        self._mine[name] = _Mine(folder, arrival)
-        return name, folder
 
     def give_up(self, name: str) -> None:
         """Forget a place whose upload did not arrive."""
         if (job := self._mine.pop(name, None)) is not None:  # else it has made room for another
             remove_folder(job.folder)
 
-    def submit(self, name: str, request: FilmRequest) -> None:
+    async def submit(self, name: str, request: FilmRequest) -> None:
         """Queue a film that has arrived as ``film`` in its folder. Raises Problem 503 where it made room for another at the last moment."""
         job = self._mine.get(name)
         if job is None:
             raise busy("The film came so slowly that it made room for another.", 30)
-        folder, job.arrival = job.folder, None
-        (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
-        write_state(folder, {"state": "waiting"})
+        job.arrival = None  # from now on it makes no room for others
+        await asyncio.to_thread(_write_request, job.folder, request)
         job.task = self._keep(self._run(name))
 
     def state(self, name: str) -> JobAnswer:
@@ -142,12 +156,16 @@ class Jobs:
     async def remove(self, name: str) -> None:
         """Stop a job of any worker, and remove all that belongs to it. Raises Problem 404."""
         folder, final = await asyncio.to_thread(self._stop, name)
-        job = self._mine.pop(name, None)
+        if final or name in self._mine:  # else its worker does, as soon as it looks
+            await self._end(folder)
+
+    async def _end(self, folder: Path) -> None:
+        """Stop a job if it is of this worker, and remove it."""
+        job = self._mine.pop(folder.name, None)
         if job is not None and job.task is not None:
             job.task.cancel()
             await asyncio.gather(job.task, return_exceptions=True)
-        if final or job is not None:  # else its worker does, as soon as it looks
-            await asyncio.to_thread(remove_folder, folder)
+        await asyncio.to_thread(remove_folder, folder)
 
     def _stop(self, name: str) -> tuple[Path, bool]:
         """Tell whoever has a job to end it; return its folder, and whether it has ended already. Raises Problem 404."""
@@ -178,18 +196,15 @@ class Jobs:
         folder = self._mine[name].folder
         try:
             async with self._turn:
-                if not (folder / _STOP).exists():
+                if not await asyncio.to_thread((folder / _STOP).exists):
                     await self._read(folder)
-        except Exception:  # above all of the system: no more processes, no room, no subprocesses on this event loop
+        except Exception:  # above all of the system: no more processes, no room
             if folder.is_dir():  # else it was removed as soon as it was done
                 log.exception("a film could not be read")
                 with suppress(OSError):  # of a full disk; then it stays as it was until it makes room
                     write_state(folder, {"state": "failed", "error": {"code": "internal", "message": _INTERNAL}})
-        with suppress(OSError):
-            (folder / FILM).unlink()
-        if (folder / _STOP).exists():
+        if await asyncio.to_thread(_tidied, folder):
             self._mine.pop(name, None)
-            remove_folder(folder)
         elif name in self._mine:
             self._mine[name].finished = True
 
@@ -205,7 +220,7 @@ class Jobs:
                     await asyncio.wait_for(process.wait(), _LOOK_S)
                     ended = True
                     break
-                if (folder / _STOP).exists() or time.monotonic() > until:
+                if await asyncio.to_thread((folder / _STOP).exists) or time.monotonic() > until:
                     break
         finally:
             if process.returncode is None:
@@ -223,12 +238,13 @@ class Jobs:
         write_state(folder, {"state": "failed", "error": {"code": code, "message": why}})
 
     async def _sweep(self) -> None:
-        """Remove what is older than it may be, of this worker and of those that died."""
+        """Remove what is older than it may be, of this worker and of those that died, and what others were asked to remove."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             for folder in await asyncio.to_thread(self._expired):
-                self._mine.pop(folder.name, None)
-                await asyncio.to_thread(remove_folder, folder)
+                await self._end(folder)
+            for folder in await asyncio.to_thread(_stopped, [job.folder for job in self._mine.values()]):
+                await self._end(folder)
 
     def _expired(self) -> list[Path]:
         oldest = time.time() - self._settings.keep_job_seconds
@@ -239,6 +255,26 @@ class Jobs:
                     if self.state(folder.name)["state"] in _FINAL and (folder / STATE).stat().st_mtime < oldest:
                         found.append(folder)
         return found
+
+
+def _write_request(folder: Path, request: FilmRequest) -> None:
+    (folder / REQUEST).write_text(json.dumps({**request, "worker": os.getpid()}), encoding="utf-8")
+    write_state(folder, {"state": "waiting"})
+
+
+def _stopped(folders: list[Path]) -> list[Path]:
+    """Return the folders of jobs that were told to end."""
+    return [folder for folder in folders if (folder / _STOP).exists()]
+
+
+def _tidied(folder: Path) -> bool:
+    """Remove a film that was read, or all of its job where that was told to end, which is returned."""
+    with suppress(OSError):
+        (folder / FILM).unlink()
+    if not (folder / _STOP).exists():
+        return False
+    remove_folder(folder)
+    return True
 
 
 def _unknown() -> Problem:

@@ -61,6 +61,8 @@ def serve(settings: Settings, *, host: str = "127.0.0.1", port: int = 8000, work
         log_everything()
         if not _is_loopback(host) and settings.api_key is None:
             log.warning("%s is reachable by others and asks for no key; set FERKIT_API_KEY, or put a proxy in front", host)
+        if os.name == "nt" and workers > 1:
+            log.warning("on Windows films are read with one worker only; photos and the webcam are with %d as well", workers)
         _run(config)
 
 

@@ -132,11 +132,6 @@ class AnnotatedVideo:
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = matrix, primaries, transfer, 1
         return stream
 
-    @property
-    def whole(self) -> bool:
-        """False once something could not be written: such a file cannot be played."""
-        return self._failure is None
-
     def close(self) -> None:
         """Finish the file; without this it cannot be played. The last picture stays as long as the video's own does. Raises ImageError."""
         import av
