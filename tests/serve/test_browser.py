@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="needs playwright")
 
 from tests.helpers.browsing import MARKS, PHONE, browser, faults, page, phone, playwright, reachable, service, shoot, upload
-from tests.helpers.serving import Service, astronaut
+from tests.helpers.serving import Service, astronaut, noise
 
 __all__ = ["browser", "page", "phone", "service"]  # fixtures
 
@@ -310,6 +310,42 @@ def test_errors_are_told_in_plain_words_and_can_be_tried_again(page: Any, status
     page.keyboard.press("Enter")
     playwright.expect(page.locator("#results .save-picture")).to_have_count(1)
     assert page.evaluate("() => document.activeElement !== document.body"), "the focus was lost"
+
+
+def test_a_key_asks_again_for_what_waited_for_it(page: Any, tmp_path: Path) -> None:
+    """Not for what was cancelled, nor for what is no picture."""
+    page.complaints_allowed = True
+    broken, cancelled = tmp_path / "broken.jpg", tmp_path / "cancelled.png"
+    broken.write_bytes(b"no picture")
+    cancelled.write_bytes(noise())
+    asked: list[str] = []
+    held: list[Any] = []
+
+    def served(route: Any) -> None:
+        name = next(
+            name for name in ("broken.jpg", "cancelled.png", "astronaut.jpg") if name.encode() in (route.request.post_data_buffer or b"")
+        )
+        asked.append(name)
+        if name == "cancelled.png":
+            held.append(route)
+        elif name == "astronaut.jpg" and "authorization" not in route.request.headers:
+            route.fulfill(status=401, body="{}")
+        else:
+            route.continue_()
+
+    page.route("**/v1/predict*", served)
+    for number, (path, words) in enumerate(((broken, "Not a picture"), (cancelled, "Cancelled"), (astronaut(), "API key")), 1):
+        page.set_input_files("#files", str(path))
+        if path == cancelled:
+            page.locator("#results .cancel").click()
+        playwright.expect(page.locator("#results .error")).to_have_count(number)
+        playwright.expect(page.locator("#results .error").last).to_contain_text(words)
+    page.fill("#key", "correct horse battery")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#results .save-picture")).to_have_count(1)
+    assert asked.count("astronaut.jpg") == 2
+    assert [asked.count(name) for name in ("broken.jpg", "cancelled.png")] in ([1, 1], [1, 0])  # cancelled before it was sent, or meanwhile
+    playwright.expect(page.locator("#results .error")).to_have_count(2)
 
 
 def test_a_busy_service_is_waited_for(page: Any) -> None:

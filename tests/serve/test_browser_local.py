@@ -89,6 +89,7 @@ def differences(found: list[dict[str, Any]], paths: list[Path]) -> tuple[float, 
         assert len(answer["faces"]) == len(expected), path.name
         for face, wanted in zip(answer["faces"], expected, strict=True):
             assert face["label"] == wanted["label"], path.name
+            assert [face.get(name) for name in ("turn", "reason")] == [wanted.get(name) for name in ("turn", "reason")], path.name
             boxes += [abs(a - b) for a, b in zip(face["box"], wanted["box"], strict=True)]
             shares += [abs(p - wanted["probabilities"][name]) for name, p in face["probabilities"].items()]
     return max(boxes), max(shares)

@@ -24,6 +24,17 @@ def drop(page: Any, path: Path) -> None:
     page.set_input_files("#film-file", str(path))
 
 
+def drop_anywhere(page: Any, *names: str) -> None:
+    page.evaluate(
+        """(names) => {
+            const transfer = new DataTransfer();
+            for (const name of names) transfer.items.add(new File(["no film"], name));
+            document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+        }""",
+        names,
+    )
+
+
 def test_a_film_of_a_minute_from_drop_to_timeline_and_rows(page: Any, tmp_path: Path) -> None:
     drop(page, film_of_three(tmp_path / "three.mp4", 60))
     playwright.expect(page.locator("#film .progress p")).to_contain_text("Reading", timeout=60_000)
@@ -70,15 +81,18 @@ def test_a_film_can_be_cancelled_and_sent_again(page: Any, tmp_path: Path) -> No
 
 def test_a_film_is_known_by_its_name_where_the_browser_knows_no_type(page: Any) -> None:
     page.complaints_allowed = True
-    page.evaluate(
-        """() => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File(["no film"], "holiday.MTS"));
-            document.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-        }"""
-    )
+    drop_anywhere(page, "holiday.MTS")
     playwright.expect(page.locator("#tab-video")).to_have_attribute("aria-selected", "true")
     playwright.expect(page.locator("#film .error")).to_contain_text("Not an MP4")
+
+
+def test_files_that_are_dropped_beside_a_film_are_told(page: Any) -> None:
+    page.complaints_allowed = True
+    page.route("**/v1/video*", lambda route: route.abort())
+    drop_anywhere(page, "a.mp4", "b.mp4", "c.jpg")
+    playwright.expect(page.locator("#status")).to_have_text("2 files left out: one film is read at a time.")
+    drop_anywhere(page, "a.mp4")
+    playwright.expect(page.locator("#status")).to_have_text("")
 
 
 def test_what_is_not_a_film_is_told(page: Any, tmp_path: Path) -> None:

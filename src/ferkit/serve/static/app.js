@@ -1,7 +1,7 @@
 // The page of `ferkit serve`: plain modules, no build step. This one puts them together.
 
 import { choices, offer, wireChoices } from "./choices.js";
-import { $, megabytes, say } from "./dom.js";
+import { $, megabytes, say, several } from "./dom.js";
 import { wireExamples } from "./examples.js";
 import { load as loadLocal } from "./local.js";
 import { addFiles, askAgain, goOn, showAgain, wirePhotos } from "./photos.js";
@@ -51,8 +51,8 @@ function take(files) {
   const film = alone ? undefined : [...files].find(isFilm);
   if (files.length === 0) return;
   show(film ? "video" : "photos");
-  if (film) takeFilm(film);
-  else addFiles(files);
+  if (!film) addFiles(files);
+  else if (takeFilm(film) && files.length > 1) say(`${several(files.length - 1, "file")} left out: one film is read at a time.`, true);
 }
 
 function wireDropAndPaste() {

@@ -74,6 +74,10 @@ function probabilities(raw, mixing, classes) {
   return shares.map((share) => share / total);
 }
 
+// Why a face has no label: ferkit's words, in src/ferkit/turning.py.
+const turned = (turn) =>
+  `the face looks ${turn === 180 ? "upside down" : `turned by ${turn} degrees`} and such faces were not asked for; rotations=(0, ${turn}) reads it`;
+
 // Faces with labels, as the service answers them.
 export async function classified(image, faces, weights, { mixing, classes }, run) {
   if (faces.length === 0) return [];
@@ -88,9 +92,11 @@ export async function classified(image, faces, weights, { mixing, classes }, run
       box: face.box,
       score: face.score,
       landmarks: face.points,
+      ...(face.turn ? { turn: face.turn } : {}),
       label: face.turn ? null : classes[best],
       confidence: shares[best],
       probabilities: Object.fromEntries(classes.map((name, k) => [name, shares[k]])),
+      ...(face.turn ? { reason: turned(face.turn) } : {}),
     };
   });
 }

@@ -121,6 +121,7 @@ async function answer(photo, turn) {
   } catch (error) {
     if (stale()) return;
     photo.state = "failed";
+    photo.again = worthAsking(error);
     showFailure(photo, cancelled(error) ? "Cancelled." : error.message);
   }
 }
@@ -307,9 +308,12 @@ export function showAgain() {
   for (const photo of photos) if (photo.state === "done") showResult(photo);
 }
 
+// Not what was cancelled, nor what is no picture: asked again it fails again.
+const worthAsking = ({ status }) => status === 0 || status === 401 || status === 429 || status >= 500;
+
 // Whoever waited for a key, or for the service itself.
 export function goOn() {
-  for (const photo of photos) if (photo.state === "failed") ask(photo);
+  for (const photo of photos) if (photo.state === "failed" && photo.again) ask(photo);
   work();
 }
 

@@ -14,17 +14,25 @@ let turns = 0;
 
 const address = (rest = "") => `v1/jobs/${film.job}${rest}`;
 
+const NO_FILMS = "This service reads no films: that needs the extra video, and on Windows a single worker.";
+
+const refused = (why) => {
+  say(why, true);
+  return false;
+};
+
+// Begin with a film. Returns false where it is not read, and says why.
 export function takeFilm(file) {
   const { max_video_bytes: most } = choices.offer?.limits ?? {};
-  if (choices.local) return say("Films are read by the service. To send this one, clear “Do not send my picture” first.", true);
-  if (choices.offer && !choices.offer.reads_films) return say("This service reads no films: it was installed without the extra video.", true);
-  if (most && file.size > most) return say(`${file.name} has ${megabytes(file.size)}; films have at most ${megabytes(most)} here. Cut it, or make it smaller.`, true);
+  if (choices.local) return refused("Films are read by the service. To send this one, clear “Do not send my picture” first.");
+  if (choices.offer && !choices.offer.reads_films) return refused(NO_FILMS);
+  if (most && file.size > most) return refused(`${file.name} has ${megabytes(file.size)}; films have at most ${megabytes(most)} here. Cut it, or make it smaller.`);
   forget();
   say("");
   film = { file, name: file.name || "film", turn: (turns += 1), abort: new AbortController(), job: null };
   $("video-panel").classList.add("has-results");
   run(film.turn);
-  return undefined;
+  return true;
 }
 
 async function run(turn) {
@@ -188,7 +196,7 @@ export function showFilmAgain() {
 export function showVideoOffer({ limits, reads_films: reads }) {
   $("film-limits").textContent = reads
     ? `MP4, MOV, MKV, WebM, AVI and others, up to ${megabytes(limits.max_video_bytes)}; of longer films the first ${clock(limits.max_video_seconds)} are read.`
-    : "This service reads no films: it was installed without the extra video.";
+    : NO_FILMS;
 }
 
 export function wireVideo() {
