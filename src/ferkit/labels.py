@@ -17,6 +17,7 @@ __all__ = [
     "LABELS",
     "LABEL_SETS",
     "PHOTOS",
+    "UNSURE_BELOW",
     "VALUES",
     "LabelSet",
     "label_set",
@@ -25,6 +26,7 @@ __all__ = [
 
 CLASSES, LABELS, VALUES = KINDS = ("classes", "labels", "values")  # one of several; each there or not (multi-label); numbers (regression)
 CUSTOM = "custom"  # the name of a set of classes that somebody else's data or code names, and of the output that answers it
+UNSURE_BELOW = 0.5  # in films and on the page: such an answer is, by its own account, more likely wrong than right (benchmarks/README.md)
 
 _EMOJI = {
     "angry": "\U0001f620",

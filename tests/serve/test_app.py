@@ -8,6 +8,7 @@ import gc
 import io
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -593,6 +594,19 @@ def test_the_command_says_what_is_wrong() -> None:
         assert done.returncode in (1, 2)
         assert words in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+
+
+def test_everybody_calls_the_same_answers_unsure(whole: TestClient) -> None:
+    import click
+
+    from ferkit.cli.video import video
+    from ferkit.labels import UNSURE_BELOW
+
+    (slider,) = re.findall(r'<input type="range" id="threshold"[^>]* value="(\d+)"', whole.get("/").text)
+    (asked,) = [option for option in video.params if "--min-confidence" in option.opts]
+    parameters = whole.get("/openapi.json").json()["paths"]["/v1/video"]["post"]["parameters"]
+    (unsure,) = [one["schema"]["default"] for one in parameters if one["name"] == "unsure"]
+    assert (int(slider) / 100, asked.get_default(click.Context(video)), unsure) == (UNSURE_BELOW,) * 3
 
 
 def test_the_exported_page_says_that_it_is_alone(whole: TestClient) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import inspect
 import io
+import itertools
 import json
 import random
 import socket
@@ -765,6 +766,46 @@ def test_a_webcams_pictures_cannot_be_embedded_elsewhere() -> None:
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert get("", Sec_Fetch_Site="cross-site")[0] == 200  # a link to the page itself
+    finally:
+        monitor.close()
+
+
+def test_who_opens_a_webcams_page_sees_nothing_of_the_past() -> None:
+    """Neither the first frame nor what somebody else saw last."""
+    pytest.importorskip("av", reason="needs ferkit[video]")
+    from ferkit.results import Result
+    from ferkit.video.frame import Frame
+    from ferkit.video.mjpeg import Monitor
+
+    monitor = Monitor(0, ["happy", "sad"])
+
+    def shade_of(number: int) -> int:
+        return 20 + number % 200
+
+    def shown(number: int) -> None:
+        shade = np.full((48, 64, 3), shade_of(number), np.uint8)
+        monitor.add(Frame(number, number / 25, shade), Result((), 64, 48, None, None, shade))
+
+    def first_seen() -> int:
+        """The shade of the first picture that a new viewer is sent; frames go on coming meanwhile."""
+        with socket.create_connection(("127.0.0.1", int(monitor.address.rsplit(":", 1)[1].rstrip("/")))) as viewer:
+            viewer.sendall(b"GET /stream HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            until(lambda: monitor._viewers == 1, "a viewer")
+            shown(next(numbers))
+            with viewer.makefile("rb") as stream:
+                while not (line := stream.readline()).startswith(b"Content-Length"):
+                    assert line, "the stream ended"
+                stream.readline()
+                picture = Image.open(io.BytesIO(stream.read(int(line.partition(b":")[2]))))
+        until(lambda: (shown(next(numbers)), not monitor._viewers)[1], "the end of a viewer, which is noticed when it is written to")
+        return round(float(np.asarray(picture.convert("L")).mean()))
+
+    numbers = itertools.count()
+    try:
+        shown(next(numbers))
+        assert first_seen() == shade_of(1)
+        newest = next(numbers)
+        assert first_seen() == shade_of(newest + 1)
     finally:
         monitor.close()
 

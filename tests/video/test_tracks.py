@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import Face
+from ferkit import Expression, Face
+from ferkit.crops import CropGeometry
+from ferkit.labels import label_set
 
 pytest.importorskip("scipy", reason='needs the video extra: pip install "ferkit[video]"')
 
+from ferkit.video.follow import _classify, _Item
+from ferkit.video.frame import Frame
 from ferkit.video.tracks import Track, Tracker
 
 RNG = np.random.default_rng(5)
@@ -204,6 +214,37 @@ def test_a_stranger_at_the_same_place_is_somebody_new() -> None:
     for time_s in (1.0, 1.1):
         answer = tracker.update(shown((2, 100, 80)), time_s, [face(100, 80)])
     assert [t.number for t, _ in answer] == [2]
+
+
+def test_what_is_known_of_people_who_left_is_forgotten() -> None:
+    """A camera sees people without end; of each one vector was kept for ever."""
+    held: list[weakref.ref[np.ndarray]] = []
+
+    class Describing:
+        labels, crop, name = label_set("fer2013"), CropGeometry(), "told-v1"
+
+        def predict_proba(self, crops: Any) -> np.ndarray:
+            return np.full((len(crops), 7), 1 / 7, np.float32)
+
+        def predict_with_features(self, crops: Any) -> tuple[list[Expression], np.ndarray]:
+            features = np.zeros((len(crops), 4), np.float32)
+            held.append(weakref.ref(features))
+            return [Expression("happy", 1 / 7, dict.fromkeys(self.labels.classes, 1 / 7)) for _ in crops], features
+
+    def people() -> Iterator[list[_Item]]:
+        for number in range(200):  # each for a moment, a second after the one before
+            who = Track(np.array([0.0, 0, 9, 9]), 0.9, None, None, number, number, number=number)
+            yield [_Item(Frame(number, float(number), np.zeros((9, 9, 3), np.uint8)), None, [(who, face(5, 5, side=8))])]
+
+    reader: Any = SimpleNamespace(classifier=Describing(), detector=SimpleNamespace(), features=True)
+    seen = [result.faces[0].features is not None for _, result in _classify(reader, people(), "camera 0", 0.5)]
+    assert seen == [True] * 200
+    walk = _classify(reader, people(), "camera 0", 0.5)
+    held.clear()
+    for _ in range(200):
+        next(walk)
+    gc.collect()
+    assert sum(array() is not None for array in held) < 100
 
 
 def test_a_face_of_another_size_is_not_the_one_that_jumped() -> None:

@@ -109,6 +109,20 @@ def test_an_animations_transparent_parts_are_white_as_a_pictures_are(tmp_path: P
         assert (frame.pixels[12:] == ferkit.load_image(path)[12:]).all()
 
 
+def test_an_animation_of_enormous_pictures_is_refused_by_our_own_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is decoded. Pillow's own limits are others: it warned of fewer pixels than pictures may have, and called more damaged."""
+    path = tmp_path / "a.webp"
+    Image.new("RGB", (16, 8)).save(path, save_all=True, append_images=[Image.new("RGB", (16, 8), "red")], duration=100)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # of which it warns, and the tests take warnings for errors
+    assert len(list(ferkit.frames(path))) == 2
+    data = bytearray(path.read_bytes())
+    assert data[12:16] == b"VP8X"
+    data[24:30] = (10_000).to_bytes(3, "little") * 2  # one less than the sides
+    path.write_bytes(data)
+    with pytest.raises(ferkit.ImageError, match="10001x10001 pixels are more than 100,000,000"):
+        next(ferkit.frames(path))
+
+
 def test_one_picture_is_a_video_of_one_frame(tmp_path: Path) -> None:
     Image.fromarray(films.plain(1)[0]).save(tmp_path / "a.webp")
     assert [frame.time_s for frame in ferkit.frames(tmp_path / "a.webp")] == [0.0]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from ..errors import FerkitError
+from ..labels import UNSURE_BELOW
 from .options import FilePath, reading_options, shared
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check_outputs", "record", "recording_options"]
 
-UNSURE = 0.5  # below it an answer is, by its own account, more likely wrong than right: benchmarks/README.md
-
 
 class _Sink(Protocol):
     def add(self, frame: Frame, result: Result) -> None: ...
@@ -37,7 +36,7 @@ class _Sink(Protocol):
 def recording_options(command: Callable[..., Any]) -> Callable[..., Any]:
     path = FilePath(dir_okay=False)
     command = reading_options(
-        min_confidence={"default": UNSURE, "show_default": True, "help": "Call a face unsure below this probability; 0 never does."}
+        min_confidence={"default": UNSURE_BELOW, "show_default": True, "help": "Call a face unsure below this probability; 0 never does."}
     )(command)
     for option in (
         click.option("--detect-every", type=click.IntRange(1), help="Search for faces every so many frames.  [default: about every 0.3 s]"),

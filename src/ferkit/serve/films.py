@@ -11,6 +11,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
 
+from ..labels import UNSURE_BELOW
 from .catalogue import Catalogue
 from .film import FILM, NO_ROOM, containers
 from .interface import errors
@@ -71,7 +72,7 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
         labels: Annotated[str | None, Query(description="A label set of those weights", max_length=200)] = None,
         copy: Annotated[bool, Query(description="Also make a copy of the film with boxes and labels")] = True,
         blur: Annotated[bool, Query(description="Cover the heads in the copy; no face can be brought back")] = False,
-        unsure: Annotated[float, Query(description="Below this probability a face has no label", ge=0, le=1)] = 0.5,
+        unsure: Annotated[float, Query(description="Below this probability a face has no label", ge=0, le=1)] = UNSURE_BELOW,
     ) -> JobResponse:
         catalogue, jobs = app.state.catalogue, app.state.jobs
         if (why := why_no_films(catalogue, jobs)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +10,14 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..flattening import flat
+from ..images import MAX_PIXELS
+from ..webp import read_webp
 from .extent import missing_bytes
 from .frame import Frame, Span
 
 __all__ = ["animation_frames", "is_animation"]
+
+_HEAD = 64  # bytes, in which the size is told
 
 
 def is_animation(name: str) -> bool:
@@ -30,8 +35,12 @@ def is_animation(name: str) -> bool:
 def animation_frames(name: str, span: Span) -> Iterator[Frame]:
     """Yield the frames of an animation once through, as ``ferkit.frames`` does; the first is at 0 s. Transparent parts are white, as in pictures."""
     sampler, time_s, index = span.sampler(), 0.0, 0
+    with open(name, "rb") as file:
+        head = read_webp(file.read(_HEAD))
+    if head is not None and head.width * head.height > MAX_PIXELS:
+        raise ImageError(f"{name}: {head.width}x{head.height} pixels are more than {MAX_PIXELS:,}; make the animation smaller.")
     try:
-        with Image.open(name) as picture:
+        with _opened(name) as picture:
             for index in range(getattr(picture, "n_frames", 1)):
                 picture.seek(index)
                 picture.load()
@@ -47,3 +56,9 @@ def animation_frames(name: str, span: Span) -> Iterator[Frame]:
         lacking = missing_bytes(name)
         what = f"truncated; {lacking} bytes are missing" if lacking else f"damaged ({error})"
         raise ImageError(f"{name}: {what}. {index} frames could be read before.") from error
+
+
+def _opened(name: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # Pillow has a limit of its own; ours was looked at
+        return Image.open(name)

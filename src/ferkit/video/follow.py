@@ -162,6 +162,8 @@ def _classify(pipeline: Reader, batches: Iterable[list[_Item]], name: str, smoot
             found.sort(key=lambda face: face.width * face.height, reverse=True)
             height, width = item.frame.pixels.shape[:2]
             yield item.frame, Result(tuple(found), width, height, name, classifier.name, item.frame.pixels, classifier.labels.colors)
+        if len(features) > len(smoother.remembered):  # a camera sees people without end
+            features = {number: features[number] for number in features.keys() & smoother.remembered}
 
 
 def _read(pipeline: Reader, crops: list[NDArray[np.uint8]]) -> tuple[Iterator[NDArray[np.float32]], Iterator[NDArray[np.float32] | None]]:

@@ -69,11 +69,11 @@ class Monitor:
         return f"http://127.0.0.1:{self._server.server_address[1]}/"
 
     def add(self, frame: Frame, result: Result) -> None:
-        """Show the next frame. It is drawn only if somebody looks."""
+        """Show the next frame. It is drawn, and kept until the next one, only if somebody looks."""
         table = [dict(zip(columns(self._labels), row, strict=True)) for row in rows(frame, result, self._labels)]
         # Who was seen counts also while nobody looks.
         covered = [] if self._covering is None else list(self._covering.add(frame, result))
-        jpeg = _jpeg(frame, result, covered) if self._viewers or not self._count else self._jpeg
+        jpeg = _jpeg(frame, result, covered) if self._viewers else b""
         with self._news:
             self._count, self._jpeg, self._rows = self._count + 1, jpeg, json.dumps(table).encode()
             self._news.notify_all()
@@ -145,6 +145,8 @@ class Monitor:
         finally:
             with self._news:
                 self._viewers -= 1
+                if not self._viewers:
+                    self._jpeg = b""  # or whoever looks next sees a glimpse of the past
 
 
 def _jpeg(frame: Frame, result: Result, covered: list[Covered]) -> bytes:

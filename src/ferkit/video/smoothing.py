@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,11 @@ class Smoother:
         if len(self._asked) > _MOST:
             self._asked = {n: t for n, t in self._asked.items() if time_s - t < _FORGET_S}
         return True
+
+    @property
+    def remembered(self) -> Collection[int]:
+        """The tracks that were asked for of late, and all while there are few."""
+        return self._asked.keys()
 
     def __call__(self, number: int, time_s: float, probabilities: NDArray[np.float32] | None) -> NDArray[np.float32]:
         """Return the smoothed probabilities ``(k,)`` of a track at a time (seconds); None where it was not ``due``."""
