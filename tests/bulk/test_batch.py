@@ -310,6 +310,8 @@ def test_verify_finds_a_flipped_byte_a_missing_and_an_extra_file(undisturbed: Pa
         return f"{result.exit_code} {result.stderr}"
 
     assert wrong().startswith("0")
+    plain = CliRunner().invoke(main, ["batch", str(output), "--verify", "--format", "json"])
+    assert json.loads(plain.stdout) == {"output": str(output), "wrong": []}
     rows = output / "rows-0000-of-0001.parquet"
     data = bytearray(rows.read_bytes())
     data[len(data) // 2] ^= 1

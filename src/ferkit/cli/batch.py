@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from .options import FORMAT, FilePath, OneOf, Part, shared
+from .options import FORMAT, FilePath, OneOf, Part, refuse_idle, shared
 
 if TYPE_CHECKING:
     from ..bulk.reports import BatchReport
@@ -77,6 +77,8 @@ def batch(inputs: tuple[str, ...], ask_status: bool, ask_verify: bool, format_: 
     if ask_status or ask_verify:
         if len(inputs) != 1:
             raise click.UsageError(f"--{'status' if ask_status else 'verify'} takes OUTPUT alone, not {len(inputs)} paths.")
+        asked = ("ask_status", "format_") if ask_status else ("ask_verify", "format_")
+        refuse_idle(f"--{'status' if ask_status else 'verify'} only asks", but=asked)
         _ask(inputs[0], ask_status, format_)
         return
     if len(inputs) == 1 and not (options["keys"] or options["retry_errors"] or options["update"]):
@@ -149,11 +151,14 @@ def _ask(output: str, ask_status: bool, format_: str) -> None:
         click.echo(json.dumps(told) if format_ == "json" else "\n".join(f"{name}: {_plain(value)}" for name, value in told.items()))
         return
     wrong = verify(output)
+    if format_ == "json":
+        click.echo(json.dumps({"output": output, "wrong": wrong}))
     for line in wrong:
         click.echo(f"ferkit: {line}", err=True)
     if wrong:
         sys.exit(1)
-    click.echo(f"{output}: every file is what was written.")
+    if format_ == "text":
+        click.echo(f"{output}: every file is what was written.")
 
 
 def _plain(value: Any) -> str:

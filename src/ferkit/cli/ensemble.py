@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import InputError
-from .options import FilePath, grouped, parted_labels, shared
+from .options import FilePath, grouped, parted_labels, refuse_idle, shared
 
 __all__ = ["ensemble"]
 
@@ -28,6 +28,8 @@ class Fitting:
             raise InputError("--snapshots needs --data: the snapshots are calibrated on its PublicTest.")
         if self.ferplus is not None and self.data is None:
             raise InputError("--ferplus needs --data: the votes belong to its faces.")
+        if self.data is None:
+            refuse_idle("Without --data no faces are read", ["detector"])
 
 
 @click.command()
@@ -68,6 +70,8 @@ def ensemble(
     names: list[str | Path] = list(members)
     fitting.check(snapshots)
     chosen, relabel = parted_labels(labels)
+    if relabel is not None and fitting.data is None:
+        raise InputError("--labels OLD=NEW needs --data: it says what the data's labels mean.")
     writable(new_folder(out, "the ensemble"))
     data = fitting.data
     found = None if fitting.detector is None else FaceDetector(fitting.detector)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FORMAT, FilePath, Reading, grouped, parted_labels, reading_options, shared
+from .options import FORMAT, FilePath, Reading, grouped, parted_labels, reading_options, refuse_idle, shared
 
 if TYPE_CHECKING:
     from ..evaluation.measuring import Measurement
@@ -99,8 +99,10 @@ def _opened(reading: Reading, model_file: ModelFile, labelled: Labelled) -> Any:
     if reading.weights is not None:
         refuse_inner_file(reading.weights)
     if reading.weights is not None and reading.weights.lower().endswith(SUFFIXES):
+        refuse_idle("A model file is run by the engine of its kind", ["runtime"])
         names = reading.labels.split(",") if reading.labels is not None else None
         return ModelFileClassifier(reading.weights, labels=names, tta=reading.tta, **vars(model_file))
+    refuse_idle(f"Weights say themselves how they are fed, and {reading.weights or 'the bundled ones'} are no model file", vars(model_file))
     return reading.open_classifier(labels=reading.labels or ("ferplus" if labelled.ferplus and not labelled.agreed else None))
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import FORMAT, FilePath, OneOf, shared
+from .options import FORMAT, FilePath, refuse_idle, shared
 
 __all__ = ["export"]
-
-
-def _precisions() -> Iterable[str]:
-    return ("float32", "float16", "int8")
 
 
 @click.command()
@@ -22,7 +17,13 @@ def _precisions() -> Iterable[str]:
 @click.option("--out", type=FilePath(file_okay=False), help="Folder to write the files into.")
 @shared(FORMAT, format_={"type": click.Choice(["onnx", "litert", "all"]), "default": "all", "help": "Kind of file to write."})
 @shared("labels")
-@click.option("--precision", type=OneOf(_precisions), default="float32", show_default=True, help="Precision of the ONNX file's weights.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the ONNX file's weights.",
+)
 @click.option("--data", type=FilePath(), help="Labelled faces: measure what the export answers; int8 needs them.")
 @click.option("--photo", type=FilePath(dir_okay=False), help="Also write golden values of every step, from this photo on.")
 @click.option("--check", "checked", is_flag=True, help="Run every file on its golden pictures and compare with ferkit's own answers.")
@@ -37,9 +38,7 @@ def export(
 ) -> None:
     """Write WEIGHTS as single files for other runtimes: uint8 pictures of faces in, probabilities out; of a face detector pictures in, faces out."""
     if web is not None:
-        unused = {"--out": out, "--labels": options["labels"], "--data": options["data"], "--photo": options["photo"], "--check": checked}
-        if given := [flag for flag, value in unused.items() if value]:
-            raise click.UsageError(f"--web writes the page, which knows no {', '.join(given)}; leave out what is for single files.")
+        refuse_idle("--web writes the page, and no single files", but=("web", "onnxruntime_web"))
         _web(web, onnxruntime_web, weights)
         return
     if onnxruntime_web is not None:

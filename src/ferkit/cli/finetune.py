@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from .options import FORMAT, FilePath, Reading, reading_options, shared
+from .options import FORMAT, FilePath, Reading, reading_options, refuse_idle, shared
 
 __all__ = ["finetune"]
 
@@ -59,6 +59,8 @@ def finetune(data: Path | None, out: Path, reading: Reading, format_: str, **opt
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     if data is None and options["prepared"] is None:
         raise click.UsageError("Missing option '--data', or '--prepared'.")
+    if options["val"] is not None or options["folds"] is not None:
+        refuse_idle("--val and --folds say what is held out", ["holdout"])
     base = reading.weights or "the default weights"
     click.echo(
         f"ferkit: fine-tuning {base} on {data or options['prepared']} into {out}; loading what that needs takes some seconds.", err=True

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -30,8 +31,10 @@ __all__ = [
     "Relabel",
     "Rotations",
     "grouped",
+    "is_typed",
     "parted_labels",
     "reading_options",
+    "refuse_idle",
     "shared",
 ]
 
@@ -282,6 +285,32 @@ def reading_options(*left_out: str, **changed: dict[str, Any]) -> Callable[[Call
         return shared(*names, **changed)(grouped("reading", Reading, names)(command))
 
     return given
+
+
+def refuse_idle(why: str, names: Iterable[str] | None = None, *, but: Iterable[str] = ()) -> None:
+    """Raise UsageError where an option was typed that does nothing here.
+
+    Args:
+        why: What it does nothing beside, as the message's beginning.
+        names: The options that would be idle, as the command's function has them; None: all.
+        but: Of these the ones that are not.
+    """
+    context = click.get_current_context()
+    idle = {str(param.name) for param in context.command.params} if names is None else set(names)
+    flags = [
+        max(param.opts, key=len)
+        for param in context.command.params
+        if isinstance(param, click.Option)
+        and param.name in idle - set(but)
+        and context.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE
+    ]
+    if flags:
+        raise click.UsageError(f"{why}: {', '.join(flags)} would do nothing; leave out one or the other.")
+
+
+def is_typed(name: str) -> bool:
+    """Return whether an option of this command was typed."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def parted_labels(values: Sequence[str] | str | None) -> tuple[str | None, dict[str, str] | None]:

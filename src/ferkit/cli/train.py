@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import FilePath, OneOf, shared
+from .options import FilePath, OneOf, is_typed, refuse_idle, shared
 
 if TYPE_CHECKING:
     from ..labels import LabelSet
 
 __all__ = ["run_folder", "train"]
+
+_OF_RATES = ("recipe", "settings", "data", "relabel", "multi_label", "regression", "detector")  # what finding a learning rate takes
 
 
 def _loggers() -> Iterable[str]:
@@ -45,6 +47,7 @@ def _loggers() -> Iterable[str]:
     "max_minutes",
     "address",
     "licence",
+    out={"required": False},
     address={"help": "Ray cluster whose nodes run the processes, also ray://HOST:PORT.  [default: this machine]"},
     detector={"help": "Face detector for a folder's photos; none takes each picture as a ready crop.  [default: ferkit for photos]"},
 )
@@ -55,7 +58,7 @@ def _loggers() -> Iterable[str]:
 def train(
     recipe: str,
     data: Path,
-    out: Path,
+    out: Path | None,
     log_to: tuple[str, ...],
     find_lr: bool,
     multi_label: str | None,
@@ -64,6 +67,12 @@ def train(
 ) -> None:
     """Train a recipe and write weights that every other command accepts."""
     options["answers"] = _answers(multi_label, regression)
+    if find_lr:  # --out was demanded until now, and is no harm
+        refuse_idle("--find-lr only tries learning rates", but=("find_lr", "out", *_OF_RATES))
+    elif out is None:
+        raise click.MissingParameter(param_hint="'--out'", param_type="option")
+    elif options["address"] is None and not is_typed("workers"):
+        refuse_idle("One process dies with the run; --max-failures is for several (--workers, --address)", ["max_failures"])
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own start-up messages would bury ours
     what = "trying learning rates of" if find_lr else "training"
     where = "" if find_lr else f" into {out}"
@@ -71,6 +80,7 @@ def train(
     if find_lr:
         _rates(recipe, data, options)
         return
+    assert out is not None
     from ..train import train as run
     from ..train.common.listeners import Progress
     from ..train.common.loggers import open_logger

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Reading, shared
+from .options import Reading, refuse_idle, shared
 from .recording import _Sink, check_outputs, record, recording_options
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ def video(source: str, every: float | None, start: float | None, end: float | No
     from ..video.frame import Span
     from ..video.sources import check_source
 
+    printed = not any(options[name] for name in ("out", "table", "events", "plot"))
+    if not printed and not options["table"]:
+        refuse_idle("Features go into rows; add --table FILE", ["features"])
+    if not options["out"] and not options["plot"]:
+        refuse_idle("Heads are covered in the annotated video and the timeline; add -o FILE or --plot FILE", ["blur_faces"])
     span = Span.of(options["fps"], every, start, end)
     check_source(source)
     check_outputs(source, options)
@@ -40,7 +45,6 @@ def video(source: str, every: float | None, start: float | None, end: float | No
     results = pipeline.video(
         source, fps=options["fps"], every=every, start=start, end=end, smooth=options["smooth"], detect_every=options["detect_every"]
     )
-    printed = not any(options[name] for name in ("out", "table", "events", "plot"))
     failure, interrupted = record(pipeline, results, source, options, total, [printer(pipeline)] if printed else [])
     if interrupted:
         failure = f"stopped by Ctrl-C {interrupted}; what was computed is written."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Reading
+from .options import Reading, refuse_idle
 from .recording import check_outputs, record, recording_options
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def webcam(source: str, port: int, reading: Reading, **options: Any) -> None:
     from ..video.mjpeg import Monitor
     from ..video.sources import check_source
 
+    if not options["table"]:
+        refuse_idle("Features go into rows; add --table FILE", ["features"])
     camera: Source = int(source) if source.isdecimal() and not Path(source).exists() else source
     check_source(camera)
     check_outputs(source, options)
