@@ -25,7 +25,7 @@ from .tensors import is_one_image, many
 from .turning import judged
 
 if TYPE_CHECKING:
-    from .video.decode import Frame
+    from .video.frame import Frame
 
 __all__ = ["Pipeline"]
 

@@ -23,9 +23,9 @@ pytest.importorskip("av", reason='needs the video extra: pip install "ferkit[vid
 pytest.importorskip("scipy", reason='needs the video extra: pip install "ferkit[video]"')
 
 from ferkit.labels import FER7
-from ferkit.video.decode import Frame
 from ferkit.video.events import Events
 from ferkit.video.follow import _detect
+from ferkit.video.frame import Frame
 from ferkit.video.overlap import latest, overlap
 from ferkit.video.smoothing import Smoother
 from ferkit.video.tables import columns, open_table

@@ -241,3 +241,19 @@ def test_a_file_inside_a_folder_of_weights_is_refused_with_its_folder(tmp_path: 
     (folder / "spec.json").write_text("{")
     with pytest.raises(WeightsError, match="No weights"):
         resolve(folder / "model.onnx")
+
+
+def test_files_are_verified_without_being_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network of one's own may have hundreds of megabytes; only specs are read whole."""
+    folder = tmp_path / "copy-v1"
+    shutil.copytree(resolve("fer2013-n-v6"), folder)
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) if path.suffix == ".json" else pytest.fail(f"{path} was read whole"))
+    assert verify(folder) == {f"fer2013-n-v6/{file}": entry for file, entry in WeightsSpec.load(folder).files.items()}
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(WeightsError, match=r"model.onnx is damaged: \d+ bytes with SHA-256 [0-9a-f]{64}, expected \d+ bytes"):
+        verify(folder)
+    (folder / "model.onnx").unlink()
+    with pytest.raises(WeightsError, match="cannot be read"):
+        verify(folder)

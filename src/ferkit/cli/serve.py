@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import click
 
+from ..serve.settings import Settings, default_batch, default_lanes
 from .options import shared
 
 __all__ = ["serve"]
@@ -20,7 +22,17 @@ _MILLIONS = {
     "max_video_bytes": "max_video_megabytes",
     "max_frame_bytes": "max_frame_megabytes",
 }
-_in_millions = partial(click.option, type=click.FloatRange(0.001), show_default=True)
+_OPTIONS = {option: setting for setting, option in _MILLIONS.items()}
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}
+_COUNT = click.IntRange(1)
+_MEGA = click.FloatRange(0.001)
+
+
+def _setting(flag: str, type_: Any = None, **told: Any) -> Callable[[Any], Any]:
+    """Return the option of a setting, whose default it has."""
+    name = flag.removeprefix("--").replace("-", "_")
+    default: Any = _DEFAULTS[_OPTIONS.get(name, name)]
+    return click.option(flag, type=type_, default=default // 10**6 if name in _OPTIONS else default, show_default=True, **told)
 
 
 @click.command()
@@ -31,7 +43,7 @@ _in_millions = partial(click.option, type=click.FloatRange(0.001), show_default=
 @click.option(
     "--batch", type=click.IntRange(1), default=None, help="Waiting pictures that a lane classifies together.  [default: measured]"
 )
-@click.option("--queue", type=click.IntRange(1), default=32, show_default=True, help="Pictures that may wait in each worker; then 503.")
+@_setting("--queue", _COUNT, help="Pictures that may wait in each worker; then 503.")
 @shared(
     "weights",
     "labels",
@@ -46,41 +58,33 @@ _in_millions = partial(click.option, type=click.FloatRange(0.001), show_default=
     labels={"help": "The label set to answer in when a request names none."},
     detector_model={"type": click.Path()},
 )
-@_in_millions("--max-megabytes", default=20, help="Largest request accepted, in megabytes.")
-@_in_millions("--max-pending-megabytes", default=256, help="Most megabytes of all requests that a worker holds.")
-@_in_millions("--max-megapixels", default=50, help="Largest picture accepted, in megapixels.")
-@_in_millions("--max-decoding-megapixels", default=50, help="Most megapixels that a worker's lanes decode at once.")
-@click.option(
-    "--max-side", type=click.IntRange(64), default=2000, show_default=True, help="Scale pictures to this longer side while they are read."
-)
-@click.option("--max-images", type=click.IntRange(1), default=16, show_default=True, help="Most pictures in one request.")
-@click.option(
-    "--max-explained", type=click.IntRange(0), default=4, show_default=True, help="Faces of a picture that are explained; 0 is none."
-)
-@click.option("--queue-seconds", default=5.0, show_default=True, help="Seconds that a request may wait for its turn; then 503.")
-@click.option("--max-connections", type=click.IntRange(1), default=500, show_default=True, help="Most open connections of each worker.")
-@click.option(
+@_setting("--max-megabytes", _MEGA, help="Largest request accepted, in megabytes.")
+@_setting("--max-pending-megabytes", _MEGA, help="Most megabytes of all requests that a worker holds.")
+@_setting("--max-megapixels", _MEGA, help="Largest picture accepted, in megapixels.")
+@_setting("--max-decoding-megapixels", _MEGA, help="Most megapixels that a worker's lanes decode at once.")
+@_setting("--max-side", click.IntRange(64), help="Scale pictures to this longer side while they are read.")
+@_setting("--max-images", _COUNT, help="Most pictures in one request.")
+@_setting("--max-explained", click.IntRange(0), help="Faces of a picture that are explained; 0 is none.")
+@_setting("--queue-seconds", help="Seconds that a request may wait for its turn; then 503.")
+@_setting("--max-connections", _COUNT, help="Most open connections of each worker.")
+@_setting(
     "--max-client-connections",
-    type=click.IntRange(0),
-    default=100,
-    show_default=True,
+    click.IntRange(0),
     help="Most open connections of one address, in each worker; 0 is no limit, as behind a proxy.",
 )
-@click.option("--header-seconds", default=10.0, show_default=True, help="Seconds that a request's head may take; then 408.")
-@click.option("--keep-alive-seconds", default=15.0, show_default=True, help="Seconds that a connection may be idle between two requests.")
-@click.option("--body-gap-seconds", default=15.0, show_default=True, help="Seconds that an upload may pause; then 408.")
-@click.option("--body-rate", type=click.IntRange(1), default=4000, show_default=True, help="Bytes a second that an upload must reach.")
-@click.option("--send-seconds", default=30.0, show_default=True, help="Seconds that a client may leave an answer unread.")
-@click.option("--max-streams", type=click.IntRange(1), default=8, show_default=True, help="Most open webcam streams of each worker.")
-@_in_millions("--max-frame-megabytes", default=2, help="Largest webcam frame accepted, in megabytes.")
-@click.option("--idle-seconds", default=60.0, show_default=True, help="Seconds that a webcam stream may send no frame.")
-@click.option(
-    "--max-jobs", type=click.IntRange(1), default=8, show_default=True, help="Most videos that each worker holds, read ones included."
-)
-@_in_millions("--max-video-megabytes", default=200, help="Largest video accepted, in megabytes.")
-@click.option("--max-video-seconds", default=600.0, show_default=True, help="Read longer videos up to this time, in seconds.")
-@click.option("--job-seconds", default=1800.0, show_default=True, help="Seconds that reading one video may take.")
-@click.option("--keep-job-seconds", default=3600.0, show_default=True, help="Seconds that the results of a video are kept.")
+@_setting("--header-seconds", help="Seconds that a request's head may take; then 408.")
+@_setting("--keep-alive-seconds", help="Seconds that a connection may be idle between two requests.")
+@_setting("--body-gap-seconds", help="Seconds that an upload may pause; then 408.")
+@_setting("--body-rate", _COUNT, help="Bytes a second that an upload must reach.")
+@_setting("--send-seconds", help="Seconds that a client may leave an answer unread.")
+@_setting("--max-streams", _COUNT, help="Most open webcam streams of each worker.")
+@_setting("--max-frame-megabytes", _MEGA, help="Largest webcam frame accepted, in megabytes.")
+@_setting("--idle-seconds", help="Seconds that a webcam stream may send no frame.")
+@_setting("--max-jobs", _COUNT, help="Most videos that each worker holds, read ones included.")
+@_setting("--max-video-megabytes", _MEGA, help="Largest video accepted, in megabytes.")
+@_setting("--max-video-seconds", help="Read longer videos up to this time, in seconds.")
+@_setting("--job-seconds", help="Seconds that reading one video may take.")
+@_setting("--keep-job-seconds", help="Seconds that the results of a video are kept.")
 @click.option("--onnxruntime-web", type=click.Path(), help="Folder of this npm package: the page can then answer without sending pictures.")
 @click.option("--api-key", envvar="FERKIT_API_KEY", default=None, help="Key that requests must carry; better set FERKIT_API_KEY.")
 @click.option("--cors", multiple=True, metavar="ORIGIN", help="Let this origin's pages call the service; may be repeated.")
@@ -97,7 +101,6 @@ def serve(host: str, port: int, workers: int, **options: Any) -> None:
     """Serve the web page and the HTTP interface."""
     from ..engines.threads import thread_count
     from ..serve.run import serve as run
-    from ..serve.settings import Settings, default_batch, default_lanes
 
     options["lanes"] = options["lanes"] or default_lanes(workers)
     options["batch"] = options["batch"] or default_batch(options["detector"])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Frame", "estimate", "frames"]
+__all__ = ["estimate", "frames"]
 
 _BACK_S = 0.1  # a step back of more than this is a clock that begins anew
 _MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from ..drawing.fonts import Font, font, readable
+from ..drawing.fonts import font, readable
 from ..labels import LabelSet
 from ..resizing import resized_to
 from ..results import Result
@@ -100,10 +100,10 @@ class Timeline:
         picture = Image.new("RGB", (width, height), _PAPER)
         pen = ImageDraw.Draw(picture)
         title = readable(_short(title, 70), "video")
-        pen.text((24, 14), title, font=_font(24, title), fill=_INK)
+        pen.text((24, 14), title, font=font(title, 24), fill=_INK)
         self._legend(pen, 24, 54)
         if not shown:
-            pen.text((left, top + 28), "no faces were found", font=_font(18), fill=_SOFT)
+            pen.text((left, top + 28), "no faces were found", font=font("", 18), fill=_SOFT)
             return picture
         plot = (left, width - right)
         seconds = max(self._end - (self._origin or 0.0), 1e-3)
@@ -114,11 +114,11 @@ class Timeline:
         self._axis(pen, plot, top, top + len(shown) * (strip_height + gap) - gap, seconds)
         more = len(self._strips) - len(shown)
         if more > 0:
-            pen.text((24, height - 30), f"{more} more in sight for less long", font=_font(14), fill=_SOFT)
+            pen.text((24, height - 30), f"{more} more in sight for less long", font=font("", 14), fill=_SOFT)
         return picture
 
     def _legend(self, pen: ImageDraw.ImageDraw, x: float, y: float) -> None:
-        letters = _font(16, "".join(self._names))
+        letters = font("".join(self._names), 16)
         unsure = any(strip.sums[:, -1].any() for strip in self._strips.values())
         entries = [*zip(self._names, self._labels.colours, strict=True), *([(UNSURE, _UNSURE)] if unsure else [])]
         for label, colour in entries:
@@ -150,10 +150,10 @@ class Timeline:
         strip = self._strips[number]
         if strip.thumbnail is not None:
             picture.paste(strip.thumbnail, (24, y + 6))
-        pen.text((106, y + 8), f"person {number}", font=_font(17), fill=_INK)
+        pen.text((106, y + 8), f"person {number}", font=font("", 17), fill=_INK)
         for line, words in enumerate(self.summary(number)[:2]):
             text = self._readable(words)
-            pen.text((106, y + 34 + 22 * line), text, font=_font(14, text), fill=_SOFT)
+            pen.text((106, y + 34 + 22 * line), text, font=font(text, 14), fill=_SOFT)
 
     def _readable(self, words: str) -> str:
         """Return words with the labels that no font here has replaced by what the legend calls them."""
@@ -172,7 +172,7 @@ class Timeline:
         while tick <= origin + seconds + 1e-9:
             x = plot[0] + (tick - origin) / seconds * (plot[1] - plot[0])
             pen.line((x, top, x, bottom + 6), fill=(210, 210, 210))
-            pen.text((x, bottom + 10), _clock(float(tick), step), font=_font(14), fill=_SOFT, anchor="ma")
+            pen.text((x, bottom + 10), _clock(float(tick), step), font=font("", 14), fill=_SOFT, anchor="ma")
             tick += step
 
 
@@ -194,7 +194,3 @@ def _clock(seconds: float, step: float) -> str:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else "..." + text[3 - most :]
-
-
-def _font(size: float, text: str = "") -> Font:
-    return font(text, size)

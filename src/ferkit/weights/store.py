@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InputError, WeightsError
 from ..image_files import expanded
-from .hashes import check, sha256_of
+from .hashes import check, check_file, sha256_of
 from .hub import fetch_bundle, fetch_file, read_cached
 from .records import FileEntry
 from .releases import DEFAULT_WEIGHTS, SUPERSEDED, TABLE, ZOO, successor
@@ -151,14 +152,22 @@ def read_verified(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec,
     Raises:
         WeightsError: The file is missing, or its size or SHA-256 is not the spec's; both hashes and the cure are named.
     """
-    cure = _cure(folder, spec.name, filename)
-    try:
+    with _readable(folder, spec, filename) as (wanted, cure):
         data = (folder / filename).read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it. Run: {cure}") from error
-    wanted = spec.files[filename]
     check(folder / filename, data, str(wanted["sha256"]), int(wanted["size"]), cure)
     return data
+
+
+@contextmanager
+def _readable(folder: Path, spec: WeightsSpec | EnsembleSpec | DetectorSpec, filename: str) -> Iterator[tuple[FileEntry, str]]:
+    """Give what a spec says of a file, and the command that mends it; whoever cannot read the file is told that."""
+    cure = _cure(folder, spec.name, filename)
+    try:
+        yield spec.files[filename], cure
+    except WeightsError:  # which is an OSError too
+        raise
+    except OSError as error:
+        raise WeightsError(f"{folder / filename} cannot be read ({error.strerror}); weights {spec.name!r} need it. Run: {cure}") from error
 
 
 def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, FileEntry]:
@@ -177,7 +186,11 @@ def verify(weights: str | os.PathLike[str] | None = None) -> dict[str, FileEntry
         return {f"{name}/{release.hub.filename}": {"sha256": release.hub.sha256, "size": release.hub.size}}
     folder = _bundled(name) if release is not None and release.kind == "detector" else resolve(weights)
     spec = load_spec(folder)
-    checked = {f"{spec.name}/{file}": entry for file, entry in spec.files.items() if read_verified(folder, spec, file)}
+    checked: dict[str, FileEntry] = {}
+    for file in spec.files:  # a Keras network may have hundreds of megabytes
+        with _readable(folder, spec, file) as (wanted, cure):
+            check_file(folder / file, str(wanted["sha256"]), int(wanted["size"]), cure)
+        checked[f"{spec.name}/{file}"] = wanted
     for member in spec.members if isinstance(spec, EnsembleSpec) else ():
         where = member_folder(folder, member)
         if "weights" in member:  # the files of copied members are the ensemble's own
