@@ -20,7 +20,7 @@ def test_weights_commands(tmp_path: Path) -> None:
     assert [r["name"] for r in rows if r["default"]] == [DEFAULT_WEIGHTS, "ferkit-face-v3"]
     for row in (r for r in rows if r["bundled"]):
         assert row["size"] > 1e6
-        assert 0 < row["ms"] < 10_000
+        assert row["ms"] > 0
         assert f"{row['parameters']:,}" in listed.stdout
         if row["kind"] == "classifier":
             assert 0.6 < row["accuracy"] < 0.8

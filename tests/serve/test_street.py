@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -116,13 +117,43 @@ def test_silent_half_sent_and_too_many_connections_keep_nobody_out(tmp_path: Pat
 
         busy = [connect() for _ in range(8)]  # at work: their bodies have not come yet
         for one in busy:
-            one.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
-        time.sleep(0.5)
+            one.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        for one in busy:
+            assert one.recv(100).startswith(b"HTTP/1.1 100"), "the body is asked for"
         refused = said(connect(), GET)
         assert refused.startswith(b"HTTP/1.1 429")
         assert json.loads(refused.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_many_connections"
     for line in service.log.read_text().splitlines():
         assert json.loads(line)["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of open files")
+@pytest.mark.parametrize(
+    ("soft", "hard", "set_to", "fit"),
+    [
+        (1024, 4096, 1100, 500),  # raised as far as is needed
+        (1024, 1050, 1050, 500),  # as far as it may
+        (256, 256, 256, 156),
+        (64, 64, 64, 1),  # and one connection always
+        (256, -1, 1100, 500),  # -1: no limit
+        (5000, 5000, None, 500),  # enough
+        (-1, -1, None, 500),
+    ],
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, set_to: int | None, fit: int
+) -> None:
+    import resource
+
+    from ferkit.serve.connections import raise_descriptor_limit
+
+    given: list[Any] = []
+    unlimited = resource.RLIM_INFINITY
+    limits = tuple(unlimited if limit == -1 else limit for limit in (soft, hard))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
+    assert raise_descriptor_limit(500) == fit
+    assert given == ([] if set_to is None else [(set_to, limits[1])])
 
 
 @pytest.mark.slow
@@ -395,8 +426,18 @@ def test_a_body_is_slow_after_a_while_only(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_large_request_is_answered_though_its_work_takes_longer_than_the_queue_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = Engine._work
-    monkeypatch.setattr(Engine, "_work", lambda self, *a: (time.sleep(0.15), slow(self, *a))[1])
+    from ferkit.serve import engine
+
+    works, batches = Engine._work, itertools.count()
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    now = [0.0]
+
+    def work(*args: Any) -> int:
+        now[0] = 10.0 * next(batches)  # seconds, and one more batch is done
+        return works(*args)
+
+    monkeypatch.setattr(engine, "time", clock)
+    monkeypatch.setattr(Engine, "_work", work)
     with running(queue_seconds=0.3, batch=1) as client:
         answer = client.post("/v1/predict", files=[("image", (f"{i}.png", noise(seed=i), "image/png")) for i in range(8)])
         assert answer.status_code == 200

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ferkit
 from ferkit import Expression, Face, FaceDetector, InputError, Pipeline, Result
 from tests.helpers import films
 from tests.helpers.waiting import until
@@ -22,11 +23,14 @@ from tests.helpers.waiting import until
 pytest.importorskip("av", reason='needs the video extra: pip install "ferkit[video]"')
 pytest.importorskip("scipy", reason='needs the video extra: pip install "ferkit[video]"')
 
+import av
+
 from ferkit.labels import FER7
+from ferkit.video.annotate import AnnotatedVideo
 from ferkit.video.events import Events
 from ferkit.video.follow import _detect
 from ferkit.video.frame import Frame
-from ferkit.video.overlap import latest, overlap
+from ferkit.video.overlap import latest, overlap, paced
 from ferkit.video.smoothing import Smoother
 from ferkit.video.tables import columns, open_table
 from ferkit.video.timeline import Timeline
@@ -344,9 +348,53 @@ def test_pipeline_video_arguments(film: Path) -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.endswith("(_run)")]
 
 
-def test_a_file_as_a_camera(film: Path) -> None:
+def test_features_are_columns_of_parquet_too(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    table = open_table(tmp_path / "rows.parquet", list(FER7), features=3)
+    face = Face(
+        (1, 2, 3, 4), expression=Expression("happy", 0.5, dict.fromkeys(FER7, 1 / 7)), track_id=2, features=np.float32([0.5, -1, 2])
+    )
+    for number, faces in enumerate(((face,), ())):
+        frame = Frame(number, number / 25, np.zeros((9, 9, 3), np.uint8))
+        table.add(frame, Result(faces, 9, 9, None, None, frame.pixels))
+    table.close()
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert list(rows[0]) == columns(list(FER7), 3)
+    names = list(rows[0])[-3:]
+    assert [[row[name] for name in names] for row in rows] == [[0.5, -1.0, 2.0], [None] * 3]
+
+
+def test_a_copy_is_written_without_libx264(film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some builds of FFmpeg lack it."""
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+    copy = AnnotatedVideo(tmp_path / "copy.mp4")
+    frames = list(ferkit.frames(film))[:5]
+    for frame in frames:
+        copy.add(frame, Result((), frame.pixels.shape[1], frame.pixels.shape[0], None, None, frame.pixels))
+    copy.close()
+    with av.open(str(tmp_path / "copy.mp4")) as file:
+        assert file.streams.video[0].codec_context.name == "mpeg4"
+    read = list(ferkit.frames(tmp_path / "copy.mp4"))
+    assert [frame.time_s for frame in read] == pytest.approx([frame.time_s - frames[0].time_s for frame in frames], abs=2e-3)
+    assert abs(read[-1].pixels.astype(int) - frames[-1].pixels).mean() < 6
+
+
+def test_a_file_as_a_camera(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Played at its own speed, late frames dropped, and no frame twice."""
-    begun = time.monotonic()
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr("ferkit.video.overlap.time", clock)
     got = [frame.index for frame, _ in Pipeline(FaceDetector("none")).video(film, live=True)]
-    assert time.monotonic() - begun > 1.4
+    assert now == [pytest.approx(list(ferkit.frames(film))[-1].time_s)]
     assert got == sorted(set(got))
+
+
+def test_items_come_no_sooner_than_their_times_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr("ferkit.video.overlap.time", clock)
+    came = []
+    for item in paced(iter([SimpleNamespace(time_s=time_s) for time_s in (5.0, 5.5, 5.6, 9.0)])):
+        came.append((item.time_s, now[0]))
+        now[0] += 0.3  # that whoever takes it needs
+    assert came == [(5.0, 100.0), (5.5, 100.5), (5.6, pytest.approx(100.8)), (9.0, 104.0)]
