@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...detectors.ferkit_face_format import MIRRORED
-from ...errors import DataError
+from ...errors import DataError, ImageError
 from ...image_files import expanded, image_files
+from ...images import load_image
 from ...resizing import resized_to
 from ..common.fingerprints import PIXELS, fingerprint
 from ..common.values import check_number, check_pair
@@ -137,15 +138,13 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
     Raises:
         DataError: A file is missing, is not a picture, a label lacks a field, or a face's box is empty or turned round.
     """
-    import cv2
-
     folder = expanded(folder)
 
     def pixels(path: Path) -> NDArray[np.uint8]:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise DataError(f"{path} is missing or is not a picture that OpenCV can read.")
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        try:
+            return load_image(path)
+        except ImageError as error:
+            raise DataError(f"{path} is missing or is not a picture. {error}") from error
 
     path = folder / "train" / "labels.json"
     try:
