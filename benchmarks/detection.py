@@ -206,6 +206,8 @@ def main() -> None:
     parser.add_argument("--out")
     parser.add_argument("--only", nargs="+", choices=SETS, help="nothing but these sets, without Haar and MTCNN")
     args = parser.parse_args()
+    if args.only and args.photos is None:
+        parser.error("--only measures the sets, which need --photos")
 
     table = []
     with tempfile.TemporaryDirectory() as folder:

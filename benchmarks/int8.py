@@ -12,20 +12,18 @@ import argparse
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from _record import record
 from latency import milliseconds
-from onnxruntime import quantization
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from ferkit import ExpressionClassifier
 from ferkit.crops import centre, normalised
 from ferkit.data.faces import read_csv
 from ferkit.evaluation.figures import wilson
+from ferkit.train.release.quantising import quantised
 from ferkit.weights.hashes import file_entry
 from ferkit.weights.specs import SPEC_FILE, load_spec
 from ferkit.weights.store import resolve
@@ -34,34 +32,14 @@ MODEL = "model.onnx"
 METHODS = ("MinMax", "Percentile")
 
 
-class Training(quantization.CalibrationDataReader):
-    """Training faces as the network sees them, one batch after the other."""
-
-    def __init__(self, faces: np.ndarray, settings: dict[str, Any]) -> None:
-        seen = centre(faces, settings.get("window", settings["size"]))[:, None]
-        self.batches: Iterator[np.ndarray] = iter(np.array_split(normalised(seen, settings), -(-len(faces) // 64)))
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self.batches, None)
-        return None if batch is None else {"face": batch}
-
-
-def quantised(source: Path, folder: Path, faces: np.ndarray, method: str) -> Path:
-    """Write a copy of weights whose network computes in int8."""
+def with_int8(source: Path, folder: Path, faces: np.ndarray, method: str) -> Path:
+    """Write a copy of weights whose network computes in int8; the faces give the activations' ranges."""
     shutil.copytree(source, folder)
     spec = json.loads((folder / SPEC_FILE).read_text(encoding="utf-8"))
-    folded = folder / "folded.onnx"
-    quant_pre_process(str(source / MODEL), str(folded), skip_symbolic_shape=True)
-    quantization.quantize_static(
-        str(folded),
-        str(folder / MODEL),
-        Training(faces, spec["input"]),
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        calibrate_method=quantization.CalibrationMethod[method],
-    )
-    folded.unlink()
+    settings = spec["input"]
+    seen = centre(faces, settings.get("window", settings["size"]))[:, None]
+    batches = np.array_split(normalised(seen, settings), -(-len(faces) // 64))
+    (folder / MODEL).write_bytes(quantised((source / MODEL).read_bytes(), batches, method))
     spec["files"][MODEL] = file_entry((folder / MODEL).read_bytes())
     (folder / SPEC_FILE).write_text(json.dumps(spec), encoding="utf-8")
     return folder
@@ -88,7 +66,7 @@ def main() -> None:
         rows = figures[name] = {}
         with tempfile.TemporaryDirectory() as temporary:
             folders = {"as released": source} | {
-                f"int8, {method}": quantised(source, Path(temporary) / method, training, method) for method in METHODS
+                f"int8, {method}": with_int8(source, Path(temporary) / method, training, method) for method in METHODS
             }
             answers: dict[str, np.ndarray] = {}
             for kind, folder in folders.items():

@@ -42,6 +42,7 @@ from _record import record
 from PIL import Image
 
 from ferkit import Pipeline, load_image
+from ferkit.evaluation.figures import wilson
 
 HERE = Path(__file__).resolve().parent
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -77,15 +78,13 @@ def ask(package: str, mode: str, files: Sequence[Path], environments: Path) -> t
 
 
 def scored(answers: Sequence[str | None], truth: Sequence[str]) -> dict[str, Any]:
-    """Accuracy with Wilson's 95 % interval (Wilson, 1927), and the mean recall of the labels that occur."""
+    """Accuracy with Wilson's 95 % interval, and the mean recall of the labels that occur."""
     right = np.array([answer == label for answer, label in zip(answers, truth, strict=True)])
-    n, p, z = len(right), float(right.mean()), 1.959964
-    centre, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     recall = [right[np.array(truth) == label].mean() for label in sorted(set(truth))]
     return {
-        "n": n,
-        "accuracy": round(p, 4),
-        "ci95": [round(centre - half, 4), round(centre + half, 4)],
+        "n": len(right),
+        "accuracy": round(float(right.mean()), 4),
+        "ci95": [round(bound, 4) for bound in wilson(int(right.sum()), len(right))],
         "mean_recall": round(float(np.mean(recall)), 4),
         "no_face": sum(answer is None for answer in answers),
     }

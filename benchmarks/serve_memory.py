@@ -105,6 +105,9 @@ def peak_mb(data: bytes, options: list[str], clients: int, rounds: int) -> tuple
                     break
             except OSError:
                 time.sleep(0.25)
+        else:
+            service.kill()
+            raise SystemExit(f"ferkit serve {' '.join(options)} did not become ready")
         with ThreadPoolExecutor(clients) as pool:
             answers = list(pool.map(lambda _: post(f"{url}/v1/predict", data), range(clients * rounds)))
         status = Path(f"/proc/{service.pid}/status").read_text(encoding="ascii")

@@ -17,12 +17,13 @@ from ...errors import MissingExtraError
 __all__ = ["quantised"]
 
 
-def quantised(network: bytes, batches: Iterable[NDArray[np.float32]]) -> bytes:
+def quantised(network: bytes, batches: Iterable[NDArray[np.float32]], method: str = "Percentile") -> bytes:
     """Return a network whose weights and activations are int8 (QDQ; a scale for each channel of the weights).
 
     Args:
         network: ONNX, as the weights keep it.
         batches: What it takes, of the training part, some hundreds in all: they give the activations' ranges.
+        method: Of onnxruntime, by which the ranges are chosen: ``"Percentile"`` or ``"MinMax"``.
 
     Raises:
         MissingExtraError: onnxruntime or onnx is not installed.
@@ -52,7 +53,7 @@ def quantised(network: bytes, batches: Iterable[NDArray[np.float32]]) -> bytes:
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                calibrate_method=quantization.CalibrationMethod.Percentile,
+                calibrate_method=quantization.CalibrationMethod[method],
             )
         return made.read_bytes()
 
