@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import DataError, LabelSet
+from ferkit import DataError, InputError, LabelSet
 from ferkit.data import read_faces, read_folder
 from ferkit.data.faces import VOTE_COLUMNS, Faces, read_csv, read_ferplus, vote_distribution
 from ferkit.labels import FER7
@@ -186,3 +186,19 @@ def test_the_real_split(fer_csv: tuple[Path, Path]) -> None:
     assert len(faces) == 3589
     assert np.bincount(faces.labels).tolist() == [467, 56, 496, 895, 653, 415, 607]
     assert faces.majority()[0].sum() == 3553
+
+
+def test_faces_are_checked() -> None:
+    images, labels = np.zeros((4, 48, 48), np.uint8), np.arange(4)
+    assert Faces(list(images), labels.tolist()).labels.dtype == np.int64  # type: ignore[arg-type]
+    for wrong, truth, told in (
+        (images / 255, labels, "dtype float64; expected uint8"),
+        (images, labels[:3], "4 images with 3 labels"),
+        (images, labels + 5, "Labels 5 to 8; expected 0 to 6"),
+        (images, labels * 0.5, "whole numbers"),
+        ([images[0], images[0, :9]], labels[:2], "different shapes"),
+    ):
+        with pytest.raises(InputError, match=told):
+            Faces(wrong, truth)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="finite numbers"):
+        Faces(images, labels, votes=np.full((4, 10), np.nan, np.float32))

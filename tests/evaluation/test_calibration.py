@@ -196,3 +196,29 @@ def test_faces_that_look_alike_still_have_a_temperature() -> None:
     """Three of four are right, and so sure is the answer to be: 3 / temperature is the logarithm of 3."""
     scores, truth = np.tile([3.0, 0.0], (400, 1)), np.arange(400) % 4 // 3
     assert fit_temperature(scores, truth) == pytest.approx(3 / np.log(3), rel=0.02)
+
+
+@pytest.mark.parametrize("n", [1, 4, 12, 60])
+def test_right_answers_do_not_make_a_temperature_that_knows_no_doubt(n: int) -> None:
+    """Every face is answered rightly, so that a lower temperature is always better on these faces, and only on these."""
+    truth = np.arange(n) % 2
+    scores = np.eye(2)[truth] * (1 + truth[:, None])
+    found = fit_temperature(scores, truth)
+    p = np.exp(scores / found) / np.exp(scores / found).sum(axis=1, keepdims=True)
+    assert p.max(axis=1).mean() <= (n + 1) / (n + 2) + 1e-6
+    assert found > 0.1  # not the 0.05 where the search ends
+
+
+def test_a_temperature_below_one_has_to_hold_on_other_faces() -> None:
+    """One sure mistake among many unsure right answers: they ask for a low temperature, which makes the mistake much worse."""
+    scores = np.array([[0.3, 0.0]] * 11 + [[5.0, 0.0]])
+    truth = np.array([0] * 11 + [1])
+    assert fit_temperature(scores, truth) == 1.0
+
+
+def test_a_temperature_below_one_that_holds_is_kept() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 1, (400, 5))
+    p = np.exp(scores / 0.5)
+    truth = ((p / p.sum(axis=1, keepdims=True)).cumsum(axis=1) > rng.random((len(p), 1))).argmax(axis=1)
+    assert fit_temperature(scores, truth) == pytest.approx(0.5, rel=0.15)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ferkit import ExpressionClassifier, FaceDetector, LabelSet, WeightsError
+from ferkit import ExpressionClassifier, FaceDetector, InputError, LabelSet, WeightsError
 from ferkit.crops import CropGeometry
 from ferkit.data.faces import Faces
 from ferkit.evaluation.measuring import evaluate
@@ -62,3 +62,10 @@ def test_the_shipped_accuracy(fer_csv: tuple[Path, Path]) -> None:
     assert metrics["fer2013", "none"]["accuracy"] == pytest.approx(fer["accuracy"], abs=5e-4)
     assert metrics["ferplus", "none"]["accuracy"] == pytest.approx(plus["accuracy"], abs=5e-4)
     assert fer["ece"] < 0.05
+
+
+def test_a_limit_that_is_none() -> None:
+    faces = Faces(np.zeros((2, 48, 48), np.uint8), np.arange(2))
+    for limit in (0, -1, 1.5):
+        with pytest.raises(InputError, match=r"limit=.*at least 1"):
+            evaluate("fer2013-n-v6", faces, limit=limit)  # type: ignore[arg-type]

@@ -31,7 +31,7 @@ IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 # Commands that are only parsed: they take minutes, or the network, or weights that do not exist.
 PARSED_ONLY = (
     "ferkit webcam",
-    "ferkit train",
+    "ferkit train",  # and train-detector
     "ferkit finetune",
     "ferkit weights fetch",
     "hf://",

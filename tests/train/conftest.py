@@ -12,5 +12,5 @@ from tests.helpers.training import TINY
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.toml"
-    path.write_text(TINY)
+    path.write_text(TINY, encoding="utf-8")
     return path

@@ -131,7 +131,9 @@ def test_what_users_run_sees_what_training_saw(changes: str, tmp_path: Path) -> 
 
     path = tmp_path / "r.toml"
     side = load_recipe(changes.split('"')[1]).size
-    path.write_text(f"{changes}[training]\nbatch_size = 8\n[early_stopping]\npatience = 1\n[[stages]]\nepochs = 1\nsize = {side}\n")
+    path.write_text(
+        f"{changes}[training]\nbatch_size = 8\n[early_stopping]\npatience = 1\n[[stages]]\nepochs = 1\nsize = {side}\n", encoding="utf-8"
+    )
     run = train(path, write_fer_csv(tmp_path / "fer2013.csv", 24, 14), tmp_path / "run")
     classifier = ExpressionClassifier(run)
     assert classifier.spec.input["size"] == side

@@ -69,7 +69,7 @@ def test_a_file_says_what_it_is(exported: Path) -> None:
     import onnxruntime
 
     facts = onnxruntime.InferenceSession(str(exported)).get_modelmeta().custom_metadata_map
-    about = json.loads(exported.with_suffix(".json").read_text())
+    about = json.loads(exported.with_suffix(".json").read_text(encoding="utf-8"))
     assert not list(mismatches(about, DetectorExport))
     assert facts["ferkit.weights"] == about["weights"] == "ferkit-face-v3"
     assert json.loads(facts["ferkit.min_score"]) == about["min_score"] == 0.624
@@ -106,7 +106,7 @@ def faces(tmp_path: Path) -> Path:
         Image.fromarray(np.ascontiguousarray(pixels[:, 100 * number :])).save(tmp_path / "train" / "images" / f"{number}.png")
     marked = [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in (face.box for face in FaceDetector().detect_rgb(pixels))]
     table = {"a.png": {"source": "drawn", "faces": [{"box": box, "ignore": 0} for box in marked]}}
-    (tmp_path / "dev" / "gt.json").write_text(json.dumps(table))
+    (tmp_path / "dev" / "gt.json").write_text(json.dumps(table), encoding="utf-8")
     return tmp_path
 
 
@@ -115,7 +115,7 @@ def test_int8_is_measured(faces: Path, tmp_path: Path) -> None:
     done = ferkit("export", "ferkit-face-v3", "--out", tmp_path / "out", "--precision", "int8", "--data", faces)
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [str(tmp_path / "out" / "ferkit-face-v3-int8.onnx")]  # nothing of the quantiser's
-    measured = json.loads((tmp_path / "out" / "ferkit-face-v3-int8.json").read_text())["measured"]
+    measured = json.loads((tmp_path / "out" / "ferkit-face-v3-int8.json").read_text(encoding="utf-8"))["measured"]
     assert not list(mismatches(measured, DetectionMeasured))
     assert measured["pictures"] == 1
     assert measured["ap50"]["ferkit"] == 1.0

@@ -112,10 +112,13 @@ def test_a_student_follows_its_teacher_and_resumes(tmp_path: Path) -> None:
 
     data = write_fer_csv(tmp_path / "fer2013.csv", 140, 21)
     plain = tmp_path / "plain.toml"
-    plain.write_text(TINY)
+    plain.write_text(TINY, encoding="utf-8")
     teacher = train(plain, data, tmp_path / "teacher")
     student = tmp_path / "student.toml"
-    student.write_text(TINY.replace("[model]", f'[mix]\nmixup = 0.2\n[teacher]\nweights = ["{teacher.as_posix()}"]\nweight = 1.0\n[model]'))
+    student.write_text(
+        TINY.replace("[model]", f'[mix]\nmixup = 0.2\n[teacher]\nweights = ["{teacher.as_posix()}"]\nweight = 1.0\n[model]'),
+        encoding="utf-8",
+    )
     faces = read_csv(data)
     whole = fit(student, faces, tmp_path / "whole")
     losses = [row["loss"] for row in whole.history]
@@ -125,6 +128,6 @@ def test_a_student_follows_its_teacher_and_resumes(tmp_path: Path) -> None:
     assert [row["loss"] for row in halves.history] == losses
     assert load_recipe(student).teacher["weight"] == 1.0
 
-    student.write_text(student.read_text().replace("weight = 1.0", "weight = 1.5"))
+    student.write_text(student.read_text(encoding="utf-8").replace("weight = 1.0", "weight = 1.5"), encoding="utf-8")
     with pytest.raises(InputError, match=r"a teacher's weight of 1\.5"):
         load_recipe(student)

@@ -101,13 +101,13 @@ def test_a_run_tells_and_keeps_everything(recipe: Path, tmp_path: Path) -> None:
     assert heard.heard[1:5] == [("step", (1, 1, 3, 8)), ("step", (1, 2, 3, 8)), ("step", (1, 3, 3, 8)), ("epoch", 1)]
     assert heard.heard[-1] == ("end", True)
     assert Half.rows == 3
-    rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((out / "results.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["val_fer2013_accuracy"]) >= 0
     resolved = load_recipe(out / "recipe.toml")
     assert resolved.optimizer["learning_rate"] == 0.04
     assert resolved == load_recipe(recipe, ["lr=0.04", "stages.0.epochs=1"])
-    environment = json.loads((out / "environment.json").read_text())
+    environment = json.loads((out / "environment.json").read_text(encoding="utf-8"))
     assert {"ferkit", "python", "backend", "packages", "command", "begun"} <= set(environment)
     for name in ("curves.png", "confusion.png"):
         assert (out / name).read_bytes().startswith(b"\x89PNG")

@@ -287,7 +287,7 @@ def test_other_names_of_known_labels_start_from_the_base(tmp_path: Path, small_c
     assert set(report["before"]) == {"photos", "fer2013", "ferplus", "mixed"}
     assert report["paired"]["before"] == max(report["before"].values())
     assert report["publictest"]["n"] == 4  # of twelve faces with seven labels
-    assert f"Fine-tuned from `{DEFAULT_WEIGHTS}`" in (tmp_path / "out" / "card.md").read_text()
+    assert f"Fine-tuned from `{DEFAULT_WEIGHTS}`" in (tmp_path / "out" / "card.md").read_text(encoding="utf-8")
 
 
 @needs_keras

@@ -27,7 +27,7 @@ def persons_table(root: Path, people: int = 6, each: int = 2, split: bool = Fals
     for label in LABELS:
         for number in range(people * each):
             rows.append(f"{label}/{number}.png,{label},p{number % people}" + (f",{'test' if number < 3 else 'train'}" if split else ""))
-    (root / "faces.csv").write_text("\n".join(rows) + "\n")
+    (root / "faces.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return root / "faces.csv"
 
 
@@ -82,7 +82,7 @@ def test_train_val_and_test_all_serve(tmp_path: Path, base: ExpressionClassifier
 def test_soft_labels_and_weights_reach_the_lesson(tmp_path: Path, base: ExpressionClassifier) -> None:
     write_faces(tmp_path, ("x", "y"), 6)
     rows = [f"{label}/{i}.png,{3 if label == 'x' else 1},{1 if label == 'x' else 3},{1 + i}" for label in ("x", "y") for i in range(6)]
-    (tmp_path / "f.csv").write_text("path,x,y,weight\n" + "\n".join(rows) + "\n")
+    (tmp_path / "f.csv").write_text("path,x,y,weight\n" + "\n".join(rows) + "\n", encoding="utf-8")
     table = gather(list_parts(tmp_path / "f.csv"), base, FaceDetector("none"), 0.2, 0)
     assert table.training.soft is not None
     assert table.training.weights is not None
@@ -201,7 +201,7 @@ def test_a_damaged_list_of_what_was_learnt_is_told_before_the_work(text: str, tm
     from ferkit.weights.store import resolve
 
     shutil.copytree(resolve("fer2013-n-v6"), tmp_path / "mine")
-    (tmp_path / "mine" / "learnt.json").write_text(text)
+    (tmp_path / "mine" / "learnt.json").write_text(text, encoding="utf-8")
     mine = ExpressionClassifier(tmp_path / "mine")
     monkeypatch.setattr(ExpressionClassifier, "predict_proba", lambda *_: pytest.fail("work before the check"))
     with pytest.raises(WeightsError, match=r"learnt\.json cannot be read .*Restore it, or delete it"):

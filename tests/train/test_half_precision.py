@@ -26,12 +26,12 @@ def test_a_finished_run_is_written_anew_in_half_precision(recipe: Path, tmp_path
     out = train(recipe, data, tmp_path / "mine")
     full, whole = ExpressionClassifier(out), {name: (out / name).stat().st_size for name in ("model.onnx", "model.keras")}
     layers = keras.models.load_model(out / "model.keras", compile=False).get_weights()
-    recipe.write_text(TINY + '[release]\nprecision = "float16"\n')  # no other training, so the same run
+    recipe.write_text(TINY + '[release]\nprecision = "float16"\n', encoding="utf-8")  # no other training, so the same run
     halved = ExpressionClassifier(train(recipe, data, out, resume=True))
 
     assert halved.spec.files["model.onnx"]["size"] < 0.75 * whole["model.onnx"]  # the rest is the graph
     assert halved.spec.files["model.keras"]["size"] < whole["model.keras"]
-    assert "float16" in (out / "card.md").read_text()
+    assert "float16" in (out / "card.md").read_text(encoding="utf-8")
     assert {o.name for o in halved.spec.outputs} == {"fer2013"}
     assert 0 < np.abs(halved.logits(crops)[0] - full.logits(crops)[0]).max() < 1e-2
     stored = {t.name: t.data_type for t in onnx.load(out / "model.onnx").graph.initializer}
@@ -42,7 +42,7 @@ def test_a_finished_run_is_written_anew_in_half_precision(recipe: Path, tmp_path
         expected = before.astype(np.float16).astype(np.float32) if before.size >= 1024 else before
         np.testing.assert_array_equal(after, expected)
 
-    recipe.write_text(TINY.replace("[training]", "[training]\nsettle = true"))
+    recipe.write_text(TINY.replace("[training]", "[training]\nsettle = true"), encoding="utf-8")
     settled = keras.models.load_model(train(recipe, data, out, resume=True) / "model.keras", compile=False)
     changed = {v.name for v, before in zip(settled.weights, layers, strict=True) if not np.array_equal(v, before)}
     assert changed == {"moving_mean", "moving_variance"}

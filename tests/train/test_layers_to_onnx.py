@@ -114,7 +114,7 @@ def test_a_backend_trains_exports_predicts_and_finetunes(backend: str, recipe: P
         return done.stdout
 
     ferkit("train", "--recipe", recipe, "--data", data, "--out", tmp_path / "mine")
-    assert f"Keras {__import__('keras').__version__} on {backend}" in (tmp_path / "mine" / "card.md").read_text()
+    assert f"Keras {__import__('keras').__version__} on {backend}" in (tmp_path / "mine" / "card.md").read_text(encoding="utf-8")
     picture = photos / "zig" / "0.png"
     shown = json.loads(ferkit("predict", picture, "--weights", tmp_path / "mine", "--detector", "none"))
     assert len(shown[0]["faces"][0]["probabilities"]) == 7

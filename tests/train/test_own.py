@@ -69,7 +69,7 @@ def test_color_faces_of_another_size_with_labels_of_ones_own(tmp_path: Path) -> 
     assert (classifier.predict_proba(fresh.images).argmax(axis=1) == fresh.labels).mean() == 1.0
     assert (ExpressionClassifier(tmp_path / "run", tta="flip").predict_proba(fresh.images).argmax(axis=1) == fresh.labels).all()
     assert classifier.features(fresh.images).shape[0] == 9
-    assert "multiply-adds on a face in color of 96x96 pixels" in (tmp_path / "run" / "card.md").read_text()
+    assert "multiply-adds on a face in color of 96x96 pixels" in (tmp_path / "run" / "card.md").read_text(encoding="utf-8")
 
 
 def test_weights_in_color_are_fine_tuned_in_color(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_the_command_trains_on_a_folder_of_own_labels(tmp_path: Path) -> None:
     classifier = ExpressionClassifier(tmp_path / "run")
     assert classifier.labels.classes == OWN.classes
     assert classifier.prepare(faces.images[:2]).shape == (2, 64, 64, 3)
-    assert "calm" in (tmp_path / "run" / "card.md").read_text()
+    assert "calm" in (tmp_path / "run" / "card.md").read_text(encoding="utf-8")
 
 
 def test_a_saved_network_keeps_its_weights_and_gets_heads(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def write_portraits(folder: Path, count: int = 70) -> Path:
         picture = np.clip(rng.normal(level, 10, (80, 80, 3)), 0, 255).astype(np.uint8)
         Image.fromarray(picture).save(folder / "images" / f"{number}.png")
         rows.append(f"{number}.png,{label},,p{number},10 10 70 70,\n")
-    (folder / "labels.csv").write_text(HEADER + "".join(rows))
+    (folder / "labels.csv").write_text(HEADER + "".join(rows), encoding="utf-8")
     return folder
 
 
@@ -63,7 +63,7 @@ def test_portraits_are_cut_as_the_pipeline_cuts_faces(astronaut: np.ndarray, tmp
     (tmp_path / "images" / "broken.png").write_bytes(b"no picture")
     box, points = " ".join(map(str, face.box)), " ".join(f"{x},{y}" for x, y in np.asarray(face.landmarks))
     rows = [f'a.png,happy,clear,A,{box},"{points}"', f"broken.png,sad,,B,{box},", f"a.png,,,A,{box},"]
-    (tmp_path / "labels.csv").write_text(HEADER + "\n".join(rows) + "\n")
+    (tmp_path / "labels.csv").write_text(HEADER + "\n".join(rows) + "\n", encoding="utf-8")
     read = read_portraits(tmp_path, classifier.crop)
     assert read.labels.tolist() == ["happy", ""]
     assert read.checked.tolist() == ["clear", ""]
@@ -87,7 +87,7 @@ def test_portraits_are_cut_as_the_pipeline_cuts_faces(astronaut: np.ndarray, tmp
     ],
 )
 def test_a_table_of_portraits_that_cannot_be_meant_says_where(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text(text)
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_portraits(tmp_path, CropGeometry())
     with pytest.raises(DataError, match="cannot be read"):
@@ -216,7 +216,7 @@ def test_faint_smiles_are_those_that_annotators_are_split_about() -> None:
 )
 def test_a_recipe_whose_photos_would_be_ignored_is_refused(change: tuple[str, str], message: str, tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
-    path.write_text(WITH_PHOTOS.replace(*change))
+    path.write_text(WITH_PHOTOS.replace(*change), encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_recipe(path)
 
@@ -284,9 +284,9 @@ def _to_learn(folder: Path, more: str = "") -> tuple[Path, Path, Path]:
 
     data, photos = write_fer_csv(folder / "fer2013.csv", 140, 21), write_portraits(folder / "portraits")
     plain, path = folder / "plain.toml", folder / "photos.toml"
-    plain.write_text(TINY)
+    plain.write_text(TINY, encoding="utf-8")
     teacher = train(plain, data, folder / "teacher")
-    path.write_text(WITH_PHOTOS.replace("TEACHER", teacher.as_posix()).replace("share = 0.25", f"share = 0.25\n{more}"))
+    path.write_text(WITH_PHOTOS.replace("TEACHER", teacher.as_posix()).replace("share = 0.25", f"share = 0.25\n{more}"), encoding="utf-8")
     return data, photos, path
 
 
@@ -338,5 +338,5 @@ def test_a_run_with_photos_learns_them_and_resumes_exactly(tmp_path: Path) -> No
 
 def _without_photos(path: Path) -> Path:
     other = path.with_name("unmixed.toml")
-    other.write_text(path.read_text().replace("[photos]\nshare = 0.25\n", ""))
+    other.write_text(path.read_text(encoding="utf-8").replace("[photos]\nshare = 0.25\n", ""), encoding="utf-8")
     return other

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from ferkit import DataError, FaceDetector, FerkitError, InputError, MissingExtraError, WeightsError
-from ferkit.data.faces import Faces
 from ferkit.files import writable
 from ferkit.train.classifier.recipe import load_recipe
 from ferkit.weights.store import resolve
@@ -46,7 +45,7 @@ def test_train_looks_first(tmp_path: Path, recipe: Path, no_work: None, monkeypa
     from ferkit.train import train
 
     data = write_fer_csv(tmp_path / "fer2013.csv")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"file is a file; expected a folder"):
         train(recipe, data, tmp_path / "file" / "run")
     with pytest.raises(DataError, match=r"none\.csv is not there"):
@@ -54,10 +53,10 @@ def test_train_looks_first(tmp_path: Path, recipe: Path, no_work: None, monkeypa
     with pytest.raises(InputError, match="max_minutes = -1; expected a number, above 0"):
         train(recipe, data, tmp_path / "run", max_minutes=-1)
     begun = tmp_path / "begun.toml"
-    begun.write_text(TINY.replace("batch_size = 8", 'batch_size = 8\ninitial = "runs/nowhere"'))
+    begun.write_text(TINY.replace("batch_size = 8", 'batch_size = 8\ninitial = "runs/nowhere"'), encoding="utf-8")
     with pytest.raises(WeightsError, match=r"Recipe 'tiny-test' needs weights that are not here.*runs/nowhere"):
         train(begun, data, tmp_path / "run")
-    begun.write_text(TINY.replace('name = "tiny"\n', 'name = "tests.helpers.networks:layer_normalised"\n'))
+    begun.write_text(TINY.replace('name = "tiny"\n', 'name = "tests.helpers.networks:layer_normalised"\n'), encoding="utf-8")
     with pytest.raises(InputError, match="LayerNormalization, which the ONNX export does not know"):
         train(begun, data, tmp_path / "run")
     real = builtins.__import__
@@ -80,7 +79,7 @@ def test_paths_below_the_home_folder_are_found(tmp_path: Path, recipe: Path, mon
 
     (tmp_path / "portraits").mkdir()
     for name in ("votes.csv", "portraits/labels.csv"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text("", encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
 
@@ -97,7 +96,7 @@ def test_finetune_looks_first(tmp_path: Path, no_work: None) -> None:
     from ferkit.train import finetune
 
     data, whole = write_faces(tmp_path / "data", ("a", "b"), 3), FaceDetector("none")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match="is a file"):
         finetune(data, tmp_path / "file" / "out", detector=whole)
     with pytest.raises(DataError, match=r"none\.csv does not exist"):
@@ -109,7 +108,7 @@ def test_finetune_looks_first(tmp_path: Path, no_work: None) -> None:
     with pytest.raises(DataError, match=r"1 label folder\(s\) with two pictures \(a\)"):
         finetune(write_faces(tmp_path / "one", ("a",), 3), tmp_path / "out", detector=whole)
     shutil.copytree(resolve("fer2013-n-v6"), tmp_path / "mine")
-    (tmp_path / "mine" / "learnt.json").write_text('{"faces"')
+    (tmp_path / "mine" / "learnt.json").write_text('{"faces"', encoding="utf-8")
     with pytest.raises(WeightsError, match=r"learnt\.json cannot be read"):
         finetune(data, tmp_path / "out", tmp_path / "mine", detector=whole)
 
@@ -124,7 +123,7 @@ def test_a_detector_without_landmarks_is_told_first(tmp_path: Path, no_work: Non
     images.mkdir(parents=True)
     cv2.imwrite(str(images / "0.png"), np.full((96, 96, 3), 99, np.uint8))
     labels = [{"file": "images/0.png", "faces": [{"box": [10, 10, 70, 70], "use": "pos"}]}]
-    (images.parent / "labels.json").write_text(json.dumps(labels))
+    (images.parent / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     (tmp_path / "out").mkdir()
     np.savez(tmp_path / "out" / "faces.npz", pixels=np.zeros((1, 128, 128, 3), np.uint8))  # of a run on other photos that ended at once
     with pytest.raises(DataError, match="None of 1 photos has a face whose landmarks could be learnt"):
@@ -228,7 +227,7 @@ def test_a_full_disk_is_told_first(tmp_path: Path) -> None:
 def test_values_of_recipes(tmp_path: Path, old: str, new: str, told: str) -> None:
     path = tmp_path / "r.toml"
     assert old in TINY
-    path.write_text(TINY.replace(old, new, 1))
+    path.write_text(TINY.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=told):
         load_recipe(path)
 
@@ -248,25 +247,9 @@ def test_values_that_the_network_and_the_crop_refuse(tmp_path: Path, no_work: No
     from ferkit.train import train
 
     path = tmp_path / "r.toml"
-    path.write_text(TINY.replace(old, new, 1))
+    path.write_text(TINY.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(InputError, match=told):
         train(path, tmp_path / "nothing", tmp_path / "out")
-
-
-def test_faces_are_checked() -> None:
-    images, labels = np.zeros((4, 48, 48), np.uint8), np.arange(4)
-    assert Faces(list(images), labels.tolist()).labels.dtype == np.int64  # type: ignore[arg-type]
-    for wrong, truth, told in (
-        (images / 255, labels, "dtype float64; expected uint8"),
-        (images, labels[:3], "4 images with 3 labels"),
-        (images, labels + 5, "Labels 5 to 8; expected 0 to 6"),
-        (images, labels * 0.5, "whole numbers"),
-        ([images[0], images[0, :9]], labels[:2], "different shapes"),
-    ):
-        with pytest.raises(InputError, match=told):
-            Faces(wrong, truth)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="finite numbers"):
-        Faces(images, labels, votes=np.full((4, 10), np.nan, np.float32))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +267,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(FerkitError, match="The loss is nan at epoch 2 of 3, step 2 of 4"):
         fit(made(), faces(), tmp_path / "run")
     assert len(steps) == 6
-    assert len(json.loads((tmp_path / "run" / "history.json").read_text())["epochs"]) == 1
+    assert len(json.loads((tmp_path / "run" / "history.json").read_text(encoding="utf-8"))["epochs"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -315,7 +298,7 @@ def test_values_of_a_detectors_recipe(tmp_path: Path, table: str, key: str, valu
     rows = [] if len(text) == 1 else [row for row in text[1].split("\n[", 1)[0].splitlines() if row.split(" ")[0] != key]
     rest = "" if len(text) == 1 or "\n[" not in text[1] else "\n[" + text[1].split("\n[", 1)[1]
     path = tmp_path / "r.toml"
-    path.write_text(f"{text[0]}{rest}\n[{table}]\n{key} = {json.dumps(value)}\n" + "\n".join(rows))
+    path.write_text(f"{text[0]}{rest}\n[{table}]\n{key} = {json.dumps(value)}\n" + "\n".join(rows), encoding="utf-8")
     with pytest.raises(InputError, match=told):
         load_detector_recipe(path)
 
@@ -337,12 +320,3 @@ def test_outputs_of_prepare_and_export_are_tried_first(tmp_path: Path, monkeypat
         single_files.export(None, "/proc/ferkit")
     with pytest.raises(InputError, match="size='48'; expected a side"):
         prepare(data, tmp_path / "out", size="48")  # type: ignore[arg-type]
-
-
-def test_a_limit_that_is_none() -> None:
-    from ferkit.evaluation import evaluate
-
-    faces = Faces(np.zeros((2, 48, 48), np.uint8), np.arange(2))
-    for limit in (0, -1, 1.5):
-        with pytest.raises(InputError, match=r"limit=.*at least 1"):
-            evaluate("fer2013-n-v6", faces, limit=limit)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def test_a_box_says_which_of_the_known_faces(photos: Path, output: Path, tmp_pat
     face = FaceDetector().detect_rgb(np.asarray(Image.open(photos / "zig" / "a.png")))[0]
     box = " ".join(f"{value:.0f}" for value in face.box)
     lines = [f"{photos}/zig/a.png,zig,{box}", f"{photos}/zag/a.png,zag,0 0 9 9"]
-    table.write_text("path,label,box\n" + "\n".join(lines))
+    table.write_text("path,label,box\n" + "\n".join(lines), encoding="utf-8")
     parts = Prepared(output).parts(list_parts(table))
     faces = read_listing(parts.learnt, ExpressionClassifier(), Blind()).faces
     assert len(faces) == 2
@@ -86,7 +86,7 @@ def test_what_changed_or_is_not_there_is_told(photos: Path, output: Path, tmp_pa
     try:
         kept.resize((100, 90)).save(photos / "zag" / "b.png")
         rows = [f"{photos}/{name},{name[:3]}" for name in ("zig/a.png", "zig/later.png", "zag/a.png", "zag/b.png")]
-        table.write_text("path,label\n" + "\n".join(rows))
+        table.write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
         faces = read_listing(Prepared(output).parts(list_parts(table)).learnt, ExpressionClassifier(), Blind()).faces
     finally:
         kept.save(photos / "zag" / "b.png")
@@ -128,7 +128,7 @@ def test_refusals(photos: Path, output: Path, tmp_path: Path) -> None:
     ferkit.batch(photos, tmp_path / "half", part=(1, 2), shard_images=2, **how)
     with pytest.raises(InputError, match="not finished"):
         Prepared(tmp_path / "half")
-    (tmp_path / "names.txt").write_text(str(photos / "zig" / "a.png"))
+    (tmp_path / "names.txt").write_text(str(photos / "zig" / "a.png"), encoding="utf-8")
     ferkit.batch([], tmp_path / "listed", keys=tmp_path / "names.txt", **how)
     with pytest.raises(InputError, match="which says no labels"):
         Prepared(tmp_path / "listed").data(None)

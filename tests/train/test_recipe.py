@@ -28,7 +28,7 @@ def test_recipes_are_data(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="ferkit-s"):
             load_recipe(name)
     for text in ("a = [", "name = 'x'", TINY + "[surprise]\nx = 1\n", TINY.replace("epochs = 2", "epochs = 0")):
-        (tmp_path / "bad.toml").write_text(text)
+        (tmp_path / "bad.toml").write_text(text, encoding="utf-8")
         with pytest.raises(InputError):
             load_recipe(tmp_path / "bad.toml")
 
@@ -110,7 +110,7 @@ def test_recipe_files_name_what_they_lack_and_derive(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
 
     def refused(text: str) -> str:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError) as caught:
             load_recipe(path)
         return str(caught.value)
@@ -121,8 +121,8 @@ def test_recipe_files_name_what_they_lack_and_derive(tmp_path: Path) -> None:
     assert "lacks seed, model" in refused('name = "x"\n')
     assert "based on itself" in refused(f'base = "{path}"\n')
     assert "based on itself" in refused('base = "mine.toml"\n')
-    (tmp_path / "theirs.toml").write_text('base = "conv3"\n[optimizer]\nlearning_rate = 0.25\n')
-    path.write_text('base = "theirs.toml"\nname = "mine"\n')  # beside it, wherever one stands
+    (tmp_path / "theirs.toml").write_text('base = "conv3"\n[optimizer]\nlearning_rate = 0.25\n', encoding="utf-8")
+    path.write_text('base = "theirs.toml"\nname = "mine"\n', encoding="utf-8")  # beside it, wherever one stands
     assert load_recipe(path).optimizer["learning_rate"] == 0.25
     assert "Unknown recipe 'nothing'" in refused('base = "nothing"\n')
     path.write_text('base = "conv3"\nname = "mine"\n[optimizer]\nlearning_rate = 0.5\n', encoding="utf-8-sig")  # as Windows' editor does

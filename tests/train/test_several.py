@@ -57,7 +57,7 @@ def write_manifest(root: Path, kind: str, count: int = 64, held: int = 24) -> Pa
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path]:
     root = tmp_path_factory.mktemp(request.param)
     data = write_manifest(root, request.param)
-    (root / "tiny.toml").write_text(SHORT)
+    (root / "tiny.toml").write_text(SHORT, encoding="utf-8")
     done = command(
         *("train", "--recipe", root / "tiny.toml", "--data", data, "--out", root / "out"),
         *(OPTION[request.param], ",".join(COLUMNS[request.param])),
@@ -70,11 +70,11 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.slow
 def test_weights_are_learnt_and_measured(trained: tuple[str, Path, Path]) -> None:
     kind, _data, out = trained
-    spec = json.loads((out / "spec.json").read_text())
+    spec = json.loads((out / "spec.json").read_text(encoding="utf-8"))
     assert [(o["name"], o["kind"], o["labels"]) for o in spec["outputs"]] == [(kind, kind, list(COLUMNS[kind]))]
     assert spec["schema"] == 2
     assert spec["metrics"][0]["kind"] == kind
-    card = (out / "card.md").read_text()
+    card = (out / "card.md").read_text(encoding="utf-8")
     assert "ferkit evaluate --weights out --data faces.csv --split PublicTest" in card
     assert COLUMNS[kind][0] in card
     classifier = ExpressionClassifier(out)
@@ -128,7 +128,7 @@ def test_exports_answer_as_ferkit_does(trained: tuple[str, Path, Path], tmp_path
     kind, data, out = trained
     done = command("export", out, "--out", tmp_path, "--format", "onnx", "--data", data, "--check")
     assert done.exit_code == 0, done.output
-    about = json.loads((tmp_path / "out.json").read_text())
+    about = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert not list(mismatches(about, ClassifierExport))
     assert list(about["outputs"]) == (["values"] if kind == "values" else ["logits", "probabilities"])
     assert about["measured"]["n"] == 24
@@ -167,7 +167,7 @@ def test_what_cannot_take_them_says_so(trained: tuple[str, Path, Path], tmp_path
 def recipe(tmp_path: Path) -> Any:
     from ferkit.train import load_recipe
 
-    (tmp_path / "tiny.toml").write_text(SHORT)
+    (tmp_path / "tiny.toml").write_text(SHORT, encoding="utf-8")
     return load_recipe(tmp_path / "tiny.toml")
 
 
@@ -188,7 +188,7 @@ def test_recipes_are_refused(tmp_path: Path, head: str, message: str) -> None:
     from ferkit.train import load_recipe
 
     text = TINY.replace('labels = "fer2013"\nlabel_smoothing = 0.1', f'labels = "mine"\n{head}')
-    (tmp_path / "own.toml").write_text(text)
+    (tmp_path / "own.toml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_recipe(tmp_path / "own.toml")
 
@@ -198,7 +198,7 @@ def test_a_recipe_names_the_columns(tmp_path: Path) -> None:
     from ferkit.train import load_recipe
 
     head = 'labels = "affect"\nkind = "values"\nclasses = ["valence", "arousal"]\nloss = "ccc"'
-    (tmp_path / "own.toml").write_text(TINY.replace('labels = "fer2013"\nlabel_smoothing = 0.1', head))
+    (tmp_path / "own.toml").write_text(TINY.replace('labels = "fer2013"\nlabel_smoothing = 0.1', head), encoding="utf-8")
     own = load_recipe(tmp_path / "own.toml")
     assert own.answers == LabelSet("affect", ("valence", "arousal"), kind="values")
     assert own.from_dict(json.loads(json.dumps(own.to_dict()))) == own

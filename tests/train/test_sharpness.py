@@ -50,13 +50,13 @@ def test_a_run_resumes_and_bad_radii_are_refused(tmp_path: Path) -> None:
 
     data = read_csv(write_fer_csv(tmp_path / "fer2013.csv", 32))
     recipe = tmp_path / "r.toml"
-    recipe.write_text(TINY.replace("ema = 0.9", "ema = 0.9\nsam = 0.05"))
+    recipe.write_text(TINY.replace("ema = 0.9", "ema = 0.9\nsam = 0.05"), encoding="utf-8")
     whole = fit(recipe, data, tmp_path / "whole", log=lambda line: None)
     fit(recipe, data, tmp_path / "parts", max_minutes=1e-6, log=lambda line: None)
     parts = fit(recipe, data, tmp_path / "parts", resume=True, log=lambda line: None)
     assert parts.finished
     for a, b in zip(whole.model.get_weights(), parts.model.get_weights(), strict=True):
         assert np.array_equal(a, b)
-    recipe.write_text(TINY.replace("ema = 0.9", "sam = -1.0"))
+    recipe.write_text(TINY.replace("ema = 0.9", "sam = -1.0"), encoding="utf-8")
     with pytest.raises(InputError, match=r"sam in \[optimizer\] of recipe 'tiny-test' = -1\.0; expected a number, at least 1e-06"):
         fit(load_recipe(recipe), data, tmp_path / "bad", log=lambda line: None)

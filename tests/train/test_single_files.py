@@ -30,7 +30,7 @@ def test_exports_answer_as_ferkit_does(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "fer2013-n-v6.onnx, onnxruntime: differs by at most" in done.stdout
     assert "fer2013-n-v6.tflite, ai-edge-litert: differs by at most" in done.stdout
-    about = json.loads((tmp_path / "fer2013-n-v6.json").read_text())
+    about = json.loads((tmp_path / "fer2013-n-v6.json").read_text(encoding="utf-8"))
     assert about["labels"] == list(ExpressionClassifier().labels)
     with np.load(tmp_path / "fer2013-n-v6.golden.npz") as golden:
         kept = dict(golden)
@@ -96,7 +96,7 @@ def test_smaller_files_and_what_they_cost(precision: str, tmp_path: Path) -> Non
     data = write_fer_csv(tmp_path / "fer2013.csv", 64, 21)
     (file,) = export("fer2013-n-v6", tmp_path, ("onnx",), "fer2013", precision=precision, data=data)
     assert file.name == f"fer2013-n-v6-{precision}.onnx"
-    about = json.loads(file.with_suffix(".json").read_text())
+    about = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     assert not list(mismatches(about, ClassifierExport))
     measured = about["measured"]
     assert measured["n"] == 21
@@ -147,7 +147,7 @@ def test_the_javascript_of_the_docs_runs(tmp_path: Path) -> None:
     export("fer2013-n-v6", tmp_path / "exported", ("onnx",))
     page = (Path(__file__).parents[2] / "docs" / "without_ferkit.md").read_text(encoding="utf-8")
     code = re.findall(r"```js\n(.*?)```", page, re.S)[0]
-    (tmp_path / "run.mjs").write_text(code)
+    (tmp_path / "run.mjs").write_text(code, encoding="utf-8")
     (tmp_path / "node_modules").symlink_to(package.parent)
     done = subprocess.run(["node", "run.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

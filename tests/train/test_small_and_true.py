@@ -38,7 +38,7 @@ def test_no_report_claims_a_hundred_percent_from_one_face(tmp_path: Path) -> Non
     head = {"weights": "w", "split": "s", "labels": "custom", "truth": "t", "tta": "none", "skipped": []}
     report = {**score(p, truth, ["happy", "sad"]), **head}
     measurement = Measurement(report, np.zeros((2, 48, 48), np.uint8), p, truth, ("ann/1.jpg", "ben/<2>.jpg"))
-    page = write_report(measurement, tmp_path).read_text()
+    page = write_report(measurement, tmp_path).read_text(encoding="utf-8")
     assert "1 of 1 (95 % interval 21 % to 100 %)" in page
     assert "<b>2 of 2</b>" in page
     assert "All 2 files" in page
@@ -55,7 +55,7 @@ def test_labels_without_a_face_are_not_shipped(tmp_path: Path) -> None:
     for place, split in enumerate(("train", "validation")):
         write_faces(tmp_path / "data" / split, ("Happiness", "sad"), 10, start=20 * place)
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY.replace("epochs = 2", "epochs = 1"))
+    recipe.write_text(TINY.replace("epochs = 2", "epochs = 1"), encoding="utf-8")
     out = train(recipe, tmp_path / "data", tmp_path / "run-v1", detector="none")
     classifier = ExpressionClassifier(out)
     assert classifier.labels.classes == ("happy", "sad")
@@ -63,7 +63,7 @@ def test_labels_without_a_face_are_not_shipped(tmp_path: Path) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (3, 48, 48), np.uint8)
     assert classifier.predict_proba(faces).shape == (3, 2)
     assert set(classifier.spec.metrics[0]["per_label"]) == {"happy", "sad"}
-    card = (out / "card.md").read_text()
+    card = (out / "card.md").read_text(encoding="utf-8")
     for untrue in ("PublicTest", "PrivateTest", "fer2013new.csv", "small web pictures", "choose among recipes", "FER+"):
         assert untrue not in card.split("## Data and licences")[0].replace("--split PublicTest", ""), untrue
     assert "the validation part of data" in card

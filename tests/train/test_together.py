@@ -80,7 +80,9 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
     folder = tmp_path_factory.mktemp("data")
     stages = "[[stages]]\nepochs = 3\nsize = 24\n"
-    (folder / "tiny.toml").write_text(TINY.replace("batch_size = 8", "batch_size = 32").partition("[[stages]]")[0] + stages)
+    (folder / "tiny.toml").write_text(
+        TINY.replace("batch_size = 8", "batch_size = 32").partition("[[stages]]")[0] + stages, encoding="utf-8"
+    )
     data = write_fer_csv(folder / "fer2013.csv", 320, 70)
     rest = {"ferplus": None, "photos": None, "detector": None, "max_minutes": None, "relabel": None}
     return {"recipe": load_recipe(folder / "tiny.toml"), "data": str(data), **rest}
@@ -114,7 +116,7 @@ def state(run: Path) -> dict[str, np.ndarray]:
 
 
 def history(run: Path) -> list[dict[str, Any]]:
-    rows = json.loads((run / "history.json").read_text())["epochs"]
+    rows = json.loads((run / "history.json").read_text(encoding="utf-8"))["epochs"]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
@@ -327,7 +329,7 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
     assert Holder().place({str(probe): "token"})[2] == str(probe)
     probe.parent.mkdir()
     for text, lacking in (("token", None), ("another run's", str(probe))):
-        probe.write_text(text)
+        probe.write_text(text, encoding="utf-8")
         assert Holder().place({str(probe): "token"})[2] == lacking
     assert Holder().place({str(tmp_path): None})[2] is None
     assert Holder().place({str(tmp_path / "fer2013.csv"): None})[2] == str(tmp_path / "fer2013.csv")
