@@ -235,18 +235,20 @@ def test_a_full_queue_answers_503_with_retry_after(monkeypatch: pytest.MonkeyPat
         threads = [
             threading.Thread(target=lambda: statuses.append(client.post("/v1/predict", content=noise()).status_code)) for _ in range(3)
         ]
-        threads[0].start()
-        until(held.is_set, "the lane holds the first picture")  # or the third would find the first still in the queue
-        for thread in threads[1:]:
-            thread.start()
-        engine = client.app.state.engine
-        until(lambda: len(engine._waiting) == 2, "two more wait")
-        for seconds, later in ((0.1, 1), (7.2, 15)):  # that a picture takes; the two that wait will have been worked off
-            engine._seconds = seconds
-            refused = client.post("/v1/predict", content=noise())
-            assert (refused.status_code, code(refused)) == (503, "busy")
-            assert int(refused.headers["retry-after"]) == engine.retry_after() == later
-        release.set()
+        try:
+            threads[0].start()
+            until(held.is_set, "the lane holds the first picture")  # or the third would find the first still in the queue
+            for thread in threads[1:]:
+                thread.start()
+            engine = client.app.state.engine
+            until(lambda: len(engine._waiting) == 2, "two more wait")
+            for seconds, later in ((0.1, 1), (7.2, 15)):  # that a picture takes; the two that wait will have been worked off
+                engine._seconds = seconds
+                refused = client.post("/v1/predict", content=noise())
+                assert (refused.status_code, code(refused)) == (503, "busy")
+                assert int(refused.headers["retry-after"]) == engine.retry_after() == later
+        finally:
+            release.set()  # or a lane would wait for it
         for thread in threads:
             thread.join()
         assert statuses == [200, 200, 200]

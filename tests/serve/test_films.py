@@ -35,7 +35,7 @@ from ferkit.serve.problems import Problem  # noqa: E402
 from ferkit.serve.settings import Settings  # noqa: E402
 from tests.helpers import films  # noqa: E402
 from tests.helpers.film_of_three import film_of_three  # noqa: E402
-from tests.helpers.serving import Coming, Service  # noqa: E402
+from tests.helpers.serving import Coming, Service, running  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 
@@ -199,6 +199,19 @@ def test_a_film_that_made_room_at_the_last_moment_is_busy_and_not_an_error_of_ou
         assert raised.value.status == 503
 
     asyncio.run(sent())
+
+
+@pytest.mark.parametrize("step", ["_make", "submit"])
+def test_a_disk_without_room_is_busy_whatever_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bytes, step: str) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(Jobs, step, full)
+    with running(detector="none", jobs_folder=str(tmp_path)) as client:
+        answer = client.post("/v1/video", content=short)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
+        assert "no room for this film" in answer.json()["error"]["message"]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_film_whose_process_cannot_be_started_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

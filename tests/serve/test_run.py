@@ -41,9 +41,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Settings, uvicorn.Con
     return seen
 
 
-def test_fewer_than_one_worker_is_refused() -> None:
+def test_fewer_than_one_worker_is_refused(started: list[Any]) -> None:
     with pytest.raises(InputError, match="workers=0; expected at least 1"):
         run.serve(Settings(), workers=0)
+    assert not started
 
 
 @pytest.mark.parametrize(

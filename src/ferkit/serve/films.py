@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,15 +90,14 @@ def add_films(app: FastAPI, settings: Settings, needed: list[Any]) -> None:
             **_limits(settings),
         }
         arrival = Arrival(Pace(settings.body_gap_seconds, settings.body_rate))
-        name, folder = await jobs.place(arrival)
-        try:
-            request.state.fields["bytes"] = await _save(request, settings, arrival, folder / FILM)
-            await jobs.submit(name, wanted)
-        except BaseException as error:
-            jobs.give_up(name)
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
-                raise busy("The service's disk has no room for this film.", 30) from None
-            raise
+        with _room():
+            name, folder = await jobs.place(arrival)
+            try:
+                request.state.fields["bytes"] = await _save(request, settings, arrival, folder / FILM)
+                await jobs.submit(name, wanted)
+            except BaseException:
+                jobs.give_up(name)
+                raise
         response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{name}"
         return JobResponse.model_validate(await run_in_threadpool(jobs.state, name))
 
@@ -142,6 +142,17 @@ def _add_jobs(app: FastAPI, common: dict[str, Any]) -> None:
     async def result(job: str, result: str) -> Response:
         path, media_type = await run_in_threadpool(_jobs(app).result, job, result)
         return FileResponse(path, media_type=media_type, filename=path.name)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Tell a full disk from a fault. Raises Problem 503."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise busy("The service's disk has no room for this film.", 30) from None
+        raise
 
 
 def _jobs(app: FastAPI) -> Jobs:
