@@ -93,6 +93,13 @@ def test_files_that_are_dropped_beside_a_film_are_told(page: Any) -> None:
     playwright.expect(page.locator("#status")).to_have_text("2 files left out: one film is read at a time.")
     drop_anywhere(page, "a.mp4")
     playwright.expect(page.locator("#status")).to_have_text("")
+    page.route("**/v1/weights", lambda route: route.fulfill(json={**route.fetch().json(), "reads_films": False}))
+    page.reload()
+    playwright.expect(page.locator("#film-limits")).to_contain_text("reads no films")
+    drop_anywhere(page, "a.mp4", "b.mp4")
+    playwright.expect(page.locator("#status")).to_contain_text(
+        "This service reads no films"
+    )  # why nothing is read, and not what was left out
 
 
 def test_what_is_not_a_film_is_told(page: Any, tmp_path: Path) -> None:
