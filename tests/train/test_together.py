@@ -373,7 +373,7 @@ def test_a_cluster_whose_processes_end_at_once_is_given_up(monkeypatch: pytest.M
     assert len(killed) == 2 * 601
     killed.clear()
     RayActorError.actor_init_failed = True  # as Ray tells that an actor's module cannot be imported
-    with pytest.raises(InputError, match="A node cannot train: no module named ferkit Expected the same ferkit and Keras"):
+    with pytest.raises(InputError, match=r"A node cannot train: no module named ferkit\. Expected the same ferkit and Keras"):
         nodes.start(("module:function", {}), {})
     assert len(killed) == 2
 

@@ -161,4 +161,5 @@ def _unable(error: Exception) -> InputError:
     """Say which node could not make a holder, and why: Ray's own words are a page."""
     found = re.search(r"\bip=([0-9A-Za-z.:]+)", str(error))
     node = f"Node {found.group(1)}" if found else "A node"
-    return InputError(f"{node} cannot train: {in_short(error)} Expected the same ferkit and Keras on JAX on every node.")
+    why = in_short(error).rstrip(".")
+    return InputError(f"{node} cannot train: {why}. Expected the same ferkit and Keras on JAX on every node.")
