@@ -1,4 +1,4 @@
-"""Child processes: none outlives the one that started it, however that ends; and how one ended, in words."""
+"""Child processes: where they find modules; none outlives the one that started it, however that ends; and how one ended, in words."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["die_with", "ended"]
+__all__ = ["die_with", "ended", "search_path"]
 
 _PR_SET_PDEATHSIG = 1
+_HOME = str(Path(__file__).parents[1])  # where ferkit lies, which a program may know by its own folder alone
+
+
+def search_path(folders: Iterable[str]) -> str:
+    """Return PYTHONPATH for a child process that is started with ``-P``: else the current folder's own signal.py would stand for Python's.
+
+    Args:
+        folders: The program's search path for modules. The current folder, which has no name in it, is left out.
+    """
+    return os.pathsep.join(dict.fromkeys([*filter(None, folders), _HOME]))
 
 
 def die_with(parent: int) -> None:

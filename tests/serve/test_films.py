@@ -36,6 +36,7 @@ from ferkit.serve.settings import Settings  # noqa: E402
 from tests.helpers import films  # noqa: E402
 from tests.helpers.film_of_three import film_of_three  # noqa: E402
 from tests.helpers.serving import Coming, Service, running  # noqa: E402
+from tests.helpers.shadows import shadowing  # noqa: E402
 from tests.helpers.waiting import until  # noqa: E402
 
 
@@ -232,6 +233,23 @@ def test_a_film_whose_process_cannot_be_started_has_failed(tmp_path: Path, monke
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
     asyncio.run(sent())
+
+
+def test_a_film_is_read_in_a_folder_with_modules_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bytes) -> None:
+    from ferkit.serve.films import _limits
+
+    async def sent() -> Any:
+        settings = Settings(jobs_folder=str(tmp_path / "jobs"), detector="none")
+        jobs = Jobs(settings)
+        name, folder = jobs.place(Coming())
+        (folder / "film").write_bytes(short)
+        told = {"weights": None, "labels": "photos", "unsure": 0.5, "copy": False, "blur": False}
+        jobs.submit(name, {**ASKED, **told, **_limits(settings)})
+        await asyncio.gather(*jobs._tasks)
+        return jobs.state(name)
+
+    monkeypatch.chdir(shadowing(tmp_path / "here"))
+    assert asyncio.run(sent())["state"] == "done"
 
 
 def test_a_film_that_is_removed_while_it_waits_is_gone_at_once(tmp_path: Path) -> None:

@@ -24,7 +24,9 @@ from ferkit import FerkitError, InputError
 from tests.helpers.faces import write_fer_csv
 from tests.helpers.jobs import parent, processes, running
 from tests.helpers.recipes import faces, recipe
+from tests.helpers.shadows import shadowing
 from tests.helpers.training import TINY, needs_keras
+from tests.helpers.waiting import until
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 pytestmark = [pytest.mark.train, needs_keras]
@@ -257,6 +259,27 @@ def test_the_command_trains_and_leaves_no_process_behind(arguments: dict[str, An
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert ExpressionClassifier(tmp_path / "run").labels
+
+
+@needs_jax
+@pytest.mark.parametrize("shadowed", [True, False])
+def test_where_a_process_finds_modules(shadowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its program does, in the current folder too if that does so (as in Python's shell); and else not: it has a signal.py."""
+    from ferkit.train.common.group import Local, free_port
+
+    folder, own = shadowing(tmp_path / "here"), tmp_path / "own"
+    own.mkdir()
+    (own / "mine.py").write_text("def told(ranks, tell):\n    tell('here')\n")
+    monkeypatch.chdir(folder if shadowed else own)
+    path = [*([str(own)] if shadowed else [""]), *filter(None, sys.path)]
+    member = Local(("mine:told", {}), f"127.0.0.1:{free_port('127.0.0.1')}", 1, 0, path)
+    try:
+        until(lambda: member.poll() is not None, "it ends", 120)
+        ended = member.poll()
+        assert ended is not None
+        assert (ended.code, member.lines()) == (0, ["here"]), ended
+    finally:
+        member.end()
 
 
 def test_an_error_of_a_process_is_the_runs(arguments: dict[str, Any], tmp_path: Path) -> None:

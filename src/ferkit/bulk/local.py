@@ -11,18 +11,16 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import FerkitError, InputError
-from ..orphans import ended
+from ..orphans import ended, search_path
 from .records import Start, Task, Told
 from .stops import uninterrupted
 
 __all__ = ["Answer", "Pool", "Process", "failed", "stillborn"]
 
 _HELLO: Task = {"do": "hello"}
-_HOME = str(Path(__file__).parents[2])  # where ferkit lies, which a program may know by its own folder alone
 _START_S = 120.0  # that a process may take to start, on a machine that is busy
 
 
@@ -137,13 +135,12 @@ class Pool:
     def add(self) -> Process:
         """Start one more, which first says what it would answer with."""
         environment = os.environ | {"FERKIT_THREADS": "1", "OMP_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-        path = dict.fromkeys([*filter(None, sys.path), _HOME])
         with uninterrupted():  # or a process would be there that nobody ends, or a thread that has not begun
             pipe = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ferkit.bulk.worker"],  # else the folder's own signal.py would stand for Python's
+                [sys.executable, "-P", "-m", "ferkit.bulk.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env=environment | {"PYTHONPATH": os.pathsep.join(path)},
+                env=environment | {"PYTHONPATH": search_path(sys.path)},
             )
             process = Process(pipe)
             process.write(self._start)

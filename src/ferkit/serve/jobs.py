@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..image_files import expanded
+from ..orphans import search_path
 from ..processes import is_running
 from .admission import Arriving
 from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, write_state
@@ -211,7 +212,11 @@ class Jobs:
     async def _read(self, folder: Path) -> None:
         with (folder / "log").open("wb") as said:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "ferkit.serve.film", str(folder), stdin=asyncio.subprocess.DEVNULL, stdout=said, stderr=said
+                *(sys.executable, "-P", "-m", "ferkit.serve.film", str(folder)),
+                env=os.environ | {"PYTHONPATH": search_path(sys.path)},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
             )
         until, ended = time.monotonic() + self._settings.job_seconds, False
         try:

@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol
 
 from ...engines.threads import available_cpus, requested_threads
 from ...errors import FerkitError
-from ...orphans import ended
+from ...orphans import ended, search_path
 from .listeners import Listeners
 
 __all__ = ["Ended", "Local", "Member", "free_port", "supervise"]
@@ -79,11 +79,11 @@ class Local:
         threads = str(_threads(beside or count))
         environment = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": os.environ.get("JAX_PLATFORMS", "cpu"), "OMP_NUM_THREADS": threads}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ferkit.train.common.member"],
+            [sys.executable, "-P", "-m", "ferkit.train.common.member"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=os.environ | environment | {"PYTHONPATH": os.pathsep.join(filter(None, folders or sys.path))},
+            env=os.environ | environment | {"PYTHONPATH": search_path(folders or sys.path)},
         )
         self._said: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._error: Exception | None = None
@@ -92,6 +92,7 @@ class Local:
         assert self._process.stdin is not None
         start = {"call": call, "coordinator": coordinator, "count": count, "number": number, "parent": os.getpid()}
         try:
+            pickle.dump(list(folders or sys.path), self._process.stdin)  # by itself: what the call is made of is looked for there
             pickle.dump(start, self._process.stdin)
             self._process.stdin.flush()
         except OSError:

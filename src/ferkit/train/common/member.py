@@ -24,6 +24,7 @@ def main() -> None:
     """Do what the standard input says."""
     answers: IO[bytes] = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    sys.path[:] = pickle.load(sys.stdin.buffer)  # with the current folder, where the program that started it has it too
     start = pickle.load(sys.stdin.buffer)
     die_with(start["parent"])
     threading.Thread(target=_leave_with_the_input, daemon=True).start()
