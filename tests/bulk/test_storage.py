@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import random
 import socket
+import tarfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -16,6 +19,7 @@ from ferkit import InputError
 from ferkit.bulk import listing, storage, work
 from ferkit.bulk.columns import Rows
 from ferkit.bulk.job import Job
+from ferkit.bulk.listing import listed_keys
 from ferkit.bulk.lock import Lock
 from ferkit.bulk.plan import Unit
 from ferkit.bulk.reading import items
@@ -88,6 +92,56 @@ def test_a_picture_that_a_web_server_refuses_costs_no_other(monkeypatch: pytest.
     found = list(items(units, ""))
     assert [item.kind for item in found] == [None, "io", None]
     assert "Answered: answered 403" in found[1].error
+
+
+class Dropped(Exception):
+    """As of aiohttp: no OSError."""
+
+
+@pytest.mark.parametrize("form", ["parquet", "tar", "keys"])
+@pytest.mark.parametrize("drops", [1, 99])
+def test_a_store_that_breaks_off_in_a_file_is_the_stores_fault(
+    form: str, drops: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+) -> None:
+    """Of those that go through fsspec; opening them is not all that may fail."""
+    pa = pytest.importorskip("pyarrow")
+    memory = pytest.importorskip("fsspec.implementations.memory")
+    import pyarrow.parquet as pq
+
+    pixels = random.Random(0).randbytes(200_000)
+    if form == "parquet":
+        pq.write_table(pa.table({"image": [pixels] * 3}), tmp_path / "file", compression="none")
+    elif form == "tar":
+        with tarfile.open(tmp_path / "file", "w") as tar:
+            for number in range(3):
+                info = tarfile.TarInfo(f"{number}.jpg")
+                info.size = len(pixels)
+                tar.addfile(info, io.BytesIO(pixels))
+    else:
+        (tmp_path / "file").write_text("\n".join(f"{number:0200d}.jpg" for number in range(3000)))
+    data = (tmp_path / "file").read_bytes()
+    memory.MemoryFileSystem().pipe(f"/{form}", data)
+    read, left = memory.MemoryFile.read, [drops]
+
+    def dropping(self: Any, size: int = -1) -> bytes:
+        if self.tell() > 100_000 and left[0]:
+            left[0] -= 1
+            raise Dropped("connection lost")
+        return read(self, size)
+
+    monkeypatch.setattr(memory.MemoryFile, "read", dropping, raising=False)
+
+    def found() -> int:
+        if form == "keys":
+            return len(list(listed_keys(f"memory://{form}", "images")))
+        return len([item for item in items([Unit(form, f"memory://{form}", len(data), 0, -1, -1)], "", ahead=False) if item.data == pixels])
+
+    if drops == 1:
+        assert found() == (3000 if form == "keys" else 3)
+        assert len(waits) == 1
+    else:
+        with pytest.raises(InputError if form == "keys" else OSError, match="Dropped: connection lost"):
+            found()
 
 
 def test_a_hub_that_does_not_answer_is_told_as_a_place_that_cannot_be_listed(monkeypatch: pytest.MonkeyPatch) -> None:

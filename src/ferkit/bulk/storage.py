@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import posixpath
@@ -22,6 +23,7 @@ __all__ = ["AddressError", "Found", "Place", "StoreError", "is_address", "open_i
 
 _T = TypeVar("_T")
 _TRIES = 5
+_AT_ONCE = 1 << 16  # bytes, of files that are read line by line
 _NATIVE = ("s3", "gs", "gcs")  # which pyarrow speaks itself, at a quarter of the cost of going through Python
 
 
@@ -101,13 +103,48 @@ def remote(address: str) -> tuple[Any, str]:
     return _file_system(scheme, authority), address if scheme in ("http", "https") else path
 
 
+class _Patient(io.RawIOBase):
+    """A file of a store that fsspec speaks to, whose library has errors of its own: each read is as patient as a request, and raises OSError."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        place = self._file.tell()
+
+        def again() -> bytes:
+            self._file.seek(place)
+            return self._file.read(len(buffer))
+
+        data = patiently(again)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
 def open_input(key: str, base: str) -> IO[bytes]:
     """Open a key for reading at any place: an address, or a path, relative to ``base``. Raises OSError."""
     if not is_address(key):
         return open(os.path.join(base, key), "rb")
     file_system, path = remote(key)
     source: IO[bytes] = patiently(lambda: file_system.open_input_file(path))
-    return source
+    return source if key.partition("://")[0] in _NATIVE else io.BufferedReader(_Patient(source), _AT_ONCE)
 
 
 def read(key: str, base: str) -> tuple[bytes, int]:
