@@ -210,6 +210,17 @@ def test_another_job_in_the_same_place_is_refused_by_what_differs(pictures: Path
     assert ferkit.batch(pictures, undisturbed, pipeline=QUICK, shard_images=30, workers=7).state == "done"  # which changes no row
 
 
+def test_a_detector_is_held_against_the_jobs_whatever_it_is_called(tmp_path: Path, crops: np.ndarray) -> None:
+    from ferkit.bulk.opening import difference, facts
+    from ferkit.bulk.options import Options
+
+    told = [facts(Options(detector=name).identity())["detector sha256"] for name in (None, "ferkit", "ferkit-face-v3")]
+    assert len(set(told)) == 1
+    here = facts(Options(detector="ferkit-face-v3").identity())
+    assert difference({**here, "detector sha256": "another"}, here) == [f"detector sha256: 'another' then, {told[0]!r} now"]
+    assert not difference({name: value for name, value in here.items() if name != "detector sha256"}, here)  # as earlier versions planned
+
+
 def test_other_weights_of_the_same_name_are_refused(tmp_path: Path, crops: np.ndarray) -> None:
     from ferkit.weights.hashes import sha256_of
     from ferkit.weights.store import resolve

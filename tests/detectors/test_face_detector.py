@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -14,7 +15,7 @@ from ferkit import (
     MissingExtraError,
     WeightsError,
 )
-from ferkit.detectors.face_detector import BACKENDS
+from ferkit.detectors.face_detector import BACKENDS, open_detector
 
 
 def test_unknown_detector() -> None:
@@ -81,3 +82,18 @@ def test_faces_are_found_in_the_photos(shared: Path, yunet_file: Path) -> None:
     detector = FaceDetector("yunet", model=yunet_file)
     found = sum(bool(detector.detect(shared / "photos" / "images" / name)) for name in names)
     assert found / len(names) >= 0.95
+
+
+@pytest.mark.parametrize("name", ["none", "yunet"])
+def test_threads_of_detectors_that_opencv_runs(name: str, request: pytest.FixtureRequest) -> None:
+    model = request.getfixturevalue("yunet_file") if name == "yunet" else None
+    before = cv2.getNumThreads()
+    try:
+        for opened in (FaceDetector, open_detector):
+            cv2.setNumThreads(1)
+            opened(name, model=model, threads=2)
+            assert cv2.getNumThreads() == 2
+            with pytest.raises(InputError, match="threads=0; expected a whole number"):
+                opened(name, model=model, threads=0)
+    finally:
+        cv2.setNumThreads(before)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.table import open_engine
+from ..engines.threads import limit_opencv
 from ..errors import InputError
 from ..faces import Face
 from ..gate import native
@@ -23,7 +24,7 @@ from ..ranges import check_share
 from ..turning import checked_rotations, surest, turn_back, upright
 from ..weights.releases import BUNDLED_DETECTOR
 
-__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "open_detector"]
+__all__ = ["BACKENDS", "DEFAULT_DETECTOR", "FaceDetector", "backend_of", "open_detector"]
 
 DEFAULT_DETECTOR = "ferkit"
 
@@ -59,7 +60,7 @@ class FaceDetector(ByArguments):
             and every face tells its ``turn``. None: upright faces only; ``"ferkit"`` then marks turned ones that it comes upon.
 
         runtime, providers, threads: Engine of the ``"ferkit"`` detector, as for ExpressionClassifier; None is OpenCV. The others run in
-            OpenCV alone.
+            OpenCV alone, whose ``threads`` are those of the whole process.
 
     Raises:
         InputError: Unknown name or an argument out of range, or an engine for a detector that has none.
@@ -79,7 +80,7 @@ class FaceDetector(ByArguments):
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        self.name = _backend_of(name)
+        self.name = backend_of(name)
         if self.name not in BACKENDS:
             raise InputError(f"Unknown detector {name!r}; expected one of {', '.join(BACKENDS)}.")
         check_share("min_score", min_score, "a number")
@@ -151,7 +152,7 @@ class FaceDetector(ByArguments):
         return surest((turn, turn_back(face, turn, width, height)) for turn, face in found)
 
 
-def _backend_of(name: str | None) -> str:
+def backend_of(name: str | None) -> str:
     """Return the name of the row of BACKENDS that a detector's name, or a release's, means."""
     return _RELEASES.get(str(name), name) or DEFAULT_DETECTOR
 
@@ -165,6 +166,8 @@ def _opening(name: str, backend: Any, engine: dict[str, Any]) -> dict[str, Any]:
                 f"The detector {name!r} runs in OpenCV alone; expected no runtime or providers with it, or the detector 'ferkit'.",
                 arguments=["runtime", "providers"],
             )
+        if "threads" in given:
+            limit_opencv(given["threads"])
         return {}
     return {"opened": partial(open_engine, given.pop("runtime", "opencv"), **given)}
 
@@ -184,7 +187,9 @@ def open_detector(
     """
     if detector is None or isinstance(detector, str):
         engine: dict[str, Any] = {"runtime": runtime, "providers": providers, "threads": threads}
-        return FaceDetector(detector, model=model, rotations=rotations, **(engine if _backend_of(detector) == DEFAULT_DETECTOR else {}))
+        return FaceDetector(
+            detector, model=model, rotations=rotations, **(engine if backend_of(detector) == DEFAULT_DETECTOR else {"threads": threads})
+        )
     if not callable(getattr(detector, "detect_rgb", None)):
         raise InputError(
             f"{type(detector).__name__} is not a detector: it lacks detect_rgb; expected one, or a name: {', '.join(BACKENDS)}."
