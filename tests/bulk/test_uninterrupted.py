@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ferkit.bulk.local import Pool, Process
 from ferkit.bulk.lock import Lock, locks
 from ferkit.bulk.stops import uninterrupted
 from ferkit.bulk.storage import Place
@@ -54,6 +57,47 @@ def test_another_thread_has_nothing_to_wait_for() -> None:
     thread.start()
     thread.join()
     assert done == ["whole"]
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
+    """A pool of a worker that does not end when it is killed, as while it waits for a network's disk that is gone."""
+    pool = Pool("", {}, None, 300)
+    pipe = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    kill = pipe.kill
+    monkeypatch.setattr(pipe, "kill", lambda: None)
+    pool.processes.append(Process(pipe))
+    yield pool
+    monkeypatch.undo()
+    kill()
+    assert Process(pipe).end() == -signal.SIGKILL
+
+
+def test_a_worker_that_does_not_end_is_not_waited_for(stuck: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ferkit.bulk.local._END_S", 0.1)
+    with stuck:
+        pass
+    stuck.let_go(stuck.processes[0])
+    assert not stuck.processes
+
+
+def test_waiting_for_a_worker_to_end_can_be_stopped(stuck: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ferkit.bulk.local._END_S", 60.0)
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    with pytest.raises(KeyboardInterrupt), stuck:
+        timer.start()
+    timer.join()
+
+
+def test_a_worker_that_hangs_and_does_not_end_loses_its_task(stuck: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ferkit.bulk.local._END_S", 0.1)
+    monkeypatch.setattr(stuck, "_timeout", 0.1)
+    process = stuck.processes[0]
+    process.task, process.heard = {"do": "shard", "shard": 3}, time.monotonic()
+    while (answer := stuck.next(0.05)) is None:
+        assert time.monotonic() - process.heard < 60
+    assert (answer.task, answer.hung, answer.code) == ({"do": "shard", "shard": 3}, True, None)
+    assert not stuck.processes
 
 
 def test_a_lock_that_a_signal_meets_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

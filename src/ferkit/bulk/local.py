@@ -22,6 +22,7 @@ __all__ = ["Answer", "Pool", "Process", "failed", "stillborn"]
 
 _HELLO: Task = {"do": "hello"}
 _START_S = 120.0  # that a process may take to start, on a machine that is busy
+_END_S = 10.0  # that one may take to end once it was killed
 
 
 class Worker(Protocol):
@@ -72,9 +73,16 @@ class Process:
             self.pipe.stdin.write(json.dumps(line).encode() + b"\n")
             self.pipe.stdin.flush()
 
-    def end(self) -> int:
-        """Wait until it is gone, let go of its pipes, and return its exit status."""
-        code = self.pipe.wait()
+    def end(self, until: float | None = None) -> int | None:
+        """Wait until it is gone, let go of its pipes, and return its exit status.
+
+        One that was killed and waits for the system, for a network's disk that does not answer, is left to end by itself: None. ``until`` is
+        the moment (``time.monotonic()``) at which that is so, else a few seconds from now.
+        """
+        try:
+            code = self.pipe.wait(_END_S if until is None else max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return None
         if self.listener is not None:
             self.listener.join()  # it reads to the end, which has come
         for stream in (self.pipe.stdin, self.pipe.stdout):
@@ -125,8 +133,9 @@ class Pool:
         with uninterrupted():
             for process in self.processes:
                 process.pipe.kill()
-            for process in self.processes:
-                process.end()
+        until = time.monotonic() + _END_S
+        for process in self.processes:
+            process.end(until)
 
     def room(self) -> int:
         """Return how many processes there may be."""
@@ -189,6 +198,8 @@ class Pool:
             if process.task is not None and time.monotonic() - process.heard > patience:
                 process.hung = True
                 process.pipe.kill()
+                if time.monotonic() - process.heard > patience + _END_S:  # it does not end either
+                    self._said.put((process, b""))
 
 
 def failed(told: Told) -> FerkitError:
