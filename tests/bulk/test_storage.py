@@ -21,6 +21,7 @@ from ferkit.bulk.columns import Rows
 from ferkit.bulk.job import Job
 from ferkit.bulk.listing import listed_keys
 from ferkit.bulk.lock import Lock
+from ferkit.bulk.node import unpacked
 from ferkit.bulk.plan import Unit
 from ferkit.bulk.reading import items
 from ferkit.bulk.storage import Place, StoreError, patiently
@@ -278,3 +279,27 @@ def test_parts_run_beside_one_another_each_once(tmp_path: Path) -> None:
         for part in ((1, 3), None):
             with pytest.raises(InputError, match="worked on"), Lock(place, part):
                 pass
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs users as POSIX has them")
+@pytest.mark.parametrize("there", ["nothing", "open", "another's", "link", "file"])
+def test_weights_are_unpacked_where_nobody_else_can_write(there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    guessed = tmp_path / f"ferkit-{os.getuid()}-abc"
+    if there in ("open", "another's"):
+        guessed.mkdir()
+        guessed.chmod(0o777)
+    elif there == "link":
+        (tmp_path / "theirs").mkdir()
+        guessed.symlink_to(tmp_path / "theirs")
+    elif there == "file":
+        guessed.write_text("")
+    if there == "another's":
+        uid = os.getuid()
+        monkeypatch.setattr("ferkit.bulk.node.os.getuid", lambda: uid + 1)
+        guessed = guessed.rename(tmp_path / f"ferkit-{uid + 1}-abc")
+    folder = Path(unpacked("abc", {"sub/a": b"1", "b": b"2"}))
+    assert (folder == guessed) == (there in ("nothing", "open"))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert ((folder / "sub" / "a").read_bytes(), (folder / "b").read_bytes()) == (b"1", b"2")
+    assert not (tmp_path / "theirs").exists() or not list((tmp_path / "theirs").iterdir())

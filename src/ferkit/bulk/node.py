@@ -10,8 +10,10 @@ import hashlib
 import json
 import os
 import platform
+import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -125,8 +127,17 @@ def digest_of(files: Mapping[str, bytes]) -> str:
 
 
 def unpacked(digest: str, files: Mapping[str, bytes]) -> str:
-    """Write a folder's files to this node's disk, unless they are there; return where they are."""
+    """Write a folder's files to this node's disk, unless they are there; return where they are.
+
+    In a folder that is this user's alone: whoever else can write there could exchange what was just compared.
+    """
     folder = Path(tempfile.gettempdir()) / f"ferkit-{os.getuid()}-{digest}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():  # anybody may guess its name, and be there first
+        folder = Path(tempfile.mkdtemp(prefix="ferkit-"))
+    folder.chmod(0o700)
     for name, data in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
