@@ -241,10 +241,10 @@ def test_a_film_is_read_in_a_folder_with_modules_of_its_own(tmp_path: Path, monk
     async def sent() -> Any:
         settings = Settings(jobs_folder=str(tmp_path / "jobs"), detector="none")
         jobs = Jobs(settings)
-        name, folder = jobs.place(Coming())
+        name, folder = await jobs.place(Coming())
         (folder / "film").write_bytes(short)
         told = {"weights": None, "labels": "photos", "unsure": 0.5, "copy": False, "blur": False}
-        jobs.submit(name, {**ASKED, **told, **_limits(settings)})
+        await jobs.submit(name, {**ASKED, **told, **_limits(settings)})
         await asyncio.gather(*jobs._tasks)
         return jobs.state(name)
 
