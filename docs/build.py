@@ -198,17 +198,23 @@ def examples(text: str) -> str:
     return between(text, "answered", f"```console\n{command[0]}\n{shown(result)}\n```\n")
 
 
+def put(page: Path, text: str, command: str, check: bool) -> None:
+    """Write a page anew; with ``check`` only say, by exit code 1, that it is stale, and which command writes it."""
+    if page.read_text(encoding="utf-8") == text:
+        return
+    if check:
+        raise SystemExit(f"{page.relative_to(ROOT).as_posix()} is stale. Run: python {command}")
+    page.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only compare the tables; exit code 1 if one is stale")
     parser.add_argument("--modules", action="store_true", help="write the list of modules alone")
     args = parser.parse_args()
 
-    page, modules = ARCHITECTURE.read_text(encoding="utf-8"), module_list()
-    if args.check and between(page, "modules") != modules:
-        raise SystemExit("docs/architecture.md: the list of modules is stale. Run: python docs/build.py --modules")
-    if not args.check:
-        ARCHITECTURE.write_text(between(page, "modules", modules), encoding="utf-8")
+    page = between(ARCHITECTURE.read_text(encoding="utf-8"), "modules", module_list())
+    put(ARCHITECTURE, page, "docs/build.py --modules", check=args.check)
     if args.modules:
         return
     text = README.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from build import between
+from build import between, put
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "serve.md"
@@ -138,11 +138,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="write nothing")
     args = parser.parse_args()
     text, results = PAGE.read_text(encoding="utf-8"), json.loads(RESULTS.read_text(encoding="utf-8"))
-    new = page(text, results)
-    if args.check and new != text:
-        raise SystemExit("docs/serve.md is stale. Run: python docs/service.py")
-    if not args.check:
-        PAGE.write_text(new, encoding="utf-8")
+    put(PAGE, page(text, results), "docs/service.py", check=args.check)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from build import between
+from build import between, put
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "zoo.md"
@@ -316,14 +316,11 @@ def main() -> None:
         add(args.add, args.ensemble, args.data, args.variant)
     if args.release:
         release(args.release)
-    text = PAGE.read_text(encoding="utf-8")
+    put(PAGE, page(PAGE.read_text(encoding="utf-8")), "docs/zoo.py", check=args.check)
     if args.check:
-        if page(text) != text:
-            raise SystemExit("docs/zoo.md: a table is stale. Run: python docs/zoo.py")
         if kept_digest() != drawn_from():
             raise SystemExit(f"{CURVES.relative_to(ROOT)} shows other histories. Run: python docs/zoo.py")
         return
-    PAGE.write_text(page(text), encoding="utf-8")
     if not CURVES.exists() or kept_digest() != drawn_from():
         draw_curves()
 
