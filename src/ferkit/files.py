@@ -20,12 +20,13 @@ _LEAST_FREE = 200 << 20  # bytes: a checkpoint beside its successor, weights in 
 _PARTIAL = re.compile(r"\.[0-9a-f]{6}\.partial(\.\w+)?$")
 
 
-def writable(out: Path, least: int = _LEAST_FREE) -> Path:
+def writable(out: Path, least: int = _LEAST_FREE, argument: str = "out") -> Path:
     """Return a folder, if it can be made and written to and its disk has room; nothing is made.
 
     Args:
         out: Need not exist yet.
         least: Bytes that must be free.
+        argument: What the caller's caller knows the folder by.
 
     Raises:
         InputError: It cannot be written to, or it or a part of its path is a file, or a link that leads nowhere.
@@ -45,12 +46,14 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
     path = (out, *out.absolute().parents)
     for folder in path:
         if folder.is_symlink() and not folder.exists():
-            raise InputError(f"{folder} is a link to {folder.readlink()}, which is not there. Choose another out.", arguments=["out"])
+            raise InputError(
+                f"{folder} is a link to {folder.readlink()}, which is not there. Choose another {argument}.", arguments=[argument]
+            )
     there = next((folder for folder in path if folder.exists()), None)
     if there is None:  # as on Windows, of a drive that is not there
         raise _unwritable(out, FileNotFoundError(f"there is no {out.absolute().anchor}"))
     if not there.is_dir():
-        raise InputError(f"{there} is a file; expected a folder for {out}. Choose another out.", arguments=["out"])
+        raise InputError(f"{there} is a file; expected a folder for {out}. Choose another {argument}.", arguments=[argument])
     try:
         # Tried rather than asked: permissions, read-only disks and quotas all answer here.
         with tempfile.TemporaryFile(dir=there) as file:
@@ -60,8 +63,8 @@ def writable(out: Path, least: int = _LEAST_FREE) -> Path:
     free = shutil.disk_usage(there).free
     if free < least:
         raise WeightsError(
-            f"{there} has {free >> 20} MB free; a run needs at least {least >> 20}. Free some space, or choose another out.",
-            arguments=["out"],
+            f"{there} has {free >> 20} MB free; a run needs at least {least >> 20}. Free some space, or choose another {argument}.",
+            arguments=[argument],
         )
     return out
 

@@ -6,7 +6,10 @@ import io
 import json
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
 import tarfile
 import time
 from collections import Counter
@@ -16,10 +19,11 @@ from typing import Any
 import pytest
 
 from ferkit import InputError
-from ferkit.bulk import listing, storage, work
+from ferkit.bulk import listing, node, storage, work
 from ferkit.bulk.columns import Rows
 from ferkit.bulk.job import Job
 from ferkit.bulk.listing import listed_keys
+from ferkit.bulk.local import Process
 from ferkit.bulk.lock import Lock
 from ferkit.bulk.node import unpacked
 from ferkit.bulk.plan import Unit
@@ -279,6 +283,18 @@ def test_parts_run_beside_one_another_each_once(tmp_path: Path) -> None:
         for part in ((1, 3), None):
             with pytest.raises(InputError, match="worked on"), Lock(place, part):
                 pass
+
+
+def test_a_node_ends_the_workers_of_an_earlier_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node, "_POOLS", {})
+    start = {"place": "", "options": {}, "memory": None, "timeout": 300, "instead": {}}
+    first = node._pool(json.dumps(start))
+    assert node._pool(json.dumps(start)) is first
+    pipe = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    first.processes.append(Process(pipe))
+    assert node._pool(json.dumps({**start, "timeout": 4})) is not first
+    assert pipe.returncode == -signal.SIGKILL
+    assert len(node._POOLS) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs users as POSIX has them")

@@ -92,6 +92,20 @@ def test_a_cluster_looks_for_inputs_at_home(home: Path, monkeypatch: pytest.Monk
     assert asked == [str(home / "out"), [str(home / "in")]]
 
 
+def test_a_place_that_cannot_be_a_folder_is_told_by_its_own_argument(home: Path) -> None:
+    from ferkit.files import writable
+
+    (home / "file").write_text("")
+    (home / "link").symlink_to(home / "nowhere")
+    pytest.importorskip("pyarrow", reason="needs the batch extra")
+    for name in ("file", "link"):
+        with pytest.raises(InputError, match=r"Choose another output\.") as told:
+            ferkit.batch(home / "in", f"~/{name}/out", detector="none")
+        assert told.value.arguments == ("output",)
+        with pytest.raises(InputError, match=r"Choose another out\."):
+            writable(home / name / "out")
+
+
 def test_what_writes_weights(home: Path) -> None:
     pytest.importorskip("onnx", reason="needs onnx")
     onnx_network(home / "theirs.onnx")

@@ -14,7 +14,6 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +103,19 @@ def _located(told: Told, where: str) -> Told:
     return {"done": {**told["done"], "node": where}} if isinstance(told["done"], dict) else told
 
 
-@lru_cache(maxsize=1)
+_POOLS: dict[str, Pool] = {}  # the one of the job that this process works on
+
+
 def _pool(spec: str) -> Pool:
-    start = json.loads(spec)
-    memory = worker_memory(start["memory"], available_cpus())
-    return Pool(start["place"], start["options"], memory, start["timeout"], instead=start["instead"])
+    """Return the pool of a job; the workers of an earlier one are ended."""
+    if spec not in _POOLS:
+        while _POOLS:
+            with _POOLS.popitem()[1]:
+                pass
+        start = json.loads(spec)
+        memory = worker_memory(start["memory"], available_cpus())
+        _POOLS[spec] = Pool(start["place"], start["options"], memory, start["timeout"], instead=start["instead"])
+    return _POOLS[spec]
 
 
 def _next(pool: Pool) -> Answer:

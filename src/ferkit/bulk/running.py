@@ -233,7 +233,7 @@ def _check_apart(request: Request) -> None:
     if Path(output).is_file():
         raise InputError(f"OUTPUT {request.output} is a file; expected a folder, which is made if it is not there.")
     if not is_address(output):
-        writable(Path(output), 1 << 20)
+        writable(Path(output), 1 << 20, "output")
 
 
 def _check_same(job: Job, request: Request, here: dict[str, Any]) -> None:

@@ -75,7 +75,7 @@ def evaluate(labelled: Labelled, reading: Reading, model_file: ModelFile, report
 
     labelled.check()
     if report_folder is not None:
-        writable(report_folder, 20 << 20)
+        writable(report_folder, 20 << 20, "report")
     labels, relabel = parted_labels(reading.labels)
     classifier = _opened(replace(reading, labels=labels), model_file, labelled)
     measured = measure(classifier, detector=reading.asked_detector(), progress=True, relabel=relabel, **vars(labelled))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from .faces import Faces
 from .label_names import as_mapping, label_set_of
 from .layouts import list_folder
 from .manifest import columns_in, is_table, list_manifest
+from .progress_bar import bar
 from .samples import Box, Listing, Sample, with_persons
 
 __all__ = ["Photos", "cut_face", "list_data", "no_face", "read_listing", "read_photos"]
@@ -115,7 +115,7 @@ def read_listing(
     skipped = list(listing.skipped)
     images: list[NDArray[np.uint8]] = []
     used: list[Sample] = []
-    for sample in _bar(listing.samples, progress):
+    for sample in bar(listing.samples, None, progress):
         try:
             pixels = load_image(sample.path)
         except ImageError as error:
@@ -213,10 +213,3 @@ def _soft(listing: Listing, used: list[Sample], labels: LabelSet) -> NDArray[np.
 
 def _last(skipped: list[tuple[str, str]]) -> str:
     return f"{len(skipped)} could not be used, the last: {skipped[-1][1]}" if skipped else "There are no images in them."
-
-
-def _bar(items: Iterable[Sample], progress: bool) -> Iterable[Sample]:
-    from tqdm import tqdm
-
-    bar: Iterable[Sample] = tqdm(items, unit="image", file=sys.stderr, disable=not progress)
-    return bar

@@ -29,6 +29,7 @@ from .copies_report import Copies, copies, format_copies
 from .faces import read_csv
 from .folders import cut_face, no_face
 from .label_names import as_mapping, label_order
+from .progress_bar import bar
 from .reading import Source
 from .samples import Listing, MissingSplitError, Sample
 from .split_names import FOLDER_OF, SPLITS
@@ -143,7 +144,7 @@ def prepare(
         journal = out / f"{split}.jsonl"
         done = _read_journal(journal, out)
         with journal.open("a", encoding="utf-8") as file:
-            for item in _bar([item for item in own if item.source not in done], split, progress):
+            for item in bar([item for item in own if item.source not in done], split, progress):
                 row = _prepared(item, out, detector, geometry, size)
                 file.write(json.dumps(row) + "\n")
                 file.flush()
@@ -322,9 +323,3 @@ def _stack(paths: list[Path], size: int) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             out[number] = np.asarray(picture.convert("L"))
     return out
-
-
-def _bar(items: list[_Item], title: str, progress: bool) -> Iterator[_Item]:
-    from tqdm import tqdm
-
-    yield from tqdm(items, desc=title, unit="image", file=sys.stderr, disable=not progress)

@@ -228,7 +228,7 @@ def _check(
         from ...plots import check_plots
 
         check_plots()
-        writable(expanded(report), 20 << 20)
+        writable(expanded(report), 20 << 20, "report")
     check_exporter()
 
 
