@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from ferkit.data.copies_report import copies
+from ferkit.data.near_copies import Looks
 
 pytestmark = pytest.mark.train
 
@@ -24,3 +28,27 @@ def test_copies_by_hand() -> None:
     assert report["within"]["test"] == {"faces": 3, "exact": 0, "near": 0, "labels_differ": 0}
     assert report["across"]["train, test"] == {"exact": 2, "near": 2}
     assert ["1", "5", "8"] in report["groups"]
+
+
+def test_faces_need_not_be_held() -> None:
+    """They are read a few at a time, and what is compared of them says the same."""
+    rng = np.random.default_rng(1)
+    faces = rng.integers(0, 255, (600, 20, 20), np.uint8)
+    faces[500:550] = faces[:50]
+    faces[550:560] = faces[60:70, :, ::-1]
+    alive, most = set[int](), 0
+
+    def read() -> Iterator[np.ndarray]:
+        nonlocal most
+        for number, face in enumerate(faces):
+            one = face.copy()
+            alive.add(number)
+            weakref.finalize(one, alive.discard, number)
+            most = max(most, len(alive))
+            yield one
+
+    names = {"train": [str(number) for number in range(600)]}
+    report = copies({"train": Looks.of(read())}, names, names)
+    assert report == copies({"train": faces}, names, names)
+    assert (report["within"]["train"]["exact"], report["within"]["train"]["near"]) == (50, 60)
+    assert most <= 2 * 256  # those that are looked at, and those that come after them

@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from .near_copies import NEAR, digests, groups
+from .near_copies import NEAR, Looks, groups_of
 
 __all__ = ["Copies", "copies", "format_copies"]
 
@@ -39,11 +39,13 @@ class Copies(TypedDict):
     groups: list[list[str]]
 
 
-def copies(faces: Mapping[str, NDArray[np.uint8]], labels: Mapping[str, Sequence[str]], files: Mapping[str, Sequence[str]]) -> Copies:
+def copies(
+    faces: Mapping[str, NDArray[np.uint8] | Looks], labels: Mapping[str, Sequence[str]], files: Mapping[str, Sequence[str]]
+) -> Copies:
     """Count the faces that another face repeats.
 
     Args:
-        faces: uint8 ``(n, S, S)`` per split.
+        faces: uint8 ``(n, S, S)`` per split, or what is compared of them.
         labels, files: Of every face, per split.
 
     Returns:
@@ -54,10 +56,11 @@ def copies(faces: Mapping[str, NDArray[np.uint8]], labels: Mapping[str, Sequence
         ``groups``: the files of the 200 largest groups.
     """
     splits = list(faces)
-    of = np.repeat(np.arange(len(splits)), [len(faces[split]) for split in splits])
-    everything = np.concatenate([faces[split] for split in splits])
-    content, label, file = np.array(digests(everything)), *(np.concatenate([list(t[s]) for s in splits]) for t in (labels, files))
-    group = groups(everything) if len(everything) else np.zeros(0, np.int64)
+    looks = [seen if isinstance(seen, Looks) else Looks.of(seen) for seen in faces.values()]
+    of = np.repeat(np.arange(len(splits)), [len(seen.digests) for seen in looks])
+    everything = Looks.joined(looks)
+    content, label, file = np.array(everything.digests), *(np.concatenate([list(t[s]) for s in splits]) for t in (labels, files))
+    group = groups_of(everything) if len(of) else np.zeros(0, np.int64)
     within: dict[str, Within] = {}
     for number, split in enumerate(splits):
         own = of == number

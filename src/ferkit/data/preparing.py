@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -29,6 +29,7 @@ from .copies_report import Copies, copies, format_copies
 from .faces import read_csv
 from .folders import cut_face, no_face
 from .label_names import as_mapping, label_order
+from .near_copies import Looks
 from .progress_bar import bar
 from .reading import Source
 from .samples import Listing, MissingSplitError, Sample
@@ -156,7 +157,7 @@ def prepare(
 
     labels = sorted({item.label for item in items}, key=label_order)
     counts = {split: {label: sum(row["label"] == label for row in own) for label in labels} for split, own in rows.items()}
-    faces = {split: _stack([out / row["path"] for row in own], size) for split, own in rows.items()}
+    faces = {split: Looks.of(_in_grey(out / row["path"] for row in own)) for split, own in rows.items()}
     found_copies = copies(
         faces, {s: [r["label"] for r in own] for s, own in rows.items()}, {s: [r["path"] for r in own] for s, own in rows.items()}
     )
@@ -315,11 +316,9 @@ def _write_tables(stem: Path, rows: list[_Row]) -> None:
     write_bytes(stem.with_suffix(".parquet"), buffer.getvalue())
 
 
-def _stack(paths: list[Path], size: int) -> NDArray[np.uint8]:
+def _in_grey(paths: Iterable[Path]) -> Iterator[NDArray[np.uint8]]:
     from PIL import Image
 
-    out = np.zeros((len(paths), size, size), np.uint8)
-    for number, path in enumerate(paths):
+    for path in paths:
         with Image.open(path) as picture:
-            out[number] = np.asarray(picture.convert("L"))
-    return out
+            yield np.asarray(picture.convert("L"))
