@@ -72,9 +72,9 @@ assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 @needs_keras
-@pytest.mark.parametrize("kept", [0, 100, -1])
-def test_half_a_checkpoint_is_told(kept: int, tmp_path: Path, recipe: Path) -> None:
-    """As a copy that was broken off leaves it: empty, its beginning, all but the end."""
+@pytest.mark.parametrize("kept", [0, 100, -1, None])
+def test_half_a_checkpoint_is_told(kept: int | None, tmp_path: Path, recipe: Path) -> None:
+    """As a copy that was broken off leaves it: empty, its beginning, all but the end; or with one bad byte in an array, as a fault of a disk."""
     from ferkit.train.classifier.loop import build_from_recipe, compile_from_recipe
     from ferkit.train.common.checkpoint import load_checkpoint, load_weights, progress, save_checkpoint
 
@@ -82,8 +82,12 @@ def test_half_a_checkpoint_is_told(kept: int, tmp_path: Path, recipe: Path) -> N
     model = build_from_recipe(tiny)
     compile_from_recipe(model, tiny, 2)
     save_checkpoint(path, model, tiny, 1, [{"epoch": 1}])
-    path.write_bytes(path.read_bytes()[:kept])
-    for read in (lambda: load_checkpoint(path, model, tiny), lambda: load_weights(path, model), lambda: progress(path)):
+    written = bytearray(path.read_bytes())
+    if kept is None:
+        written[written.index(b"v0.npy") + 300] ^= 255
+    path.write_bytes(written[:kept])
+    reads = [lambda: load_checkpoint(path, model, tiny), lambda: load_weights(path, model), lambda: progress(path)]
+    for read in reads[: 2 if kept is None else 3]:
         with pytest.raises(WeightsError, match=r"checkpoint\.npz is damaged \(.*\), and the run cannot go on from it"):
             read()
 

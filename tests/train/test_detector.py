@@ -21,7 +21,7 @@ from ferkit.detectors.ferkit_face import FerkitFace
 from ferkit.detectors.ferkit_face_format import MIRRORED, POINTS_SIZE, soft_argmax
 from ferkit.evaluation.detection import AnnotatedPhoto, read_annotated, score_detections
 from ferkit.train.detector.landmark_crops import PointAugmentation, cut_faces, point_batch, steady_landmarks
-from ferkit.train.detector.landmark_loop import SoftArgmax, fit_points
+from ferkit.train.detector.landmark_loop import SoftArgmax, fit_points, stored_crops
 from ferkit.train.detector.loop import DetectorData, fit_detector
 from ferkit.train.detector.networks import COLUMNS, STRIDES, build_detector, build_points
 from ferkit.train.detector.photos import Augmentation, LabelledPhoto, PhotoPool, _cut, _moved, read_photos, sample
@@ -502,6 +502,16 @@ def test_the_hours_are_those_of_both_networks(tmp_path: Path) -> None:
     assert _about(DetectorData([]), tmp_path)["hours"] == 1.0
     np.savez(tmp_path / "points.npz", meta=np.array(json.dumps({"epoch": 1, "history": [{"seconds": 1800.0}]})))
     assert _about(DetectorData([]), tmp_path)["hours"] == 1.5
+
+
+def test_kept_faces_that_are_damaged_are_told(tmp_path: Path) -> None:
+    """Of a file that was cut short, and of one with a bad byte within."""
+    np.savez(tmp_path / "faces.npz", pixels=np.zeros((1, 128, 128, 3), np.uint8), points=np.zeros((1, 5, 2)), sides=np.zeros(1))
+    whole = (tmp_path / "faces.npz").read_bytes()
+    for damaged in (whole[:1000], whole[:1000] + b"\1" + whole[1001:]):
+        (tmp_path / "faces.npz").write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"faces\.npz is damaged \(.*\), and the run cannot go on from it"):
+            stored_crops([face_photo(0)], tmp_path / "faces.npz", None, log=lambda line: None)
 
 
 def test_photos_of_phones_are_read_as_everywhere(tmp_path: Path) -> None:

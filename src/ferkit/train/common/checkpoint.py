@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from ...files import write_arrays
 from .fingerprints import check_same_data
 from .loggers import to_stderr
 
-__all__ = ["load_checkpoint", "load_weights", "progress", "save_checkpoint", "save_weights"]
+__all__ = ["load_checkpoint", "load_weights", "progress", "read_arrays", "save_checkpoint", "save_weights"]
 
 
 class _Recipe(Protocol):
@@ -59,9 +59,13 @@ def save_weights(path: Path, model: keras.Model) -> None:
 
 def load_weights(path: Path, model: keras.Model) -> None:
     """Read what ``save_weights`` wrote into a model of the same architecture. Raises WeightsError if the file is damaged."""
-    with _opened(path) as stored:
-        for i, variable in enumerate(model.variables):
-            variable.assign(stored[f"v{i}"])
+    _assign(path, model.variables)
+
+
+def _assign(path: Path, variables: list[Any]) -> None:
+    stored = read_arrays(path, *(f"v{i}" for i in range(len(variables))))
+    for variable, value in zip(variables, stored.values(), strict=True):
+        variable.assign(value)
 
 
 def _arrays(variables: list[Any]) -> dict[str, NDArray[Any]]:
@@ -84,41 +88,41 @@ def load_checkpoint(
         InputError: The checkpoint belongs to another recipe, or to other data.
         WeightsError: It is damaged.
     """
-    with _opened(path) as stored:
-        meta = json.loads(str(stored["meta"]))
-        trained, wanted = _training_part(meta["recipe"]), _training_part(json.loads(json.dumps(recipe.to_dict())))
-        # A table that the recipes of an earlier ferkit did not have yet is an empty one.
-        changed = [key for key in wanted if wanted[key] != trained.get(key, {})]
-        if changed:
-            raise InputError(
-                f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another out.",
-                arguments=["recipe", "out"],
-            )
-        check_same_data(path, meta.get("data", {}), data or {}, log)
-        for i, variable in enumerate(_state(model)):
-            variable.assign(stored[f"v{i}"])
+    meta = _meta(path)
+    trained, wanted = _training_part(meta["recipe"]), _training_part(json.loads(json.dumps(recipe.to_dict())))
+    # A table that the recipes of an earlier ferkit did not have yet is an empty one.
+    changed = [key for key in wanted if wanted[key] != trained.get(key, {})]
+    if changed:
+        raise InputError(
+            f"{path} was trained with another recipe (it differs in {', '.join(changed)}); use the same recipe, or another out.",
+            arguments=["recipe", "out"],
+        )
+    check_same_data(path, meta.get("data", {}), data or {}, log)
+    _assign(path, _state(model))
     return int(meta["epoch"]), list(meta["history"])
 
 
 def progress(path: Path) -> tuple[int, list[dict[str, float]]]:
     """Return the epochs done and the history of a checkpoint, without its weights. Raises WeightsError if it is damaged."""
-    with _opened(path) as stored:
-        meta = json.loads(str(stored["meta"]))
+    meta = _meta(path)
     return int(meta["epoch"]), list(meta["history"])
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:  # NumPy does not close one that it cannot read
-        try:
-            stored = np.load(file)
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:  # half of a copy; ferkit itself leaves no half file
-            raise WeightsError(
-                f"{path} is damaged ({error}), and the run cannot go on from it. Copy it anew, or train into another out.",
-                arguments=["out"],
-            ) from error
-        with stored:
-            yield stored
+def _meta(path: Path) -> Any:
+    return json.loads(str(read_arrays(path, "meta")["meta"]))
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file that a run goes on from: those that are named, or all. Raises WeightsError if it is damaged, wherever."""
+    try:
+        with path.open("rb") as file, np.load(file) as stored:  # NumPy does not close a file that it cannot read
+            return {name: stored[name] for name in names or stored.files}
+    # A half or a bad copy: ferkit leaves no half file.
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is damaged ({error}), and the run cannot go on from it. Copy it anew, or train into another out.",
+            arguments=["out"],
+        ) from error
 
 
 def _training_part(recipe: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from ...errors import DataError
 from ...files import write_arrays, write_bytes
 from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
+from ..common.checkpoint import read_arrays
 from ..common.compiling import JIT
 from ..common.fingerprints import check_same_data, fingerprint
 from ..common.loggers import to_stderr
@@ -131,6 +132,7 @@ def stored_crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | 
     Raises:
         DataError: There are none.
         InputError: The file is of other photos, or another teacher's.
+        WeightsError: It is damaged.
     """
     made_of = {**parts_of(photos), "teacher": _name(teacher)}
     if not path.exists():
@@ -142,9 +144,9 @@ def stored_crops(photos: Sequence[LabelledPhoto], path: Path, teacher: Detect | 
             )
         about = np.array(json.dumps(made_of))
         write_arrays(path, {"pixels": crops.pixels, "points": crops.points, "sides": crops.sides, "made_of": about}, compress=False)
-    with np.load(path) as stored:
-        check_same_data(path, json.loads(str(stored["made_of"])) if "made_of" in stored.files else {}, made_of, log)
-        crops = PointCrops(stored["pixels"], stored["points"], stored["sides"])
+    stored = read_arrays(path)
+    check_same_data(path, json.loads(str(stored["made_of"])) if "made_of" in stored else {}, made_of, log)
+    crops = PointCrops(stored["pixels"], stored["points"], stored["sides"])
     log(f"{len(crops.pixels):,} faces with landmarks")
     return crops
 

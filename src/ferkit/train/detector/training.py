@@ -6,8 +6,6 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from ...detectors.face_detector import FaceDetector
 from ...detectors.ferkit_face_format import POINTS_FILE
 from ...errors import InputError
@@ -18,7 +16,7 @@ from ...weights.records import Training
 from ...weights.releases import SUPERSEDED, TABLE
 from ...weights.specs import DetectorSpec
 from ...weights.store import read_verified, resolve, resolve_detector
-from ..common.checkpoint import progress
+from ..common.checkpoint import progress, read_arrays
 from ..common.preflight import check_folder
 from ..common.values import check_minutes
 from .landmark_loop import fit_points, stored_crops
@@ -100,8 +98,7 @@ def _about(photos: DetectorData, out: Path) -> Training:
     about["faces"] = int(sum((~photo.ignore).sum() for photo in photos.photos))
     about["hours"] = round(sum(row["seconds"] for row in history) / 3600, 2)
     if (out / "faces.npz").exists():
-        with np.load(out / "faces.npz") as stored:
-            about["faces_with_landmarks"] = len(stored["points"])
+        about["faces_with_landmarks"] = len(read_arrays(out / "faces.npz", "points")["points"])
     return about
 
 
