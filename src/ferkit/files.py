@@ -121,7 +121,8 @@ def replacing_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _in_place_of(path: Path, ending: str) -> Iterator[Path]:
-    partial = path.with_name(f"{path.name}.{os.urandom(3).hex()}{ending}")  # two processes that write one path write two files
+    # Two processes that write one path write two files; a name may be as long as a disk takes, the longer one beside it not longer.
+    partial = path.with_name(f"{path.name[:50]}.{os.urandom(3).hex()}{ending}")
     try:
         yield partial
         os.replace(partial, path)

@@ -37,6 +37,17 @@ def test_a_path_has_the_ending_that_was_asked_for(tmp_path: Path) -> None:
     assert names(tmp_path) == ["model.keras"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows may take 260 characters for the whole path")
+@pytest.mark.parametrize("name", ["x" * 251 + ".png", "\u7b11" * 83 + ".keras"])
+def test_a_name_as_long_as_a_disk_takes_is_written(name: str, tmp_path: Path) -> None:
+    """What is written meanwhile has a longer ending, and must not have a longer name."""
+    assert len(os.fsencode(name)) == 255
+    write_bytes(tmp_path / name, b"whole")
+    with replacing_path(tmp_path / name) as partial:
+        partial.write_bytes(b"whole too")
+    assert (names(tmp_path), (tmp_path / name).read_bytes()) == ([name], b"whole too")
+
+
 def half(path: Path, error: BaseException) -> None:
     with replacing(path) as file:
         file.write(b"half")

@@ -38,7 +38,7 @@ from .split_names import FOLDER_OF, SPLITS
 __all__ = ["format_preparation", "is_prepared", "prepare"]
 
 _SETTINGS = "prepare.json"
-_LONGEST = 230  # bytes of a name, of the 255 that disks take with a number, .png and .partial behind it
+_LONGEST = 230  # bytes of a name, of the 255 that disks take with a number and .png behind it
 
 
 class Preparation(TypedDict):
