@@ -369,15 +369,19 @@ def test_a_folder_that_a_node_does_not_see_is_refused(tmp_path: Path) -> None:
         nodes.start(("module:function", {}), {str(probe): None})
 
 
-def test_a_cluster_whose_processes_end_at_once_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten minutes of tries, a second apart, in which a lost node may come back; not for ever."""
+@pytest.mark.parametrize("lost", ["RayActorError", "NodeDiedError", "OutOfMemoryError"])
+def test_a_cluster_whose_processes_end_at_once_is_given_up(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten minutes of tries, a second apart, in which a lost node may come back, or its memory; not for ever."""
     from ferkit.train.common import nodes as module
 
     class RayActorError(Exception):
         actor_init_failed = False
 
+    kinds = {"RayActorError": RayActorError, "NodeDiedError": type("NodeDiedError", (Exception,), {})}
+    kinds["OutOfMemoryError"] = type("OutOfMemoryError", (Exception,), {})
+
     def get(*_: Any, **__: Any) -> None:
-        raise RayActorError("no module named ferkit")
+        raise kinds[lost]("no module named ferkit")
 
     now = [0.0]
     clock = SimpleNamespace(monotonic=lambda: now[0], sleep=lambda seconds: now.__setitem__(0, now[0] + seconds))
@@ -389,12 +393,13 @@ def test_a_cluster_whose_processes_end_at_once_is_given_up(monkeypatch: pytest.M
         remote=lambda **_: lambda _: SimpleNamespace(remote=lambda: SimpleNamespace(place=SimpleNamespace(remote=lambda probes: probes))),
         get=get,
         kill=killed.append,
-        exceptions=SimpleNamespace(RayError=Exception, RayActorError=RayActorError, GetTimeoutError=TimeoutError),
+        exceptions=SimpleNamespace(RayError=Exception, GetTimeoutError=TimeoutError, **kinds),
     )
     with pytest.raises(FerkitError, match="ended as soon as they began, for 600 s: no module named ferkit"):
         nodes.start(("module:function", {}), {})
     assert len(killed) == 2 * 601
     killed.clear()
+    lost = "RayActorError"
     RayActorError.actor_init_failed = True  # as Ray tells that an actor's module cannot be imported
     with pytest.raises(InputError, match=r"A node cannot train: no module named ferkit\. Expected the same ferkit and Keras"):
         nodes.start(("module:function", {}), {})

@@ -131,7 +131,9 @@ class Nodes:
             except self._ray.exceptions.RayError as error:
                 for holder in holders:
                     self._ray.kill(holder)
-                lost = isinstance(error, self._ray.exceptions.RayActorError) and not error.actor_init_failed
+                kinds = self._ray.exceptions
+                lost = isinstance(error, (kinds.RayActorError, kinds.NodeDiedError, kinds.OutOfMemoryError))
+                lost = lost and not getattr(error, "actor_init_failed", False)
                 if not lost:  # it cannot be made there, or not do what it is asked: nor can the next one
                     raise _unable(error) from error
                 if time.monotonic() >= until:
