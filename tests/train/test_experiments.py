@@ -226,7 +226,9 @@ def test_a_run_that_fails_is_told_and_its_error_goes_on(recipe: Path, tmp_path: 
     heard: list[BaseException] = []
 
     class Old:
-        """Has none of the new methods."""
+        """Has none of the new methods, and one that it sets to None."""
+
+        on_step = None
 
         def on_end(self, finished: bool) -> None:
             raise AssertionError

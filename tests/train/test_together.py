@@ -441,6 +441,23 @@ def test_processes_share_what_they_are_granted(monkeypatch: pytest.MonkeyPatch) 
     assert group._threads(2) == 5
 
 
+def test_only_what_is_here_is_looked_for_on_the_nodes(arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt path is told by the readers, not as a disk that the nodes do not share."""
+    from contextlib import nullcontext
+
+    from ferkit.train.classifier import together
+    from ferkit.train.common import nodes
+
+    looked: list[str] = []
+    monkeypatch.setattr(nodes, "Nodes", lambda *_: nullcontext(SimpleNamespace(start=None)))
+    monkeypatch.setattr(together, "supervise", lambda start, *_: looked.extend(start.args[1]))
+    monkeypatch.setattr(together, "partial", lambda _, *args: SimpleNamespace(args=args))
+    monkeypatch.setattr(together, "_finished", lambda *_: True)
+    given = {**arguments, "ferplus": str(tmp_path / "misspelt.csv"), "out": tmp_path / "run"}
+    assert together.fit_together(given, 2, "auto", 3)
+    assert looked == [str(tmp_path / "run" / ".ferkit-probe"), given["data"]]
+
+
 def test_paths_are_whole_before_they_travel(arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node's processes begin in another folder than this one."""
     from ferkit.train.classifier import together

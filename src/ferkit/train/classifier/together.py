@@ -86,7 +86,8 @@ def fit_together(arguments: dict[str, Any], workers: int, address: str | None, m
     probe.write_text(token, encoding="ascii")
     try:
         with Nodes(address, workers) as nodes:
-            supervise(partial(nodes.start, call, {str(probe): token, **dict.fromkeys(paths.values())}), max_failures, told)
+            seen = dict.fromkeys(path for path in paths.values() if Path(path).exists())  # what is nowhere, the readers tell
+            supervise(partial(nodes.start, call, {str(probe): token, **seen}), max_failures, told)
     finally:
         probe.unlink(missing_ok=True)
     return _finished(arguments["recipe"], out)

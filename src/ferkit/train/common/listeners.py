@@ -89,7 +89,7 @@ class Listeners:
         self._begun = False
         for callback in self._callbacks:
             try:
-                getattr(callback, "on_fail", _nothing)(error)
+                (getattr(callback, "on_fail", None) or _nothing)(error)
             except Exception as second:
                 self.line(f"{type(callback).__name__}.on_fail raised {second!r}")
 
@@ -103,12 +103,12 @@ class Listeners:
     def _tell(self, name: str, what: Any) -> None:
         self._begun = True
         for callback in self._callbacks:
-            getattr(callback, name, _nothing)(what)
+            (getattr(callback, name, None) or _nothing)(what)
         self._begun = name != "on_end"
 
 
 def _nothing(_: Any) -> None:
-    """Be the method that a callback lacks."""
+    """Be the method that a callback lacks, or has set to None."""
 
 
 class Forward(Callback):
