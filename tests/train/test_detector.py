@@ -532,7 +532,13 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
     assert [len(part) for part in read_photos(data)] == [6, 2]
     labels = data / "train" / "labels.json"
     written = labels.read_text(encoding="utf-8")
-    for wrong in ({"use": "positive"}, {"box": [90, 90, 10, 10]}, {"box": [10, 10, 10, 90]}, {"box": [10, 10, float("nan"), 90]}):
+    for wrong in (
+        {"use": "positive"},
+        {"box": [90, 90, 10, 10]},
+        {"box": [10, 10, 10, 90]},
+        {"box": [10, 10, float("nan"), 90]},
+        {"box": [10, 10, float("inf"), 90]},
+    ):
         records = json.loads(written)
         records[0]["faces"][0] |= wrong
         labels.write_text(json.dumps(records), encoding="utf-8")

@@ -162,7 +162,7 @@ def _labelled(pixels: NDArray[np.uint8], faces: list[dict[str, Any]], name: str)
     unknown = np.full((5, 2), np.nan)
     boxes = np.array([face["box"] for face in faces], np.float32).reshape(-1, 4)
     for box, face in zip(boxes, faces, strict=True):
-        if face["use"] not in ("pos", "ignore") or (face["use"] == "pos" and not (box[:2] < box[2:]).all()):
+        if face["use"] not in ("pos", "ignore") or (face["use"] == "pos" and not (np.isfinite(box).all() and (box[:2] < box[2:]).all())):
             raise DataError(
                 f"{name} has a face with box {face['box']} and use {face['use']!r}; expected x1 < x2 and y1 < y2, pixels, and pos or ignore."
             )
