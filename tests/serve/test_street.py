@@ -851,6 +851,28 @@ def test_who_opens_a_webcams_page_sees_nothing_of_the_past() -> None:
         monitor.close()
 
 
+def test_a_picture_is_not_kept_whose_viewer_goes_while_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av", reason="needs ferkit[video]")
+    from ferkit.results import Result
+    from ferkit.video import mjpeg
+    from ferkit.video.frame import Frame
+
+    monitor, pixels, after = mjpeg.Monitor(0, ["happy", "sad"]), np.zeros((48, 64, 3), np.uint8), [0, 1]
+
+    def drawn(*_: Any) -> bytes:
+        monitor._viewers = after.pop()
+        return b"a picture"
+
+    monkeypatch.setattr(mjpeg, "_jpeg", drawn)
+    try:
+        for kept in (b"a picture", b""):
+            monitor._viewers = 1
+            monitor.add(Frame(0, 0.0, pixels), Result((), 64, 48, None, None, pixels))
+            assert monitor._jpeg == kept
+    finally:
+        monitor.close()
+
+
 def test_the_end_of_a_webcams_picture_does_not_wait_for_its_beginning_to_be_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in ``test_run``: without Nagle's algorithm."""
     pytest.importorskip("av", reason="needs ferkit[video]")

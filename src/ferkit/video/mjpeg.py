@@ -75,7 +75,8 @@ class Monitor:
         covered = [] if self._covering is None else list(self._covering.add(frame, result))
         jpeg = _jpeg(frame, result, covered) if self._viewers else b""
         with self._news:
-            self._count, self._jpeg, self._rows = self._count + 1, jpeg, json.dumps(table).encode()
+            # The last viewer may have gone while it was drawn.
+            self._count, self._jpeg, self._rows = self._count + 1, jpeg if self._viewers else b"", json.dumps(table).encode()
             self._news.notify_all()
 
     def close(self) -> None:
