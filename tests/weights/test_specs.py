@@ -98,6 +98,7 @@ def test_classifiers_that_contradict_themselves(change: dict[str, Any], told: st
         ({"schema": 0}, "schema 0"),
         ({"schema": 2}, "schema 2"),
         *(({"min_score": score}, f"min_score {score}") for score in (-0.5, 0, 1, 1.5)),
+        ({"files": {"points.onnx": {}}}, "lists no model.onnx; it has points.onnx"),
     ],
 )
 def test_detectors_that_contradict_themselves(change: dict[str, Any], told: str) -> None:

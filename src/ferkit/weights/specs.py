@@ -259,7 +259,7 @@ class DetectorSpec:
         training, selection, metrics, licence, architecture: As in a classifier's spec.
 
     Raises:
-        InputError: The kind is not a detector's, or the score is out of range.
+        InputError: The kind is not a detector's, the network is not among the files, or the score is out of range.
     """
 
     name: str
@@ -276,6 +276,8 @@ class DetectorSpec:
     def __post_init__(self) -> None:
         if self.kind != "detector" or self.schema != 1:
             raise InputError(f"Spec of {self.name!r} is of kind {self.kind!r}, schema {self.schema}; expected a detector's, schema 1.")
+        if "model.onnx" not in self.files:
+            raise InputError(f"Spec of {self.name!r} lists no model.onnx; it has {', '.join(self.files) or 'no files'}.")
         if not 0 < self.min_score < 1:
             raise InputError(f"Spec of {self.name!r} has min_score {self.min_score}; expected a number between 0 and 1.")
 
