@@ -202,6 +202,70 @@ def test_a_film_that_made_room_at_the_last_moment_is_busy_and_not_an_error_of_ou
     asyncio.run(sent())
 
 
+def test_what_windows_left_of_an_upload_that_made_room_goes_with_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder whose film is still being written stays there."""
+
+    async def sent() -> None:
+        jobs = Jobs(Settings(max_jobs=1, jobs_folder=str(tmp_path)))
+        name, folder = await jobs.place(Coming(slow=True))
+        with monkeypatch.context() as patched:
+            patched.setattr("ferkit.serve.jobs.remove_folder", lambda _: None)
+            _, other = await jobs.place(Coming())
+        assert folder.exists()
+        jobs.give_up(name)
+        assert (folder.exists(), other.exists()) == (False, True)
+
+    asyncio.run(sent())
+
+
+def test_who_asks_for_a_copy_that_is_not_there_is_told_why(tmp_path: Path) -> None:
+    """It may have been asked for: then to ask for it again is no advice."""
+
+    async def asked() -> None:
+        jobs = Jobs(Settings(jobs_folder=str(tmp_path)))
+        name, folder = await jobs.place(Coming())
+        (folder / "request.json").write_text(json.dumps({**ASKED, "worker": os.getpid()}))
+        for state, kind, expected in (
+            ("running", "copy", (409, "The film is running; ask again")),
+            ("running", "mask", (404, "No result of a film has that name; expected one of rows, events, copy.")),
+            ("done", "mask", (404, "No result of a film has that name")),
+            ("done", "copy", (404, "sent with copy=0, or its copy was left out, and the job's warning says why.")),
+        ):
+            reading.write_state(folder, {"state": state})
+            with pytest.raises(Problem) as raised:
+                jobs.result(name, kind)
+            assert raised.value.status == expected[0]
+            assert expected[1] in raised.value.message
+
+    asyncio.run(asked())
+
+
+def test_the_state_is_told_though_windows_refuses_for_a_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replaces no file that another process has open, and opens none that is being replaced: a film that was asked for was given up."""
+    refusals: list[str] = []
+
+    def refusing(name: str) -> Any:
+        step = getattr(Path, name)
+
+        def tried(path: Path, *args: Any, **kwargs: Any) -> Any:
+            refusals.append(name)
+            if refusals.count(name) < 3:
+                raise PermissionError(13, "The process cannot access the file")
+            return step(path, *args, **kwargs)
+
+        return tried
+
+    for name in ("replace", "read_text"):
+        monkeypatch.setattr(Path, name, refusing(name))
+    reading.write_state(tmp_path, {"state": "waiting"})
+    assert reading.read_state(tmp_path) == {"state": "waiting"}
+    assert sorted(refusals) == ["read_text"] * 3 + ["replace"] * 3
+    monkeypatch.setattr(reading, "_PAUSE_S", 0)
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(PermissionError(13, "not yours")))
+    with pytest.raises(PermissionError, match="not yours"):
+        reading.write_state(tmp_path, {"state": "running"})
+
+
 @pytest.mark.parametrize("step", ["_make", "submit"])
 def test_a_disk_without_room_is_busy_whatever_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bytes, step: str) -> None:
     def full(*_: Any) -> None:
@@ -435,7 +499,10 @@ def test_folders_of_a_service_that_was_killed_are_removed_whatever_its_number(tm
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_that_is_taken_for_a_dead_services_while_it_is_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("early", [False, True], ids=["before its lock", "before its file"])
+def test_a_folder_that_is_taken_for_a_dead_services_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early: bool
+) -> None:
     import tempfile
 
     from ferkit.serve import folders
@@ -445,10 +512,15 @@ def test_a_folder_that_is_taken_for_a_dead_services_while_it_is_made_is_made_aga
     opened, others = os.open, []
 
     def before_the_lock(path: Any, *args: Any, **kwargs: Any) -> int:
+        if not others and early:  # another service starts now, in a container of its own, whose numbers are others
+            others.append(path)
+            with monkeypatch.context() as patched:
+                patched.setattr(folders, "is_running", lambda _: False)
+                folders.remove_stale_folders()
         descriptor = opened(path, *args, **kwargs)
         if not others:
             others.append(path)
-            folders.remove_stale_folders()  # another service starts now
+            folders.remove_stale_folders()
         return descriptor
 
     monkeypatch.setattr(os, "open", before_the_lock)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..classifiers.ensemble import open_classifier
 from ..detectors.face_detector import open_detector
@@ -31,13 +31,15 @@ from ..video.sources import Opened
 from ..video.tables import open_table
 from .records import FilmRequest, JobState
 
-__all__ = ["COPY", "EVENTS", "FILM", "NO_ROOM", "REQUEST", "ROWS", "STATE", "containers", "write_state"]
+__all__ = ["COPY", "EVENTS", "FILM", "NO_ROOM", "REQUEST", "ROWS", "STATE", "containers", "read_state", "write_state"]
 
 REQUEST, FILM, STATE = "request.json", "film", "state.json"
 ROWS, EVENTS, COPY = "rows.csv", "events.json", "copy.mp4"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # what a full disk and a full quota answer
 _OOM_FIRST = "800"  # of 1000
 _TELL_S = 0.25  # between two notes of how far it is
+_TRIES, _PAUSE_S = 20, 0.01  # at a file that another process has open
+_Done = TypeVar("_Done")
 
 # The first bytes of files that are films and nothing else. Playlists, which could name other files and addresses, are none.
 _SIGNS = (
@@ -59,7 +61,22 @@ def write_state(folder: Path, state: JobState) -> None:
     """Replace the state of a job, whole or not at all."""
     partial = folder / f"{STATE}.partial"
     partial.write_text(json.dumps(state), encoding="utf-8")
-    partial.replace(folder / STATE)
+    _patiently(lambda: partial.replace(folder / STATE))
+
+
+def read_state(folder: Path) -> JobState:
+    """Return the state of a job. Raises OSError and ValueError where there is none."""
+    state: JobState = json.loads(_patiently(lambda: (folder / STATE).read_text(encoding="utf-8")))
+    return state
+
+
+def _patiently(step: Callable[[], _Done]) -> _Done:
+    """Do what Windows refuses while the other process, which asks for the state or replaces it, has the file open: for a moment only."""
+    for _ in range(_TRIES):
+        with suppress(PermissionError):
+            return step()
+        time.sleep(_PAUSE_S)
+    return step()
 
 
 def main(folder: Path) -> None:

@@ -33,9 +33,13 @@ def _made(kind: str) -> tuple[str, int]:
     """Make a folder and lock it; return it and the descriptor that holds the lock."""
     while True:
         folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{kind}-{os.getpid()}-")
-        descriptor = os.open(Path(folder) / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        # A service that starts too may be quicker, and take it for a dead one's; then another one is made.
+        try:
+            descriptor = os.open(Path(folder) / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        except FileNotFoundError:
+            continue
         _lock(descriptor, wait=True)
-        if (Path(folder) / _LOCK).exists():  # else a service that starts too was quicker, and took it for a dead one's
+        if (Path(folder) / _LOCK).exists():
             return folder, descriptor
         os.close(descriptor)
 

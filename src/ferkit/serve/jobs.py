@@ -25,11 +25,11 @@ from ..image_files import expanded
 from ..orphans import search_path
 from ..processes import is_running
 from .admission import Arriving
-from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, write_state
+from .film import COPY, EVENTS, FILM, REQUEST, ROWS, STATE, read_state, write_state
 from .folders import remove_folder
 from .logs import log
 from .problems import Problem, busy
-from .records import FilmRequest, JobAnswer, JobState
+from .records import FilmRequest, JobAnswer
 from .settings import Settings
 
 __all__ = ["RESULTS", "Jobs"]
@@ -117,9 +117,9 @@ class Jobs:
         folder.mkdir(mode=0o700)
 
     def give_up(self, name: str) -> None:
-        """Forget a place whose upload did not arrive."""
-        if (job := self._mine.pop(name, None)) is not None:  # else it has made room for another
-            remove_folder(job.folder)
+        """Forget a place whose upload did not arrive, and what is left of it though it made room for another: Windows keeps what is open."""
+        self._mine.pop(name, None)
+        remove_folder(self._root / name)
 
     async def submit(self, name: str, request: FilmRequest) -> None:
         """Queue a film that has arrived as ``film`` in its folder. Raises Problem 503 where it made room for another at the last moment."""
@@ -135,7 +135,7 @@ class Jobs:
         folder = self._folder(name)
         try:
             request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-            state: JobState = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            state = read_state(folder)
         except (OSError, ValueError):
             raise _unknown() from None
         if state["state"] not in _FINAL and not is_running(request["worker"]):
@@ -147,9 +147,12 @@ class Jobs:
     def result(self, name: str, kind: str) -> tuple[Path, str]:
         """Return the file of a result and its media type. Raises Problem 404, or 409 while there is none."""
         state = self.state(name)
+        if kind not in RESULTS:
+            raise Problem(404, "no_such_result", f"No result of a film has that name; expected one of {', '.join(RESULTS)}.")
         if kind not in state["results"]:
             if state["state"] == "done":
-                raise Problem(404, "no_such_result", f"This film was read without {kind}; send it again with copy=1.")
+                why = "it was sent with copy=0, or its copy was left out, and the job's warning says why."
+                raise Problem(404, "no_such_result", f"This film has no {kind}: {why}")
             raise Problem(409, "not_ready", f"The film is {state['state']}; ask again when its state is done.")
         file, media_type = RESULTS[kind]
         return self._folder(name) / file, media_type
@@ -231,7 +234,7 @@ class Jobs:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        if (folder / _STOP).exists() or json.loads((folder / STATE).read_text(encoding="utf-8"))["state"] in _FINAL:
+        if (folder / _STOP).exists() or read_state(folder)["state"] in _FINAL:
             return
         if ended and process.returncode == -_KILLED:  # not by us
             code, why = "out_of_memory", "The system ended the reading, most likely for want of memory; send a film of fewer pixels."
