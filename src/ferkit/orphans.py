@@ -19,9 +19,10 @@ def search_path(folders: Iterable[str]) -> str:
     """Return PYTHONPATH for a child process that is started with ``-P``: else the current folder's own signal.py would stand for Python's.
 
     Args:
-        folders: The program's search path for modules. The current folder, which has no name in it, is left out.
+        folders: The program's search path for modules. The current folder, which has no name in it, is left out, and so is what is no text,
+            such as a Path that a program put there: Python looks for nothing there either.
     """
-    return os.pathsep.join(dict.fromkeys([*filter(None, folders), _HOME]))
+    return os.pathsep.join(dict.fromkeys([*(folder for folder in folders if isinstance(folder, str) and folder), _HOME]))
 
 
 def die_with(parent: int) -> None:
