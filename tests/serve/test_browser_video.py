@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,25 @@ def test_a_film_can_be_cancelled_and_sent_again(page: Any, tmp_path: Path) -> No
     shoot(page, "video-cancelled")
     page.click("#film .again")
     playwright.expect(page.locator("#film .progress")).to_be_visible()
+
+
+def test_of_a_film_without_its_copy_none_is_offered(page: Any, tmp_path: Path) -> None:
+    """The service left it out, as one that grew too large."""
+
+    def without(route: Any) -> None:
+        if route.request.method != "GET":
+            route.continue_()
+            return
+        state = route.fetch().json()
+        if state["state"] == "done":
+            state |= {"results": ["rows", "events"], "warning": "The annotated copy was left out: it is more than 400 MB."}
+        route.fulfill(json=state)
+
+    page.route(re.compile(r"/v1/jobs/[\w-]+$"), without)
+    drop(page, film_of_three(tmp_path / "three.mp4", 2))
+    playwright.expect(page.locator("#film")).to_contain_text("The annotated copy was left out", timeout=60_000)
+    playwright.expect(page.locator("#film [data-do=rows]")).to_have_count(1)
+    playwright.expect(page.locator("#film [data-do=copy], #film video")).to_have_count(0)
 
 
 def test_a_film_is_known_by_its_name_where_the_browser_knows_no_type(page: Any) -> None:

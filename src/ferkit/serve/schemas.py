@@ -192,7 +192,9 @@ class JobResponse(_Versioned):
     people: list[PersonOut] = Field(default_factory=list)
     results: list[str] = Field(default_factory=list, description="What /v1/jobs/ID/RESULT has: rows, events, copy")
     cut: bool = Field(default=False, description="The film is longer than what was read")
-    warning: str | None = Field(default=None, description="The film broke off; what came before is complete")
+    warning: str | None = Field(
+        default=None, description="The film broke off, and what came before is complete; or why its copy was left out"
+    )
     error: ErrorBody | None = None
 
 

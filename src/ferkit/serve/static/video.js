@@ -153,13 +153,15 @@ function download(text, kind, name) {
 
 function show(state) {
   const card = $("film");
-  const buttons = [download("Rows (CSV)", "rows", "rows.csv"), download("Events (JSON)", "events", "events.json"), download("Annotated film", "copy", "annotated.mp4")];
+  const copied = state.results.includes("copy"); // else the service left it out, and says why
+  const buttons = [download("Rows (CSV)", "rows", "rows.csv"), download("Events (JSON)", "events", "events.json")];
+  if (copied) buttons.push(download("Annotated film", "copy", "annotated.mp4"));
   const player = element("video", { controls: true, playsInline: true, muted: true });
   player.setAttribute("aria-label", `${film.name}, with boxes and labels`);
   const host = element("div", { className: "whole" });
   const table = element("div", { className: "whole", id: "film-people" });
   const notes = [state.cut && `The film is longer: only its first ${clock(choices.offer.limits.max_video_seconds)} were read.`, state.warning].filter(Boolean);
-  const parts = [element("figure", { className: "stage whole" }, player), ...notes.map((note) => element("p", { className: "whole" }, note)), host, table];
+  const parts = [...(copied ? [element("figure", { className: "stage whole" }, player)] : []), ...notes.map((note) => element("p", { className: "whole" }, note)), host, table];
   keepingFocus(card, () => card.replaceChildren(title(...buttons, button("Remove", removeFilm, { "data-do": "remove" })), ...parts));
   film.timeline = new Timeline(host, (time) => {
     player.currentTime = time;
@@ -169,7 +171,7 @@ function show(state) {
   film.timeline.goTo(0);
   announce(`${film.name} is read: ${several(film.people.length, "person", "people")} in ${clock(state.time_s)}.`);
   card.scrollIntoView({ block: "start", behavior: calm() ? "auto" : "smooth" });
-  play(player, film.turn);
+  if (copied) play(player, film.turn);
 }
 
 async function play(player, turn) {
