@@ -246,6 +246,16 @@ def test_a_film_that_the_store_does_not_give_is_not_damaged(
     assert rows.errors == {kind: 1}
 
 
+def test_a_film_of_an_address_that_there_is_not_is_a_row(tmp_path: Path) -> None:
+    """As of pictures: else its shard failed with every run, and the job never came to an end."""
+    pytest.importorskip("fsspec")
+    rows = Rows(("happy",), 0, video=True)
+    job = Job([], str(tmp_path), {"fps": None, "every": None}, {}, ["happy"], video=True)
+    work._film(rows, Unit("video", "nowhere://bucket/a.mp4", 10, 0, -1, -1), job, None, {}, lambda _: None)  # type: ignore[arg-type]
+    assert rows.errors == {"not_found": 1}
+    assert rows.table()["error"].to_pylist()[0].startswith("nowhere://bucket/a.mp4: nowhere://: ")
+
+
 def test_a_fault_of_the_pipeline_is_a_films_row_too(tmp_path: Path) -> None:
     class Faulty:
         def video(self, path: str, **_: object) -> Any:

@@ -21,7 +21,7 @@ from .job import Job
 from .plan import Unit, units
 from .reading import Item, items
 from .records import Receipt
-from .storage import Place, is_address, open_input, read_whole
+from .storage import AddressError, Place, is_address, open_input, read_whole
 
 __all__ = ["picture", "work"]
 
@@ -121,6 +121,8 @@ def _film(rows: Rows, unit: Unit, job: Job, pipeline: Pipeline, skip: Skip, say:
         raise
     except FileNotFoundError as error:
         rows.add_error(unit.key, number, "not_found", str(error))
+    except AddressError as error:  # in the midst of a list of good ones
+        rows.add_error(unit.key, number, "not_found", f"{unit.key}: {error}")
     except (FerkitError, OSError) as error:
         kind: ErrorKind = "empty" if unit.size == 0 else "damaged" if read_whole(unit.key, job.base) else "io"
         own = opening.kind_of_error(error, b"") == "crash"
