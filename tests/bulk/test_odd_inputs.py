@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import tarfile
 import threading
 from collections import Counter
@@ -59,6 +60,17 @@ def test_every_name_that_a_disk_takes(jpeg: bytes, tmp_path: Path) -> None:
     assert f"{folder}/not-utf8-\\udcff.jpg" in found
     paths = {str(path) for path in folder.iterdir()}
     assert set(FoundFaces(tmp_path / "out").of(paths)) == paths
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are UTF-8 there")
+def test_pictures_below_a_folder_that_is_not_utf8_are_found_again(jpeg: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    (here / "in").mkdir(parents=True)
+    (here / "in" / "a.jpg").write_bytes(jpeg)
+    monkeypatch.chdir(here)
+    ferkit.batch("in", tmp_path / "out", pipeline=QUICK, workers=1)
+    wanted = {str(here / "in" / "a.jpg")}
+    assert set(FoundFaces(tmp_path / "out").of(wanted)) == wanted
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows makes no links for everybody")

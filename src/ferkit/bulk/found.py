@@ -91,7 +91,7 @@ class FoundFaces:
         for number in sorted(done(self._place, self._job)[1]):
             for batch in _batches(self._place, self._job.groups[number]["file"], self.landmarks):
                 for row in batch:
-                    path = told.get(path_of(self.base, row["image"]))
+                    path = told.get(encodable(path_of(self.base, row["image"])))
                     if path is not None:
                         _add(out.setdefault(path, Found((row["width"] or 0, row["height"] or 0), [], row["error"])), row)
         return out
