@@ -95,6 +95,12 @@ def test_an_open_quote_does_not_swallow_the_file(more: int, tmp_path: Path, monk
         csv.field_size_limit(before)
 
 
+def test_a_remark_of_several_lines_is_no_open_quote(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text(f'emotion,pixels,Usage,remark\n0,{GOOD},Training,"seen twice,\nby Ann"\n3,{GOOD},Training,\n', encoding="utf-8")
+    assert read_csv(path).labels.tolist() == [0, 3]
+
+
 @pytest.mark.parametrize("side", [200, 512])
 def test_a_csv_of_large_faces(side: int, tmp_path: Path) -> None:
     """Above 180x180 a face has more characters than Python's csv takes unless it is told to."""

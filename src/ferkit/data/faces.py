@@ -221,7 +221,7 @@ _CSV_COLUMNS = "emotion,pixels,Usage"
 
 
 _LONGEST = 4 * 2048 * 2048  # characters of the largest face, at most three digits and a space for each pixel
-_SWALLOWED = re.compile(r"\n[^\n]*[A-Za-z]")  # in an entry: a further line with a name in it, which pixels have not
+_NAME = re.compile(r"[A-Za-z]")  # of a label, a split or a file
 
 
 def is_pixel_csv(names: Sequence[str]) -> bool:
@@ -235,15 +235,16 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             head = file.readline(1 << 16)
             file.seek(0)
-            reader = csv.DictReader(file, delimiter=max((",", ";", "\t"), key=head.count), skipinitialspace=True)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            delimiter = max((",", ";", "\t"), key=head.count)
+            reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
+            reader.fieldnames = names = [name.strip() for name in reader.fieldnames or ()]
             # Of the whole process; it is only ever raised, which takes nothing from anybody.
             csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
             last = 1
             try:
-                yield 1, dict.fromkeys(reader.fieldnames, "")
+                yield 1, dict.fromkeys(names, "")
                 for row in reader:
-                    if reader.line_num > last + 1 and any(_SWALLOWED.search(str(entry)) for entry in row.values()):
+                    if reader.line_num > last + 1 and any(_swallows(str(entry), delimiter, len(names)) for entry in row.values()):
                         raise csv.Error("a quote that is not closed")
                     last = reader.line_num
                     yield last, row
@@ -255,6 +256,11 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{path} cannot be read ({error.strerror or error}); expected Kaggle's fer2013.csv ({_CSV_COLUMNS}).") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a UTF-8 csv file: {error}.") from error
+
+
+def _swallows(entry: str, delimiter: str, columns: int) -> bool:
+    """Return True if an entry has a whole further row in it, as after a quote that nobody closed; pixels and remarks may have several lines."""
+    return any(line.count(delimiter) >= columns - 1 and _NAME.search(line) for line in entry.split("\n")[1:])
 
 
 def _lacking(path: Path, missing: Sequence[str], expected: str, names: Sequence[str]) -> DataError:
