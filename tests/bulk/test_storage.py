@@ -295,6 +295,7 @@ def test_parts_run_beside_one_another_each_once(tmp_path: Path) -> None:
                 pass
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no signals, and Ray's nodes are no Windows")
 def test_a_node_ends_the_workers_of_an_earlier_job(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node, "_POOLS", {})
     start = {"place": "", "options": {}, "memory": None, "timeout": 300, "instead": {}}
