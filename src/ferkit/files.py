@@ -159,11 +159,13 @@ def write_bytes(path: Path, data: bytes, sync: bool = True) -> Path:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any], compress: bool = True) -> None:
-    """Write NumPy arrays as an ``.npz`` file, none of them pickled. Errors as in ``replacing``."""
+    """Write NumPy arrays as an ``.npz`` file, none of them of objects, which would be pickled. Errors as in ``replacing``."""
     import numpy as np
 
+    # Without allow_pickle=False, which NumPy before 2.1 takes for one more array.
+    assert not any(np.asarray(array).dtype.hasobject for array in arrays.values()), list(arrays)
     with replacing(path) as file:
-        (np.savez_compressed if compress else np.savez)(file, allow_pickle=False, **arrays)
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
 
 
 def write_json(path: Path, value: Any) -> None:

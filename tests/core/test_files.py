@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ferkit import ImageError, WeightsError
-from ferkit.files import clear_partials, replacing, replacing_path, write_bytes
+from ferkit.files import clear_partials, replacing, replacing_path, write_arrays, write_bytes
 
 
 def names(folder: Path) -> list[str]:
@@ -107,3 +108,13 @@ def test_what_a_kill_left_is_cleared_away_and_nothing_else(tmp_path: Path) -> No
     assert len(names(inner)) == len(kept) + 2
     clear_partials(tmp_path)
     assert names(inner) == sorted(kept)
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_arrays_are_those_that_were_given_whatever_numpys_version(compress: bool, tmp_path: Path) -> None:
+    write_arrays(tmp_path / "a.npz", {"one": np.arange(3), "names": np.array(["ä", "b"])}, compress)
+    with np.load(tmp_path / "a.npz") as kept:
+        assert {name: kept[name].tolist() for name in kept.files} == {"one": [0, 1, 2], "names": ["ä", "b"]}
+    with pytest.raises(AssertionError):
+        write_arrays(tmp_path / "b.npz", {"objects": np.array([{}])}, compress)
+    assert not (tmp_path / "b.npz").exists()

@@ -20,7 +20,7 @@ from ..classifiers.expression_classifier import ExpressionClassifier
 from ..crops import CropGeometry, resized
 from ..detectors.face_detector import open_detector
 from ..errors import DataError, ImageError, InputError, MissingExtraError
-from ..files import clear_partials, writable, write_bytes, write_json
+from ..files import clear_partials, writable, write_arrays, write_bytes, write_json
 from ..image_files import expanded
 from ..images import load_image
 from ..protocols import Detector, name_of
@@ -298,9 +298,7 @@ def _write_tables(stem: Path, rows: list[_Row]) -> None:
     }
     columns |= {"box": np.array([row["box"] for row in rows], np.float32).reshape(-1, 4), "landmarks": landmarks}
     columns["score"] = np.array([row["score"] for row in rows], np.float32)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **columns)
-    write_bytes(stem.with_suffix(".npz"), buffer.getvalue())
+    write_arrays(stem.with_suffix(".npz"), columns)
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
