@@ -310,6 +310,8 @@ def main() -> None:
     parser.add_argument("--ensemble", type=Path, metavar="FOLDER", help="with --add and --data: measure its snapshots' ensemble")
     parser.add_argument("--data", type=Path, help="fer2013.csv")
     args = parser.parse_args()
+    if args.add is None and (args.variant or args.ensemble):
+        parser.error("--variant and --ensemble say how a run is kept: give it with --add RUN.")
     if args.nets:
         count_nets()
     if args.add:

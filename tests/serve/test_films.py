@@ -106,6 +106,7 @@ def test_films_beyond_the_limits(service: Service, short: bytes) -> None:
     assert "/" not in failed["error"]["message"].split("Run:")[0].replace("and/or", ""), "the message names a path of the service"
     status, answer, _ = ask(f"{service.url}/v1/jobs/{job['id']}/rows")
     assert (status, answer["error"]["code"]) == (409, "not_ready")
+    assert failed["error"]["message"] in answer["error"]["message"], "it is told to ask again, and never comes"
 
 
 @pytest.mark.slow

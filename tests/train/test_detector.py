@@ -544,7 +544,11 @@ def test_data_that_is_not_there(tmp_path: Path) -> None:
         labels.write_text(json.dumps(records), encoding="utf-8")
         with pytest.raises(DataError, match=r"^images/0\.png has a face with box .*; expected x1 < x2"):
             read_photos(data)
-    labels.write_text(written, encoding="utf-8")
+    labels.write_text(written, encoding="utf-8-sig")  # as some editors do
+    truth = data / "dev" / "gt.json"
+    truth.write_text(truth.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert len(read_photos(data)[0]) == 6
+    assert read_annotated(data / "dev")
     (data / "train" / "images" / "3.png").write_text("no picture", encoding="utf-8")
     with pytest.raises(DataError, match=r"3\.png is missing or is not a picture\. .*3\.png"):
         read_photos(data)

@@ -282,6 +282,24 @@ def test_where_a_process_finds_modules(shadowed: bool, tmp_path: Path, monkeypat
         member.end()
 
 
+def test_a_killed_process_that_waits_for_the_system_is_left_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network's disk that does not answer, say; whoever ends the run would wait as long as it."""
+    from ferkit.train.common import group
+
+    class Stuck(group.Local):
+        def __init__(self) -> None:
+            self._process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+
+    member = Stuck()
+    with monkeypatch.context() as patch:
+        patch.setattr(member._process, "kill", lambda: None)
+        patch.setattr(group, "_END_S", 0.01)
+        member.end()  # and comes back
+    assert member.poll() is None
+    member._process.kill()
+    member._process.wait()
+
+
 def test_an_error_of_a_process_is_the_runs(arguments: dict[str, Any], tmp_path: Path) -> None:
     """Not a death: it would happen again."""
     from ferkit.train.common.group import Ended, supervise

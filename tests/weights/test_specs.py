@@ -143,6 +143,8 @@ def test_a_spec_comes_back(kind: str, tmp_path: Path) -> None:
     table = json.loads(json.dumps(spec.to_dict())) | {"of a later ferkit": 1}
     (tmp_path / "spec.json").write_text(json.dumps(table), encoding="utf-8")
     assert load_spec(tmp_path) == spec
+    (tmp_path / "spec.json").write_text(json.dumps(table), encoding="utf-8-sig")  # as some editors do
+    assert load_spec(tmp_path) == spec
     loads = {"classifier": WeightsSpec.load, "detector": DetectorSpec.load, "ensemble": EnsembleSpec.load}
     for other, load in loads.items():
         if other == kind:

@@ -59,7 +59,7 @@ def read_annotated(folder: str | Path) -> list[AnnotatedPhoto]:
     """Read ``gt.json`` (``{file: {"source", "faces": [{"box": [x, y, w, h], "ignore"}]}}``) and ``images/``. Raises DataError."""
     folder = expanded(folder)
     try:
-        table = json.loads((folder / "gt.json").read_text(encoding="utf-8"))
+        table = json.loads((folder / "gt.json").read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
         return [_annotated(name, load_image(folder / "images" / name), row) for name, row in table.items()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / 'gt.json'} is not a table of annotated pictures ({error!r}).") from error

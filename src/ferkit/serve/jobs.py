@@ -153,6 +153,8 @@ class Jobs:
             if state["state"] == "done":
                 why = "it was sent with copy=0, or its copy was left out, and the job's warning says why."
                 raise Problem(404, "no_such_result", f"This film has no {kind}: {why}")
+            if state["state"] == "failed":
+                raise Problem(409, "not_ready", f"The film could not be read ({state['error']['code']}): {state['error']['message']}")
             raise Problem(409, "not_ready", f"The film is {state['state']}; ask again when its state is done.")
         file, media_type = RESULTS[kind]
         return self._folder(name) / file, media_type

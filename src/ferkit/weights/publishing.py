@@ -112,7 +112,7 @@ def _files(folder: Path, spec: Any, title: str) -> dict[str, bytes | str]:
     }
     card = (folder / "card.md").read_text(encoding="utf-8") if "card.md" in found else f"# {title}\n"
     if title != spec.name:
-        table = json.loads((folder / "spec.json").read_text(encoding="utf-8")) | {"name": title}
+        table = json.loads((folder / "spec.json").read_text(encoding="utf-8-sig")) | {"name": title}
         found["spec.json"] = (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode()
         card = re.sub(rf"(?<![\w-]){re.escape(spec.name)}(?![\w-])", title, card)  # as a word: "mine" is a part of "determined"
         found |= {"card.md": card.encode()} if "card.md" in found else {}

@@ -333,7 +333,7 @@ def load_spec(folder: Path) -> WeightsSpec | EnsembleSpec | DetectorSpec:
     """Read ``folder/spec.json`` of any kind. Raises WeightsError if it is not there or not a spec."""
     path = folder / SPEC_FILE
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))
+        table = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
         return _complete(_KINDS.get(table.get("kind"), WeightsSpec).from_dict(table))
     except FileNotFoundError:
         raise WeightsError(f"{folder} has no {SPEC_FILE}; expected a folder of weights ({SPEC_FILE}, model.onnx).") from None

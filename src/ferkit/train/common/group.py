@@ -28,6 +28,7 @@ from .listeners import Listeners
 __all__ = ["Ended", "Local", "Member", "free_port", "supervise"]
 
 _LOOK_S = 0.1
+_END_S = 10.0  # that one may take to end once it was killed
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,12 @@ class Local:
         return out
 
     def end(self) -> None:
-        """End it, and let go of its pipes."""
+        """End it, and let go of its pipes. One that waits for the system, for a disk that does not answer, is left to end by itself."""
         self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            return
         self._listener.join()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None

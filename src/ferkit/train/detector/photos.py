@@ -148,7 +148,7 @@ def read_photos(folder: str | Path) -> tuple[list[LabelledPhoto], list[LabelledP
 
     path = folder / "train" / "labels.json"
     try:
-        records = json.loads(path.read_text(encoding="utf-8"))
+        records = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
         photos = [_labelled(pixels(folder / "train" / record["file"]), record["faces"], record["file"]) for record in records]
     except DataError:  # of one picture, which it names
         raise
