@@ -519,7 +519,7 @@ member.main()
     start = {"call": ("faulty:call", {}), "coordinator": "", "count": 2, "number": 0, "parent": os.getpid()}
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(pickle.dumps(start))
+    process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(start))
     process.stdin.flush()  # and stays open, as the supervisor keeps it
     try:
         assert process.wait(timeout=120) == 1
