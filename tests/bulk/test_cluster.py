@@ -136,10 +136,30 @@ def held(driver: Driver, cluster: Cluster) -> tuple[int, int]:
         victim = driver.wait_for(at_work)[0]
         (child,) = children(victim)
         os.kill(child, signal.SIGSTOP)
-        time.sleep(1)
-        if victim in at_work():
+        if all(victim in at_work() for _ in moments(3)):
             return victim, child
         os.kill(child, signal.SIGCONT)  # it had just answered: the node has nothing to lose
+
+
+@contextlib.contextmanager
+def paused(cluster: Cluster, number: int) -> Iterator[None]:
+    """Hold the workers of a node still."""
+    held = [child for pid in cluster.workers(number) for child in children(pid)]
+    for child in held:
+        os.kill(child, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for child in held:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGCONT)
+
+
+def moments(count: int) -> Iterator[int]:
+    """Let a second pass so many times: on a busy machine what was answered before is heard of late."""
+    for number in range(count):
+        time.sleep(1)
+        yield number
 
 
 def children(pid: int) -> list[int]:
@@ -154,9 +174,10 @@ def test_a_node_is_lost_and_another_joins(
     driver.wait_for(lambda: len(parts(tmp_path / "out")) >= 4)
     watch = threading.Thread(target=times, args=(tmp_path / "out", heard, driver))
     watch.start()
-    held(driver, cluster)
-    cluster.kill_node(1)
-    late = cluster.add()
+    with paused(cluster, 2):  # else it may do all that is left before the other node has joined
+        held(driver, cluster)
+        cluster.kill_node(1)
+        late = cluster.add()
     code, out, err = driver.end()
     watch.join()
     assert code == 0, err
