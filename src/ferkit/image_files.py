@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["IMAGE_SUFFIXES", "begins_like_an_image", "expanded", "image_files", "is_heif"]
+__all__ = ["IMAGE_SUFFIXES", "SIGNATURES", "begins_like_an_image", "expanded", "image_files", "is_heif"]
 
 # Every file with one of these names is tried, so that what cannot be read is named instead of left out: Pillow reads the first
 # five rows (AVIF if it was built so), the extra "heif" the sixth, nothing here the last two, but for the previews in some raw photos.
@@ -40,10 +40,14 @@ IMAGE_SUFFIXES = (
 )
 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2")
-_SIGNATURES = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-    *(b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL \r\n", b"8BPS\0\x01"),
-)
+# The first bytes of formats that these alone tell, and what they are called.
+SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),  # the last two with offsets of 64 bits
+)  # fmt: skip
+# JPEG 2000, JPEG XL and Photoshop, which the service does not read.
+_OTHERS = (b"\0\0\0\x0cjP  \r\n", b"\xff\x4f\xff\x51", b"\0\0\0\x0cJXL \r\n", b"8BPS\0\x01")
+_ALL = (*(start for start, _ in SIGNATURES), *_OTHERS)
 
 
 def expanded(name: str | os.PathLike[str]) -> Path:
@@ -84,4 +88,4 @@ def begins_like_an_image(path: Path) -> bool:
     webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
     avif = start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis")
     bmp = start[:2] == b"BM" and start[6:10] == bytes(4)
-    return webp or avif or bmp or is_heif(start) or start.startswith(_SIGNATURES)
+    return webp or avif or bmp or is_heif(start) or start.startswith(_ALL)

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from starlette.requests import ClientDisconnect
 
 from ..errors import ImageError
-from ..image_files import is_heif
+from ..image_files import SIGNATURES, is_heif
 from ..images import Loaded, load, pixels_of
 from .admission import PixelBudget
 from .memory import LARGE, give_memory_back
@@ -219,15 +219,9 @@ def _plain_name(name: bytes) -> str | None:
     return plain[:_MAX_NAME] or None
 
 
-_STARTS = (
-    (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"),
-    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),  # the last two with offsets of 64 bits
-)  # fmt: skip
-
-
 def sniff(data: bytes) -> str | None:
     """Return the name of the format that the first bytes show, or None for one that the service does not read."""
-    for start, kind in _STARTS:
+    for start, kind in (*SIGNATURES, (b"BM", "BMP")):
         if data.startswith(start):
             return kind
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

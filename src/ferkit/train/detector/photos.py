@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -49,6 +50,11 @@ class LabelledPhoto:
     def seen(self) -> NDArray[np.float32]:
         """What shows of each box, ``(n, 4)``."""
         return self.boxes if self.shown is None else self.shown
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the pixels; a run asks for it several times, and photos are gigabytes."""
+        return fingerprint(self.pixels)
 
 
 class AugmentTable(TypedDict, total=False):
@@ -183,7 +189,7 @@ def parts_of(photos: Sequence[LabelledPhoto], negatives: Sequence[LabelledPhoto]
     return {
         "photos": fingerprint([labels(photo) for photo in photos]),
         "negatives": fingerprint([labels(photo) for photo in negatives]),
-        PIXELS: fingerprint([fingerprint(photo.pixels) for photo in (*photos, *negatives)]),
+        PIXELS: fingerprint([photo.digest for photo in (*photos, *negatives)]),
     }
 
 
