@@ -108,14 +108,18 @@ def best_loss(run: dict[str, Any]) -> str:
 
 
 def runs_table() -> str:
-    """Return one line per kept run: epochs, hours, machine."""
+    """Return one line per kept run: epochs, hours, the command that repeats it; then all hours together and the machines."""
     runs = kept_runs()
     if not runs:
         return "No run is kept yet.\n"
-    lines = ["| recipe | epochs | best val_loss | hours | machine |", "|---|---|---|---|---|"]
+    lines = ["| recipe | epochs | best val_loss | hours | command |", "|---|---|---|---|---|"]
     for name, run in runs.items():
-        lines.append(f"| {name} | {run['epochs']} | {best_loss(run)} | {run['hours']} | {run['machine']} |")
-    return "\n".join(lines) + "\n"
+        lines.append(
+            f"| {name} | {run['epochs']} | {best_loss(run)} | {run['hours']} | `ferkit train --recipe {name} --data fer2013.csv` |"
+        )
+    hours = sum(run["hours"] for run in runs.values())
+    machines = "; ".join(sorted({run["machine"] for run in runs.values()}))
+    return "\n".join([*lines, "", f"All runs together: {hours:.1f} hours, on {machines}."]) + "\n"
 
 
 def variants_table() -> str:
