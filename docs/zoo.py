@@ -151,11 +151,15 @@ def variants_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def measured_terms() -> dict[str, Any]:
+    """Return the rows of ``benchmarks/zoo_terms.py``: by net, then by name."""
+    nets: dict[str, Any] = json.loads(TERMS.read_text(encoding="utf-8"))["nets"]
+    return nets
+
+
 def terms_table() -> str:
     """Return one line per training of system B's small nets on its terms, one factor after the other."""
-    if not TERMS.exists():
-        return "Not measured yet.\n"
-    nets = json.loads(TERMS.read_text(encoding="utf-8"))["nets"]
+    nets = measured_terms()
     lines = [
         "| terms | trained on | tested on | of these with a copy in training | "
         + " | ".join(f"{net}: best snapshot, its iterations | {net}: nine together (95 % interval)" for net in nets)
@@ -177,9 +181,7 @@ def terms_table() -> str:
 
 def factors_table() -> str:
     """Return one line per factor: how much more is right with it, nine snapshots together, from rows of the table of terms."""
-    if not TERMS.exists():
-        return "Not measured yet.\n"
-    nets = json.loads(TERMS.read_text(encoding="utf-8"))["nets"]
+    nets = measured_terms()
     lines = ["| factor | " + " | ".join(f"{net}, points" for net in nets) + " |", "|---|" + "---|" * len(nets)]
     for factor, (without, with_it) in FACTORS.items():
         cells = [
