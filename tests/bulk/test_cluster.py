@@ -79,8 +79,7 @@ def test_two_nodes_write_what_this_machine_writes(
     cluster: Cluster, pictures: Path, undisturbed: dict[str, str], tmp_path: Path, drivers: Start
 ) -> None:
     driver = drivers(pictures, tmp_path / "out", *HOW, "--address", cluster.address)
-    for number in (1, 2):
-        finishes_one(driver, cluster, tmp_path / "out", number, 3 - number)
+    each_finishes_one(driver, cluster, tmp_path / "out")
     code, out, err = driver.end()
     assert code == 0, err
     whole(tmp_path / "out", undisturbed)
@@ -115,7 +114,7 @@ def test_a_worker_of_ray_that_dies_costs_its_shard(
     cluster: Cluster, pictures: Path, undisturbed: dict[str, str], tmp_path: Path, drivers: Start
 ) -> None:
     driver = drivers(pictures, tmp_path / "out", *HOW, "--address", cluster.address)
-    driver.wait_for(lambda: len(parts(tmp_path / "out")) >= 4)
+    each_finishes_one(driver, cluster, tmp_path / "out")
     victim, child = held(driver, cluster)
     os.kill(victim, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
@@ -166,6 +165,12 @@ def go_on(held: set[int]) -> None:
             os.kill(child, signal.SIGCONT)
 
 
+def each_finishes_one(driver: Driver, cluster: Cluster, output: Path) -> None:
+    """Have both nodes finish a shard: each has greeted the driver then, and what it is at from now on is a shard."""
+    finishes_one(driver, cluster, output, 1, 2)
+    finishes_one(driver, cluster, output, 2, 1)
+
+
 def finishes_one(driver: Driver, cluster: Cluster, output: Path, number: int, other: int) -> None:
     """Have a node finish a shard while the other is held still: on a busy machine one may do all that there is before the other has begun."""
     driver.wait_for(lambda: parts(output))  # before its first shard the driver asks some node what it has, which must not be held
@@ -202,7 +207,7 @@ def test_a_node_is_lost_and_another_joins(
     cluster: Cluster, pictures: Path, undisturbed: dict[str, str], tmp_path: Path, drivers: Start
 ) -> None:
     driver = drivers(pictures, tmp_path / "out", *HOW, "--address", cluster.address)
-    finishes_one(driver, cluster, tmp_path / "out", 2, 1)
+    each_finishes_one(driver, cluster, tmp_path / "out")
     with paused(cluster, 2):  # else it may do all that is left before the other node has joined
         held(driver, cluster)
         cluster.kill_node(1)
