@@ -1,0 +1,74 @@
+"""System E's net on system E's terms: faces cut on their landmarks, ten random views, accuracy with F1 and recall.
+
+The system finds 68 landmarks before it cuts a face, so that a frame without any is not in its test. Its net is trained on the faces that ferkit's
+detector finds and cuts, and measured on PublicTest three times: all such faces, those of them that dlib's detector finds too, whose landmarks
+systems of that time used, and FER2013's frames as they are. F1 and recall are means weighted by each label's faces, so that recall is accuracy.
+
+    head -n 32299 fer2013.csv > runs/terms/frames.csv
+    ferkit prepare --data runs/terms/frames.csv --out runs/terms/aligned --detector ferkit
+    ferkit train --recipe vgg16 --data runs/terms/aligned --out runs/vgg16
+    python benchmarks/zoo_vgg16.py --weights runs/vgg16 --data fer2013.csv --runs runs/terms --out benchmarks/results/zoo_vgg16.json
+
+dlib's part needs pip install dlib-bin once; what it found stays in the folder of the runs, which benchmarks/zoo_terms.py shares.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _record import record
+from numpy.typing import NDArray
+from sklearn.metrics import f1_score
+from zoo_terms import Everything, found_by_dlib
+
+from ferkit import ExpressionClassifier
+from ferkit.data import Faces
+from ferkit.evaluation.measuring import measure
+
+VIEWS = ("none", "random:10")
+
+
+def measured(weights: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """Measure with one view and with ten random ones."""
+    rows = []
+    for views in VIEWS:
+        found = measure(ExpressionClassifier(weights, tta=views), Faces(images, labels))
+        rows.append({
+            "tta": views,
+            "n": found.report["n"],
+            "accuracy": found.report["accuracy"],
+            "ci95": found.report["ci95"],
+            "weighted_f1": round(float(f1_score(found.truth, found.probabilities.argmax(axis=1), average="weighted")), 4),
+        })  # fmt: skip
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--data", type=Path, required=True, help="fer2013.csv")
+    parser.add_argument("--runs", type=Path, required=True, help="folder with aligned/, which ferkit prepare wrote")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+
+    everything = Everything.read(args.data, args.runs / "aligned")
+    test = ~everything.training
+    cut = test & everything.found
+    both = cut & found_by_dlib(everything.frames, args.runs / "dlib.npy")
+    record(
+        None if args.out is None else str(args.out),
+        {
+            "faces": {
+                "found and cut": measured(args.weights, everything.aligned[cut], everything.labels[cut]),
+                "of these, found by dlib too": measured(args.weights, everything.aligned[both], everything.labels[both]),
+                "all frames, as they are": measured(args.weights, everything.frames[test], everything.labels[test]),
+            }
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
