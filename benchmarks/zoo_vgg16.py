@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from _record import record
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score
 from zoo_terms import Everything, found_by_dlib
 
 from ferkit import ExpressionClassifier
@@ -35,14 +34,9 @@ def measured(weights: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]
     """Measure with one view and with ten random ones."""
     rows = []
     for views in VIEWS:
-        found = measure(ExpressionClassifier(weights, tta=views), Faces(images, labels))
-        rows.append({
-            "tta": views,
-            "n": found.report["n"],
-            "accuracy": found.report["accuracy"],
-            "ci95": found.report["ci95"],
-            "weighted_f1": round(float(f1_score(found.truth, found.probabilities.argmax(axis=1), average="weighted")), 4),
-        })  # fmt: skip
+        report = measure(ExpressionClassifier(weights, tta=views), Faces(images, labels)).report
+        f1 = sum(label["n"] * label["f1"] for label in report["per_label"].values()) / report["n"]
+        rows.append({"tta": views, **{key: report[key] for key in ("n", "accuracy", "ci95")}, "weighted_f1": round(f1, 4)})
     return rows
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -145,22 +146,26 @@ def held(driver: Driver, cluster: Cluster) -> tuple[int, int]:
 @contextlib.contextmanager
 def paused(cluster: Cluster, number: int) -> Iterator[None]:
     """Hold the workers of a node still."""
-    held = at_work(cluster, number)
-    for child in held:
-        os.kill(child, signal.SIGSTOP)
+    still = born(cluster, number)
+    stop(still)
     try:
         yield
     finally:
-        go_on(held)
+        go_on(still)
 
 
-def at_work(cluster: Cluster, number: int) -> set[int]:
+def born(cluster: Cluster, number: int) -> set[int]:
     """Return the worker processes of a node."""
     return {child for pid in cluster.workers(number) for child in children(pid)}
 
 
-def go_on(held: set[int]) -> None:
-    for child in held:
+def stop(workers: set[int]) -> None:
+    for child in workers:
+        os.kill(child, signal.SIGSTOP)
+
+
+def go_on(workers: set[int]) -> None:
+    for child in workers:
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGCONT)
 
@@ -174,22 +179,21 @@ def each_finishes_one(driver: Driver, cluster: Cluster, output: Path) -> None:
 def finishes_one(driver: Driver, cluster: Cluster, output: Path, number: int, other: int) -> None:
     """Have a node finish a shard while the other is held still: on a busy machine one may do all that there is before the other has begun."""
     driver.wait_for(lambda: parts(output))  # before its first shard the driver asks some node what it has, which must not be held
-    held: set[int] = set()
+    still: set[int] = set()
     count = len(parts(output))
 
     def finished() -> bool:
         nonlocal count
-        if new := at_work(cluster, other) - held:
-            for child in new:
-                os.kill(child, signal.SIGSTOP)
-            held.update(new)
+        if new := born(cluster, other) - still:
+            stop(new)
+            still.update(new)
             count = len(parts(output))
         return len(parts(output)) > count
 
     try:
         driver.wait_for(finished)
     finally:
-        go_on(held)
+        go_on(still)
 
 
 def moments(count: int) -> Iterator[int]:
@@ -207,18 +211,35 @@ def test_a_node_is_lost_and_another_joins(
     cluster: Cluster, pictures: Path, undisturbed: dict[str, str], tmp_path: Path, drivers: Start
 ) -> None:
     driver = drivers(pictures, tmp_path / "out", *HOW, "--address", cluster.address)
+    heard: list[float] = []
     each_finishes_one(driver, cluster, tmp_path / "out")
+    watch = threading.Thread(target=times, args=(tmp_path / "out", heard, driver))
+    watch.start()
     with paused(cluster, 2):  # else it may do all that is left before the other node has joined
         held(driver, cluster)
         cluster.kill_node(1)
         late = cluster.add()
-        finishes_one(driver, cluster, tmp_path / "out", late, 2)
+    finishes_one(driver, cluster, tmp_path / "out", 2, late)
+    finishes_one(driver, cluster, tmp_path / "out", late, 2)
     code, out, err = driver.end()
+    watch.join()
     assert code == 0, err
     assert err.count("a worker died") == 1
     whole(tmp_path / "out", undisturbed)
     assert {one["shard"] for one in told(out)} == set(range(24))
-    assert cluster.node(late) in {one["node"] for one in told(out)}
+    assert cluster.node(late) in {one["node"] for one in told(out)}, "the node that joined late got no work"
+    assert max(np.diff(heard), default=0) <= 30
+
+
+def times(output: Path, heard: list[float], driver: Driver) -> None:
+    """Note when the number of parts grew."""
+    count = -1
+    while driver.process.poll() is None:
+        now = len(parts(output))
+        if now != count:
+            count = now
+            heard.append(time.monotonic())
+        time.sleep(0.05)
 
 
 def test_the_driver_is_lost_and_another_goes_on(
