@@ -45,6 +45,29 @@ def test_prepare_a_csv(tmp_path: Path) -> None:
         prepare(tmp_path / "f.csv", out, size=4)
 
 
+def test_a_split_without_any_face_has_empty_tables(tmp_path: Path) -> None:
+    """All of its pictures are named as skipped, and the other split's faces are there."""
+
+    class OfTheLight:
+        def detect_rgb(self, pixels: np.ndarray) -> list[Face]:
+            return [Face((0, 0, 48, 48))] if pixels.mean() > 128 else []
+
+    for split, grey in (("train", 60), ("test", 200)):
+        for name in "ab":
+            path = tmp_path / "in" / split / "happy" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((48, 48), grey, np.uint8)).save(path)
+    report = prepare(tmp_path / "in", tmp_path / "out", detector=OfTheLight())
+    assert report["splits"] == {"train": {"happy": 0}, "test": {"happy": 2}}
+    assert len(report["skipped"]) == 2
+    with np.load(tmp_path / "out" / "train.npz") as table:
+        assert {key: value.shape for key, value in table.items()} == {
+            "path": (0,), "source": (0,), "label": (0,), "box": (0, 4), "landmarks": (0, 5, 2), "score": (0,)
+        }  # fmt: skip
+    read_schema = pytest.importorskip("pyarrow.parquet", reason='needs the extra "batch"').read_schema
+    assert read_schema(tmp_path / "out" / "train.parquet").equals(read_schema(tmp_path / "out" / "test.parquet"))
+
+
 def test_data_of_the_same_name_from_elsewhere_are_refused(tmp_path: Path) -> None:
     """Their pictures have the same names too: the faces of the first would be taken for those of the second."""
     for name in ("one", "two"):

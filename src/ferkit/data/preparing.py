@@ -305,12 +305,15 @@ def _write_tables(stem: Path, rows: list[_Row]) -> None:
     except ImportError:
         return
     flat: dict[str, list[Any]] = {
-        key: value.reshape(len(rows), -1).tolist() if value.ndim > 1 else value.tolist() for key, value in columns.items()
+        key: value.tolist() if value.ndim == 1 else [row.ravel().tolist() for row in value] for key, value in columns.items()
     }
     for key in ("path", "source", "label"):
         flat[key] = [encodable(name) for name in flat[key]]
+    of_many = pa.list_(pa.float64())
+    kinds = {"box": of_many, "landmarks": of_many, "score": pa.float64()}  # said, for a split without a face
+    schema = pa.schema([(key, kinds.get(key, pa.string())) for key in flat])
     buffer = io.BytesIO()
-    pq.write_table(pa.table(flat), buffer)
+    pq.write_table(pa.table(flat, schema), buffer)
     write_bytes(stem.with_suffix(".parquet"), buffer.getvalue())
 
 
