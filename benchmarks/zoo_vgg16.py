@@ -30,13 +30,18 @@ from ferkit.evaluation.measuring import measure
 VIEWS = ("none", "random:10")
 
 
-def measured(weights: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """Measure with one view and with ten random ones."""
-    rows = []
+def measured(
+    weights: Path, images: NDArray[np.uint8], labels: NDArray[np.int64], parts: dict[str, NDArray[np.bool_]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Measure every part of the faces with one view and with ten random ones; each face is read once."""
+    rows: dict[str, list[dict[str, Any]]] = {part: [] for part in parts}
     for views in VIEWS:
-        report = measure(ExpressionClassifier(weights, tta=views), Faces(images, labels)).report
-        f1 = sum(label["n"] * label["f1"] for label in report["per_label"].values()) / report["n"]
-        rows.append({"tta": views, **{key: report[key] for key in ("n", "accuracy", "ci95")}, "weighted_f1": round(f1, 4)})
+        classifier = ExpressionClassifier(weights, tta=views)
+        logits = classifier.logits(images)
+        for part, chosen in parts.items():
+            report = measure(classifier, Faces(images[chosen], labels[chosen]), logits=logits[:, chosen]).report
+            f1 = sum(label["n"] * label["f1"] for label in report["per_label"].values()) / report["n"]
+            rows[part].append({"tta": views, **{key: report[key] for key in ("n", "accuracy", "ci95")}, "weighted_f1": round(f1, 4)})
     return rows
 
 
@@ -50,18 +55,12 @@ def main() -> None:
 
     everything = Everything.read(args.data, args.runs / "aligned")
     test = ~everything.training
-    cut = test & everything.found
-    both = cut & found_by_dlib(everything.frames, args.runs / "dlib.npy")
-    record(
-        None if args.out is None else str(args.out),
-        {
-            "faces": {
-                "found and cut": measured(args.weights, everything.aligned[cut], everything.labels[cut]),
-                "of these, found by dlib too": measured(args.weights, everything.aligned[both], everything.labels[both]),
-                "all frames, as they are": measured(args.weights, everything.frames[test], everything.labels[test]),
-            }
-        },
-    )
+    cut, frames = everything.found[test], np.ones(test.sum(), bool)
+    both = cut & found_by_dlib(everything.frames, args.runs / "dlib.npy")[test]
+    labels = everything.labels[test]
+    rows = measured(args.weights, everything.aligned[test], labels, {"found and cut": cut, "of these, found by dlib too": both})
+    rows |= measured(args.weights, everything.frames[test], labels, {"all frames, as they are": frames})
+    record(None if args.out is None else str(args.out), {"faces": rows})
 
 
 if __name__ == "__main__":

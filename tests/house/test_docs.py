@@ -198,6 +198,13 @@ def test_the_services_tables_are_up_to_date() -> None:
     assert run.returncode == 0, run.stderr
 
 
+def test_every_benchmark_is_listed() -> None:
+    listed = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in (ROOT / "benchmarks").glob("[!_]*.py")}
+    assert scripts
+    assert not {script for script in scripts if f"`{script}`" not in listed}
+
+
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
