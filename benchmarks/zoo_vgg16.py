@@ -58,9 +58,13 @@ def main() -> None:
     cut, frames = everything.found[test], np.ones(test.sum(), bool)
     both = cut & found_by_dlib(everything.frames, args.runs / "dlib.npy")[test]
     labels = everything.labels[test]
-    rows = measured(args.weights, everything.aligned[test], labels, {"found and cut": cut, "of these, found by dlib too": both})
-    rows |= measured(args.weights, everything.frames[test], labels, {"all frames, as they are": frames})
-    record(None if args.out is None else str(args.out), {"faces": rows})
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for images, parts in (
+        (everything.aligned, {"found and cut": cut, "of these, found by dlib too": both}),
+        (everything.frames, {"all frames, as they are": frames}),
+    ):
+        rows |= measured(args.weights, images[test], labels, parts)
+        record(None if args.out is None else str(args.out), {"faces": rows})  # the first faces are kept, should the rest be stopped
 
 
 if __name__ == "__main__":
