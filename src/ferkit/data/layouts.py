@@ -26,7 +26,7 @@ _UNLABELLED = ("images", "image", "imgs", "img", "labels", "annotations", "pictu
 
 @dataclass(frozen=True)
 class _Folder:
-    """A folder's own pictures, its folders, and whether these hold pictures."""
+    """A folder, how many pictures are in it, and its folders."""
 
     path: Path
     pictures: int
@@ -62,15 +62,14 @@ def list_folder(root: Path, relabel: Mapping[str, str] | None = None) -> Listing
     notes += ignored
     parts: list[tuple[str | None, Path, Path]]
     if splits:
-        parts = [(split, folder, label) for split, folder in splits for label in _look(folder).folders]
+        parts = [(split, folder.path, label) for split, folder in splits for label in folder.folders]
         notes += [f"{folder.name} is read as the split {split}." for split, folder in splits if folder.name != split]
-        notes += [
-            f"{n:,} pictures of {f.name} lie beside its label folders and are not read." for _, f in splits if (n := _look(f).pictures)
-        ]
+        notes += [f"{f.pictures:,} pictures of {f.name} lie beside its label folders and are not read." for _, f in splits if f.pictures]
     else:
-        parts = [(None, top, label) for label in _look(top).folders]
-        if beside := _look(top).pictures:
-            notes.append(f"{beside:,} pictures lie beside the label folders and are not read.")
+        here = _look(top)
+        parts = [(None, top, label) for label in here.folders]
+        if here.pictures:
+            notes.append(f"{here.pictures:,} pictures lie beside the label folders and are not read.")
     if not parts:
         raise DataError(f"{top} has no folders in it; expected one folder per label, for example {top / 'happy'}.")
     _refuse_what_is_no_label([label for _, _, label in parts], relabel or {})
@@ -131,7 +130,7 @@ def _descended(root: Path) -> tuple[Path, list[str]]:
     return top, notes + ([f"ignored: {', '.join(clutter)}."] if clutter else [])
 
 
-def _split_folders(top: Path, relabel: Mapping[str, str] | None) -> tuple[list[tuple[str, Path]], list[str]]:
+def _split_folders(top: Path, relabel: Mapping[str, str] | None) -> tuple[list[tuple[str, _Folder]], list[str]]:
     """Return the folders in ``top`` that are splits, with the splits' names, and notes on what lies beside them.
 
     Raises DataError where a folder is called as a split is but holds pictures itself, and where labels lie beside splits.
@@ -151,14 +150,15 @@ def _split_folders(top: Path, relabel: Mapping[str, str] | None) -> tuple[list[t
             "and give it as the data.",
             arguments=["relabel"],
         )
-    splits = [(split, folder.path) for split, folder in called if folder.folders]
+    splits = [(split, folder) for split, folder in called if folder.folders]
     if not splits:
         return [], []
-    beside = [folder for folder in folders if folder.path not in [path for _, path in splits]]
+    taken = [folder for _, folder in splits]
+    beside = [folder for folder in folders if folder not in taken]
     full = [folder.name for folder in beside if image_files(folder.path) and relabel.get(folder.name) != ""]
     if full:
         raise DataError(
-            f"{top} has folders with pictures beside the split folders {', '.join(path.name for _, path in splits)}: {', '.join(full)}. "
+            f"{top} has folders with pictures beside the split folders {', '.join(folder.name for folder in taken)}: {', '.join(full)}. "
             f"Move them into the splits, or leave them out: relabel='{','.join(f'{name}=' for name in full)}'",
             arguments=["relabel"],
         )
@@ -178,11 +178,11 @@ def _refuse_what_is_no_label(labels: list[Path], relabel: Mapping[str, str]) -> 
             f"relabel='{unlabelled.name}={unlabelled.name}', or '{unlabelled.name}='.",
             arguments=["relabel"],
         )
-    inside = [(label, [split_of(child.name) for child in _look(label).folders]) for label in labels if not _look(label).pictures]
-    for label, splits in inside:
-        if len(set(splits)) > 1 and None not in splits:
+    for label in map(_look, labels):
+        splits = {split_of(child.name) for child in label.folders}
+        if not label.pictures and len(splits) > 1 and None not in splits:
             raise DataError(
-                f"{label} has the splits below the label. Put them outside, such as train/{label.name}, or write a table with the columns "
+                f"{label.path} has the splits below the label. Put them outside, such as train/{label.name}, or write a table with the columns "
                 "path,label,split and give it as the data."
             )
 

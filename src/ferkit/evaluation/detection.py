@@ -18,7 +18,7 @@ from ..geometry import area, intersection, iou
 from ..image_files import expanded
 from ..images import load_image
 
-__all__ = ["LEAST_SCORE", "AnnotatedPhoto", "DetectionScores", "average_precision", "read_annotated", "score_detections"]
+__all__ = ["LEAST_SCORE", "AnnotatedPhoto", "DetectionScores", "measure_ap50", "read_annotated", "score_detections"]
 
 _PRECISION = 0.9
 LEAST_SCORE = 0.02  # scores below this would only lengthen the tail of the precision-recall curve
@@ -133,7 +133,7 @@ def _outcomes(
     return outcomes
 
 
-def average_precision(onnx: bytes, photos: list[AnnotatedPhoto]) -> float:
+def measure_ap50(onnx: bytes, photos: list[AnnotatedPhoto]) -> float:
     """Return the AP at IoU 0.5 of a network, run as prediction runs it."""
     detector = FerkitFace.from_bytes(onnx, LEAST_SCORE)
     return score_detections([detector.detect(photo.pixels) for photo in photos], photos).ap50

@@ -14,7 +14,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ...evaluation.detection import AnnotatedPhoto, average_precision
+from ...evaluation.detection import AnnotatedPhoto, measure_ap50
 from ...files import clear_partials, write_bytes
 from ...image_files import expanded
 from ..common.averaging import copy_averaged, settle
@@ -172,7 +172,7 @@ def _epochs(
         row["learning_rate"] = float(ops.convert_to_numpy(model.optimizer.learning_rate))
         if validation and (state.epoch % recipe.validate_every == 0 or state.epoch == recipe.epochs):
             onnx = to_onnx(source.averaged(model, min(20, recipe.steps)))
-            row["val_ap50"] = round(average_precision(onnx, validation), 5)
+            row["val_ap50"] = round(measure_ap50(onnx, validation), 5)
         row["seconds"] = round(time.monotonic() - started, 1)
         state.history.append(row)
         state.keep()
