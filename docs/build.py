@@ -17,6 +17,7 @@ import json
 import os
 import re
 import tempfile
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def between(text: str, marker: str, new: str | None = None) -> str:
     before, rest = text.split(start)
     inside, after = rest.split(end)
     return inside if new is None else before + start + new + end + after
+
+
+def wrapped(text: str) -> str:
+    """Return prose in lines of at most 100 columns, of which none begins with a percent sign."""
+    lines = textwrap.wrap(text.replace(" %", "\0%"), 100, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0%", " %")
 
 
 def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
@@ -67,9 +74,11 @@ def weights_table(specs: list[WeightsSpec | EnsembleSpec]) -> str:
     [(split, n, n_plus, n_photos)] = counted  # one line says it for all
     lines += [
         "",
-        f'Photos: {n_photos} portraits whose label two readers, blind to it, agree with; what `Pipeline()` answers (`labels="photos"`), the photos on '
-        f"which its two exponents and its heads were chosen. The others are measured on {split}: {n:,} faces; {n_plus:,} of them have a FER+ majority. It also served to choose and to calibrate. Each card has "
-        "every label set, the recall of each label, and the command behind every figure.",
+        wrapped(
+            f'Photos: {n_photos} portraits whose label two readers, blind to it, agree with; what `Pipeline()` answers (`labels="photos"`), the photos on '
+            f"which its two exponents and its heads were chosen. The others are measured on {split}: {n:,} faces; {n_plus:,} of them have a FER+ majority. It also served to choose and to calibrate. Each card has "
+            "every label set, the recall of each label, and the command behind every figure."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -92,11 +101,13 @@ def peers_table(measured: Mapping[str, Any]) -> str:
     first = next(iter(measured["peers"].values()))
     lines += [
         "",
-        f"Photos: {first['photos']['all_three']['n']} portraits on whose label three readings agree, most of them filling their frame; a face that is not "
-        "found is wrong, and face-api's detector finds hardly any that fill their frame. ferkit was measured with `fer2013-s-v6`, whose heads and exponents were chosen on these photos. "
-        f"FER2013: the first {first['publictest_crops']['n']:,} faces of PublicTest. Cold start and a further photo are processor time on one machine. "
-        "face-api and human run on WASM; most of fer's size are CUDA libraries that come with it. `benchmarks/peers.py` has the versions, the pins that `fer` needs, and the command; deepface, EmotiEffLib, py-feat, rmn and "
-        "uniface fetch their weights, and could not be measured offline.",
+        wrapped(
+            f"Photos: {first['photos']['all_three']['n']} portraits on whose label three readings agree, most of them filling their frame; a face that is not "
+            "found is wrong, and face-api's detector finds hardly any that fill their frame. ferkit was measured with `fer2013-s-v6`, whose heads and exponents were chosen on these photos. "
+            f"FER2013: the first {first['publictest_crops']['n']:,} faces of PublicTest. Cold start and a further photo are processor time on one machine. "
+            "face-api and human run on WASM; most of fer's size are CUDA libraries that come with it. `benchmarks/peers.py` has the versions, the pins that `fer` needs, and the command; deepface, EmotiEffLib, py-feat, rmn and "
+            "uniface fetch their weights, and could not be measured offline."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -131,7 +142,7 @@ def module_list() -> str:
     def add(folder: Path) -> None:
         files = sorted(path for path in folder.glob("*.py") if path.name not in ("__init__.py", "__main__.py"))
         name = folder.relative_to(package).as_posix() if folder != package else "ferkit"
-        about = [] if folder == package else [first(folder / "__init__.py"), ""]
+        about = [] if folder == package else [wrapped(first(folder / "__init__.py")), ""]
         lines.extend([f"### {name}/", "", *about, "| file | what it holds |", "|---|---|"])
         lines.extend([*(f"| `{path.name}` | {first(path)} |" for path in files), ""])
         for below in sorted(path for path in folder.iterdir() if (path / "__init__.py").is_file()):

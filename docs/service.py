@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from build import between, put
+from build import between, put, wrapped
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "serve.md"
@@ -61,7 +61,7 @@ def load_table(results: Mapping[str, Any]) -> str:
     default = results["load"]["ferkit"]
     even, random = default["half_load_even"], default["half_load_random"]
     text = (
-        f"\nAt half of the best rate ({default['half_load_per_second']:.0f} pictures/s) the default's p99 is {ms(even['p99_ms'])} with even arrivals "
+        f"At half of the best rate ({default['half_load_per_second']:.0f} pictures/s) the default's p99 is {ms(even['p99_ms'])} with even arrivals "
         f"(n = {even['statuses']['200']}) and {ms(random['p99_ms'])} with random ones (n = {random['statuses']['200']}). Its memory was "
         f"{default['rss_mb_before']:.0f} MB before and {default['rss_mb_after']:.0f} MB after."
     )
@@ -72,7 +72,7 @@ def load_table(results: Mapping[str, Any]) -> str:
             f"with 1 and 8 clients; 64 clients get {seen['64']['answers'] - seen['64']['refused']:,} answers and {seen['64']['refused']:,} refusals in "
             f"{seen['64']['seconds']:.0f} s: {seen['64']['answered_per_second']:.0f} pictures/s, since refusals cost time too."
         )
-    return table(("page or program", "clients", "pictures/s", "p50", "p99", "refused"), rows) + text + "\n"
+    return table(("page or program", "clients", "pictures/s", "p50", "p99", "refused"), rows) + f"\n{wrapped(text)}\n"
 
 
 def capacity_table(results: Mapping[str, Any]) -> str:
@@ -113,8 +113,11 @@ def beside_table(results: Mapping[str, Any]) -> str:
         return ""  # the page speaks of it once it is measured
     alone, with_huge = results["beside"]["alone"], results["beside"]["beside"]
     return (
-        f"Small pictures (640x480, four random ones a second) have p50 / p99 {alone['p50_ms']:.0f} / {alone['p99_ms']:.0f} ms alone, and "
-        f"{with_huge['p50_ms']:.0f} / {with_huge['p99_ms']:.0f} ms (n = {with_huge['statuses']['200']}) while another client sends such HEICs, one after the other.\n"
+        wrapped(
+            f"Small pictures (640x480, four random ones a second) have p50 / p99 {alone['p50_ms']:.0f} / {alone['p99_ms']:.0f} ms alone, and "
+            f"{with_huge['p50_ms']:.0f} / {with_huge['p99_ms']:.0f} ms (n = {with_huge['statuses']['200']}) while another client sends such HEICs, one after the other."
+        )
+        + "\n"
     )
 
 

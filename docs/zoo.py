@@ -19,7 +19,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from build import between, put
+from build import between, put, wrapped
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "zoo.md"
@@ -136,7 +136,8 @@ def runs_table() -> str:
         lines.append(f"| {name} | {run['epochs']} | {best_loss(run)} | {run['hours']} | `{command}` |")
     every = [*runs.values(), *(run for name in VARIANTS if name not in runs and (run := load(name)) is not None)]
     hours, machines = sum(run["hours"] for run in every), "; ".join(sorted({run["machine"] for run in every}))
-    return "\n".join([*lines, "", f"All runs together, system A's others too: {hours:.1f} hours, on {machines}."]) + "\n"
+    together = wrapped(f"All runs together, system A's others too: {hours:.1f} hours, on {machines}.")
+    return "\n".join([*lines, "", together]) + "\n"
 
 
 def variants_table() -> str:

@@ -205,6 +205,17 @@ def test_every_benchmark_is_listed() -> None:
     assert not {script for script in scripts if f"`{script}`" not in listed}
 
 
+WRITTEN = [*PAGES, *sorted(ROOT.glob("*[A-Z].md")), *sorted((ROOT / "docs" / "reference").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+
+
+@pytest.mark.parametrize("page", dict.fromkeys(WRITTEN), ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_prose_is_wrapped_at_100_columns(page: Path) -> None:
+    """A changed sentence is then a few changed lines. Code, tables and pictures stay whole, and so does what has no space in it."""
+    prose = re.sub(r"^( *```).*?^\1$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    whole = re.compile(r"\||!\[|\s*`[^`]*`\S*$")
+    assert not [line for line in prose.splitlines() if len(line) > 100 and not whole.match(line)]
+
+
 def anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
