@@ -26,7 +26,7 @@ from .webp import read_webp
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["MAX_PIXELS", "ImageLike", "Loaded", "load", "load_image", "pixels_of", "to_grey"]
+__all__ = ["MAX_PIXELS", "ImageLike", "Loaded", "is_drawn_elsewhere", "load", "load_image", "pixels_of", "to_grey"]
 
 ImageLike = Any  # path | bytes | file object | PIL.Image.Image | NDArray | tensor; spelt out in load_image's docstring
 
@@ -122,6 +122,16 @@ def pixels_of(data: bytes) -> int:
             return sys.maxsize
         twice = picture.format == "AVIF" or (picture.format == "HEIF" and picture.info.get("bit_depth", 8) > 8)
         return picture.width * picture.height * (1 + twice)
+
+
+def is_drawn_elsewhere(picture: Image.Image) -> bool:
+    """Return True for a format of which Pillow knows the head alone, and leaves the pixels to another program: EPS, WMF, HDF5.
+
+    EPS is a program itself, which Ghostscript runs where it is installed: nothing for a stranger's file.
+    """
+    from PIL import ImageFile
+
+    return picture.format == "EPS" or isinstance(picture, ImageFile.StubImageFile)
 
 
 def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -260,13 +270,16 @@ def _opened(file: Any, source: str) -> Image.Image:
         raise ImageError(f"{source}: empty (0 bytes); expected an image file.")
     file.seek(0)
     try:
-        return Image.open(file)
+        picture = Image.open(file)
     except UnidentifiedImageError:
         if not is_heif(start):
             raise
         _register_heif(source)
         file.seek(0)
-        return Image.open(file)
+        picture = Image.open(file)
+    if is_drawn_elsewhere(picture):
+        raise UnidentifiedImageError(picture.format)
+    return picture
 
 
 def _register_heif(source: str) -> None:

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from ferkit import ImageError, ImageNotFoundError, InputError, load_image
-from ferkit.images import load, to_grey
+from ferkit.bulk.opening import kind_of_error
+from ferkit.images import load, pixels_of, to_grey
 from tests.helpers.tensors import Arrayish, Interface, Tensor, TorchTensor
 
 RED = np.full((8, 12, 3), (200, 30, 40), np.uint8)
@@ -172,6 +173,22 @@ def test_not_images(tmp_path: Path, content: bytes, message: str) -> None:
     for image in (path, content):
         with pytest.raises(ImageError, match=message):
             load_image(image)
+
+
+def test_formats_that_other_programs_draw_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EPS is a program that Ghostscript runs where it is installed; of WMF and HDF5 Pillow knows the name."""
+    from PIL import EpsImagePlugin
+
+    run: list[object] = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **named: run.append(given) or Image.new("RGB", (8, 8)).im)
+    eps = encoded(Image.new("RGB", (8, 8)), "EPS")
+    wmf = b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<hhhhHIH", 0, 0, 100, 100, 96, 0, 0) + b"\x01\0\t\0" + b"\0" * 40
+    for data in (eps, wmf, b"\x89HDF\r\n\x1a\n" + b"\0" * 100):
+        for read in (load_image, pixels_of):
+            with pytest.raises(ImageError, match="not an image that Pillow can read"):
+                read(data)
+        assert kind_of_error(ImageError("unreadable"), data) == "not_image"
+    assert not run
 
 
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])

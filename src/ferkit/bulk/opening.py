@@ -153,12 +153,14 @@ def _looked_at(data: bytes) -> ErrorKind:
 
     from PIL import Image, UnidentifiedImageError
 
-    from ..images import MAX_PIXELS
+    from ..images import MAX_PIXELS, is_drawn_elsewhere
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(data)) as picture:
+                if is_drawn_elsewhere(picture):
+                    return "not_image"
                 return "pixels" if picture.width * picture.height > MAX_PIXELS else "damaged"
     except UnidentifiedImageError:
         return "not_image"
