@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 from _portraits import CUT as CUT_COUNT
 from _portraits import CUTS, SIZES, TURNED, all_in_front, all_set_into, cut, portraits, turned
@@ -25,6 +26,7 @@ WITHOUT_FACES = (  # scikit-image's public pictures that show nobody
 )  # fmt: skip
 _CELLS = 32  # a side of the grid in which face-free regions are looked for
 _LEAST = 96  # px of a region's shorter side
+_PHONE = 3000  # px of a phone's picture's longer side
 
 
 def _matched(faces: list[Face], boxes: np.ndarray) -> tuple[np.ndarray, list[Face]]:
@@ -163,7 +165,19 @@ def without_faces(detect: Detect, dev: list[AnnotatedPhoto], negatives: Path) ->
     return result
 
 
-SETS = ("nested", "in_front", "cut", "turned", "upright", "without_faces")
+def enlarged(detect: Detect, photos: Path, dev: list[AnnotatedPhoto], negatives: Path) -> dict[str, Any]:
+    """Small pictures as large as a phone's, and as smooth as those are in the dark: false boxes, and faces beside a portrait's own."""
+    result = without_faces(lambda pixels: detect(_as_large_as_a_phones(pixels)), dev, negatives)
+    found = [len(detect(_as_large_as_a_phones(load_image(path)))) for path in sorted((photos / "images").iterdir())]
+    return result | {"portraits": {"pictures": len(found), "found": sum(map(bool, found)), "faces": sum(found)}}
+
+
+def _as_large_as_a_phones(pixels: np.ndarray) -> np.ndarray:
+    scale = _PHONE / max(pixels.shape[:2])
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+
+
+SETS = ("nested", "in_front", "cut", "turned", "upright", "without_faces", "enlarged")
 
 
 def all_sets(
@@ -182,6 +196,7 @@ def all_sets(
         "turned": lambda: turned_around(SimpleNamespace(detect_rgb=usual), photos, upright=usual),
         "upright": lambda: marked_turned(usual, [load_image(path) for path in sorted((photos / "images").iterdir())]),
         "without_faces": lambda: without_faces(usual, dev, negatives),
+        "enlarged": lambda: enlarged(usual, photos, dev, negatives),
     }
     rows = {name: measure() for name, measure in measures.items() if name in only}
     if turning and "turned" in only:

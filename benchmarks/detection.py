@@ -3,7 +3,7 @@
 The pictures are the human-labelled development part. Landmarks are compared on YuNet's easy faces, there and in the portraits: with YuNet's
 own, with YuNet's steadied over six views (its own differ from those of the mirrored picture by a tenth of the eye distance), and with
 the detector's own in the mirrored picture. The sets are portraits set into larger pictures, one face before another, portraits cut off
-and turned (``_portraits.py``), and pictures without faces (``_detection_sets.py``).
+and turned (``_portraits.py``), and pictures without faces, these and portraits also enlarged (``_detection_sets.py``).
 Latency is the median of ``--repeat`` calls on one photo scaled to 4:3 pictures of each width; processor time is that of all threads.
 
     python benchmarks/detection.py --faces FACES --photos PHOTOS --yunet face_detection_yunet_2026may.onnx \\

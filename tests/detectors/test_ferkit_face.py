@@ -288,6 +288,21 @@ def test_which_of_two_looks_is_believed() -> None:
     assert own._outvoted(rows_of(astray, apart), second, 160).tolist() == [True, False]
 
 
+def test_what_the_second_look_does_not_see_is_no_face() -> None:
+    """Unless it is too small for that look; half the first look's score is enough."""
+    first = rows_of((0.8, 500, 300), (0.8, 500, 100), (0.8, 900, 300), (0.7, 1500, 300))
+    seen = rows_of((0.41, 510, 300), (0.39, 900, 300), (0.9, 1720, 300))  # the last one is another face
+    assert own._unseen(first, seen, 120).tolist() == [False, False, True, True]
+    assert own._unseen(first, seen[:0], 120).tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("size", [(256, 256), (1280, 1280), (1600, 1200), (4000, 4000), (4032, 3024), (5000, 4000)])
+def test_enlarged_pictures_have_no_ghosts(detector: FaceDetector, astronaut: np.ndarray, size: tuple[int, int]) -> None:
+    """In smooth cloth the first look, for which it is large, saw faces."""
+    (face,) = detector.detect(cv2.resize(astronaut, size, interpolation=cv2.INTER_CUBIC))
+    assert iou([np.array(face.box) / np.tile(size, 2) * 512], [FACE])[0, 0] > 0.6
+
+
 def test_parts_of_faces_are_no_faces() -> None:
     """A box in a much surer and larger one is an eye; one that is about as sure is a face before the other."""
     assert own._parts(rows_of((0.92, 500, 400), (0.7, 450, 90))).tolist() == [False, True]

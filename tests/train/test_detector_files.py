@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -46,13 +47,18 @@ def crowd() -> np.ndarray:
     return np.asarray(canvas)
 
 
-@pytest.mark.parametrize("least", [0.624, 0.3])
-def test_an_export_finds_what_ferkit_finds(exported: Path, least: float) -> None:
+def large() -> np.ndarray:
+    """One face in a smooth picture, in which the first look sees more of them."""
+    return np.asarray(Image.fromarray(load_image(PHOTO)).resize((1280, 1280)))
+
+
+@pytest.mark.parametrize(("picture", "least", "faces"), [(crowd, 0.624, 4), (crowd, 0.3, 4), (large, 0.624, 1)])
+def test_an_export_finds_what_ferkit_finds(exported: Path, picture: Callable[[], np.ndarray], least: float, faces: int) -> None:
     """Boxes, scores and landmarks, on a picture with many faces; the rules too, which have to do where the least score is low."""
-    pixels = crowd()
+    pixels = picture()
     expected = sorted(FaceDetector(min_score=least).detect_rgb(pixels), key=lambda face: -face.score)
     boxes, scores, landmarks = opened(exported)(pixels, least)  # type: ignore[operator]
-    assert len(expected) >= 4
+    assert len(expected) >= faces
     np.testing.assert_allclose(scores, [face.score for face in expected], atol=1e-3)
     np.testing.assert_allclose(boxes, [face.box for face in expected], atol=0.5)
     off = np.abs(landmarks - np.array([face.landmarks for face in expected])).max(axis=(1, 2))

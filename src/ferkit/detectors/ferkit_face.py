@@ -44,11 +44,12 @@ NESTED, LARGER = 0.85, 3.0  # a box of which so much lies in a much surer one, s
 MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure as the adult's
 WITHIN, GROWN, SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
 ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is that face, badly placed
+CLEAR = 24  # px of a face in the second look, from which that look says whether it is one, and how it is turned
+UNSEEN = 0.5  # share of the first look's score, below which it says that it is none
 MOSTLY, PLAINLY = 0.5, 1.0  # share of a box that lies in a larger one, and logits by which that one is surer: it echoes that face
 _CUT = 0.6  # share of a turned face that the picture shows, below which nobody can tell it from a corner of something else
 _CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
 _DOUBTFUL = -0.5  # and from which the other sides are looked at: four in five upright faces are plainly upright
-_CLEAR = 24  # px of a face in the second look, from which that look says how it is turned
 _ONE = 0.5  # share of the smaller box that lies in the other, above which the two are one face from two sides
 _MOST = 2000  # candidates of one look that go into NMS
 
@@ -79,10 +80,8 @@ class FerkitFace:
         self._first, self._second = (open_network(data, where, OUTPUTS, opened) for _ in range(2))
         # Without a network for landmarks those of the detector itself stay: where faces have them on the average.
         self._points = None if points is None else open_network(points, f"{where}, {POINTS_FILE}", ["points"], opened)
-        # A score of 1 or 0 would be an infinite logit.
-        p = min(max(min_score, 1e-6), 1 - 1e-6)
         self._where = where
-        self._min_logit = float(np.log(p / (1 - p)))
+        self._min_score = min_score
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find faces in RGB uint8 ``(H, W, 3)``."""
@@ -91,8 +90,10 @@ class FerkitFace:
         rows = self._look(self._first, _scaled(image, first), image.shape)
         large, small = LARGE / first, _scaled(image, SMALL_SIDE / long_side)
         if long_side * first > 1.5 * SMALL_SIDE:
-            second = self._look(self._second, small, image.shape)
-            rows = np.concatenate([rows[~_outvoted(rows, second, large)], second[_sizes(second) > large]])
+            seen = self._look(self._second, small, image.shape, UNSEEN * self._min_score)
+            second = seen[seen[:, 0] >= self._min_score]
+            ghosts = _outvoted(rows, second, large) | _unseen(rows, seen, CLEAR * long_side / SMALL_SIDE)
+            rows = np.concatenate([rows[~ghosts], second[_sizes(second) > large]])
         rows = rows[nms(rows[:, 1:5], rows[:, 0], OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
         points, clearer = self._looked_at(image, rows)
@@ -141,7 +142,7 @@ class FerkitFace:
         height, width = shape[:2]
         turns = np.where(clearer > _CLEARER, 180, 0)
         scale = SMALL_SIDE / max(height, width)
-        doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > _CLEAR)
+        doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > CLEAR)
         best, whose, alike = rows[:, 0].copy(), np.full(len(rows), -1), np.zeros(len(rows))
         for turn in (90, 180, 270) if doubtful.any() else ():
             seen = self._look(self._second, upright(small, turn), shape[:2] if turn == 180 else (width, height))
@@ -161,14 +162,17 @@ class FerkitFace:
         assert self._points is not None
         return self._points.maps(planes(views), ["points"])[0].astype(np.float64)
 
-    def _look(self, network: AnswersMaps, shown: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    def _look(
+        self, network: AnswersMaps, shown: NDArray[np.uint8], shape: tuple[int, ...], min_score: float | None = None
+    ) -> NDArray[np.float64]:
         """Detect in a picture at the scale at which it is shown; rows of score, box xyxy, five points, in pixels of one of that shape."""
+        min_logit = float(_logits(self._min_score if min_score is None else min_score))
         maps = [m[0] for m in network.maps(planes(filled(shown)[None]), OUTPUTS)]
         if any(np.isnan(m[0]).any() for m in maps):  # which no score is above: there would be no faces, and nobody would know why
             raise WeightsError(
                 f"{self._where} answers nan instead of scores; expected finite numbers. Look at how it was trained or converted."
             )
-        rows = np.concatenate([decode(m, stride, self._min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
+        rows = np.concatenate([decode(m, stride, min_logit) for m, stride in zip(maps, STRIDES, strict=True)])
         if len(rows) > _MOST:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
         rows[:, 1:] *= np.tile([shape[1] / shown.shape[1], shape[0] / shown.shape[0]], 7)
@@ -199,6 +203,17 @@ def _outvoted(first: NDArray[np.float64], second: NDArray[np.float64], large: fl
     return np.asarray((_sizes(first) > large) & around.any(axis=1) & ~(shared >= SAME).any(axis=1))
 
 
+def _unseen(first: NDArray[np.float64], seen: NDArray[np.float64], clear: float) -> NDArray[np.bool_]:
+    """Return which of the first look's rows are faces to that look alone, though the second one sees all above ``clear`` pixels well.
+
+    In enlarged and blurred pictures, as many from phones are, smooth cloth and walls look like large faces. Made smaller they look like
+    what they are, and a face like a face.
+    """
+    same = iou(first[:, 1:5], seen[:, 1:5]) > ASTRAY
+    scores = (same * seen[None, :, 0]).max(axis=1, initial=0.0)
+    return np.asarray((_sizes(first) > clear) & (scores < UNSEEN * first[:, 0]))
+
+
 def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which rows are eyes and mouths of others: close-ups look like faces in faces."""
     boxes, size = rows[:, 1:5], area(rows[:, 1:5])
@@ -220,9 +235,13 @@ def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> 
 
 def _surer(rows: NDArray[np.float64], by: float) -> NDArray[np.bool_]:
     """Return for each row which others ``(n, n)`` are surer by more than so many logits."""
-    p = np.clip(rows[:, 0], 1e-9, 1 - 1e-9)
-    logits = np.log(p / (1 - p))
+    logits = _logits(rows[:, 0])
     return np.asarray(logits[None] > logits[:, None] + by)
+
+
+def _logits(scores: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    p = np.clip(scores, 1e-9, 1 - 1e-9)  # a score of 1 or 0 would be an infinite logit
+    return np.asarray(np.log(p / (1 - p)))
 
 
 def _sizes(rows: NDArray[np.float64]) -> NDArray[np.float64]:

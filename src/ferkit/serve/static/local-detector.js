@@ -6,8 +6,8 @@ import { boxTurnedBack, clamp, cut, mirrored, picture, resize, rint, tensor, tur
 const STRIDES = [8, 16, 32];
 const [MULTIPLE, MAX_SIDE, LEAST_SIDE, ENLARGED, SMALL_SIDE, LARGE] = [32, 1280, 640, 2, 256, 160];
 const [OVERLAP, NESTED, LARGER, MUCH, WITHIN, GROWN, SAME, MOST] = [0.5, 0.85, 3, 0.5, 0.8, 1.3, 0.6, 2000];
-const [ASTRAY, MOSTLY, PLAINLY] = [0.4, 0.5, 1];
-const [CLEARER, DOUBTFUL, CLEAR, ONE, CUT] = [0.1, -0.5, 24, 0.5, 0.6];
+const [ASTRAY, CLEAR, UNSEEN, MOSTLY, PLAINLY] = [0.4, 24, 0.5, 0.5, 1];
+const [CLEARER, DOUBTFUL, ONE, CUT] = [0.1, -0.5, 0.5, 0.6];
 const [POINTS_SIZE, POINTS_ROOM] = [48, 1.25];
 const MIRRORED = [1, 0, 2, 4, 3];
 const normalised = (value) => (value - 127.5) * (1 / 128);
@@ -62,6 +62,11 @@ function outvoted(face, second, large) {
   return second.some((other) => (around(other) || iou(face.box, other.box) > ASTRAY) && other.score > face.score);
 }
 
+// Faces to the first look alone, though the second one sees all above `clear` pixels well: smooth places in enlarged pictures.
+function unseen(face, seen, clear) {
+  return size(face) > clear && !seen.some((other) => iou(face.box, other.box) > ASTRAY && other.score >= UNSEEN * face.score);
+}
+
 // Eyes and mouths of others: close-ups look like faces in faces.
 function isPart(face, faces) {
   const holds = (other) => intersection(face.box, other.box) > NESTED * area(face.box) && area(other.box) > LARGER * area(face.box);
@@ -114,13 +119,13 @@ export class Detector {
   // `run`: (which network, values, dimensions) to its outputs by name.
   constructor(run, minScore) {
     this.run = run;
-    this.least = Math.log(clamp(minScore, 1e-6, 1 - 1e-6) / (1 - clamp(minScore, 1e-6, 1 - 1e-6)));
+    this.minScore = minScore;
   }
 
   // Faces in a picture at the scale at which it is shown, in pixels of one of that width and height.
-  async #look(shown, width, height) {
+  async #look(shown, width, height, minScore = this.minScore) {
     const outputs = await this.run("detector", ...tensor([filled(shown)], normalised));
-    let faces = STRIDES.flatMap((stride) => decode(outputs[`stride${stride}`], stride, this.least));
+    let faces = STRIDES.flatMap((stride) => decode(outputs[`stride${stride}`], stride, logit(minScore)));
     if (faces.length > MOST) faces = faces.sort((a, b) => b.score - a.score).slice(0, MOST);
     const [sx, sy] = [width / shown.width, height / shown.height];
     return faces.map(({ score, box, points }) => ({ score, box: box.map((v, k) => v * (k % 2 ? sy : sx)), points: points.map(([x, y]) => [x * sx, y * sy]) }));
@@ -134,8 +139,10 @@ export class Detector {
     let faces = await this.#look(scaled(image, first), width, height);
     const [large, small] = [LARGE / first, scaled(image, SMALL_SIDE / long)];
     if (long * first > 1.5 * SMALL_SIDE) {
-      const second = await this.#look(small, width, height);
-      faces = [...faces.filter((face) => !outvoted(face, second, large)), ...second.filter((face) => size(face) > large)];
+      const seen = await this.#look(small, width, height, UNSEEN * this.minScore);
+      const second = seen.filter((face) => face.score >= this.minScore);
+      const isGhost = (face) => outvoted(face, second, large) || unseen(face, seen, (CLEAR * long) / SMALL_SIDE);
+      faces = [...faces.filter((face) => !isGhost(face)), ...second.filter((face) => size(face) > large)];
     }
     faces = suppressed(faces);
     faces = faces.filter((face) => !isPart(face, faces) && !isEcho(face, faces, large, image));

@@ -36,7 +36,7 @@ def detector_graph(network: bytes, points: bytes | None) -> bytes:
     size = g("Cast", g("Shape", "image"), to=TensorProto.FLOAT)
     height, width = (g("Gather", size, g.constant(axis, np.int64), axis=0) for axis in (0, 1))
     pixels = g("Transpose", g("Cast", "image", to=TensorProto.FLOAT), perm=[2, 0, 1])
-    rows = _look(g, network, pixels, 1)
+    rows = _look(g, network, pixels, 1, "min_score")
     rows = _with_second_look(g, network, rows, pixels, height, width)
     rows = g("Gather", rows, _suppressed(g, rows), axis=0)
     lone = g("Not", g("Or", _parts(g, rows), _echoes(g, rows, height, width)))
@@ -112,7 +112,7 @@ def _normalised(g: Builder, pixels: str) -> str:
     return g("Unsqueeze", scaled, g.constant([0], np.int64))
 
 
-def _look(g: Builder, network: bytes, pixels: str, number: int) -> str:
+def _look(g: Builder, network: bytes, pixels: str, number: int, min_score: str) -> str:
     """Return what one look at a picture ``(3, h, w)`` finds: rows of score, box and rough landmarks, float32 ``(n, 15)``."""
     sides = g("Slice", g("Shape", pixels), *(g.constant([value], np.int64) for value in (1, 3, 0)))
     many = g.constant(MULTIPLE, np.int64)
@@ -121,8 +121,12 @@ def _look(g: Builder, network: bytes, pixels: str, number: int) -> str:
     filled = g("Pad", pixels, g("Concat", g.constant([0, 0, 0, 0], np.int64), more, axis=0), g.constant(PADDING))
     maps = g.run(network, _normalised(g, filled), f"look{number}", OUTPUTS)
     rows = g("Concat", *(_decoded(g, level, stride) for level, stride in zip(maps, STRIDES, strict=True)), axis=0)
-    sure = g("GreaterOrEqual", g("Squeeze", g.part(rows, 0, 1), g.constant([1], np.int64)), "min_score")
-    return g("Compress", rows, sure, axis=0)
+    return _from(g, rows, min_score)
+
+
+def _from(g: Builder, rows: str, min_score: str) -> str:
+    """Return the rows that are at least so sure."""
+    return g("Compress", rows, g("GreaterOrEqual", _column(g, rows, 0), min_score), axis=0)
 
 
 def _decoded(g: Builder, level: str, stride: int) -> str:
@@ -150,15 +154,18 @@ def _with_second_look(g: Builder, network: bytes, first: str, pixels: str, heigh
     scale = g("Min", g("Div", small, longer), g.constant(1))
     sides = [g("Max", g("Round", g("Mul", side, scale)), g.constant(1)) for side in (height, width)]
     tall = g("MatMul", resizing(g, height, None, sides[0]), pixels)
-    seen = g("MatMul", tall, g("Transpose", resizing(g, width, None, sides[1]), perm=[1, 0]))
-    second = _look(g, network, g("Floor", g("Add", seen, g.constant(0.5))), 2)
+    smaller = g("MatMul", tall, g("Transpose", resizing(g, width, None, sides[1]), perm=[1, 0]))
+    least = g("Mul", "min_score", g.constant(rules.UNSEEN))
+    seen = _look(g, network, g("Floor", g("Add", smaller, g.constant(0.5))), 2, least)
     across, down = (g("Unsqueeze", g("Div", a, b), g.constant([0], np.int64)) for a, b in ((width, sides[1]), (height, sides[0])))
     factors = g("Concat", g.constant([1]), *[across, down] * 7, axis=0)
-    second = g("Mul", second, factors)
+    seen = g("Mul", seen, factors)
     counts = g("Greater", longer, g.constant(1.5 * rules.SMALL_SIDE))
-    second = g("Compress", second, g("And", _at_all(g, second), counts), axis=0)
+    seen = g("Compress", seen, g("And", _at_all(g, seen), counts), axis=0)
+    second = _from(g, seen, "min_score")
     large = g("Greater", _sizes(g, second), g.constant(rules.LARGE))
-    kept = g("Compress", first, g("Not", _outvoted(g, first, second)), axis=0)
+    unseen = g("And", _unseen(g, first, seen, g("Div", g.constant(rules.CLEAR), scale)), counts)
+    kept = g("Compress", first, g("Not", g("Or", _outvoted(g, first, second), unseen)), axis=0)
     return g("Concat", kept, g("Compress", second, large, axis=0), axis=0)
 
 
@@ -208,10 +215,24 @@ def _surer(g: Builder, rows: str, by: float) -> str:
     return g("Greater", theirs, g("Add", mine, g.constant(by)))
 
 
+def _overlaps(g: Builder, boxes: str, others: str) -> str:
+    """Return the IoU ``(n, m)`` of boxes ``(n, 15)`` and ``(m, 15)``."""
+    mine, theirs = _upright_pair(g, _areas(g, boxes), _areas(g, others))
+    both = _shared(g, boxes, others)
+    return g("Div", both, g("Sub", g("Add", mine, theirs), both))
+
+
+def _unseen(g: Builder, first: str, seen: str, clear: str) -> str:
+    share = g("Mul", _column(g, first, 0), g.constant(rules.UNSEEN))
+    least, scores = _upright_pair(g, share, _column(g, seen, 0))
+    same = g("And", g("Greater", _overlaps(g, first, seen), g.constant(rules.ASTRAY)), g("GreaterOrEqual", scores, least))
+    return g("And", g("Greater", _sizes(g, first), clear), g("Not", _any(g, same)))
+
+
 def _outvoted(g: Builder, first: str, second: str) -> str:
     mine, theirs = _upright_pair(g, _areas(g, first), _areas(g, second))
     both = _shared(g, first, second)
-    overlap = g("Div", both, g("Sub", g("Add", mine, theirs), both))
+    overlap = _overlaps(g, first, second)
     around = g(
         "And",
         g("Greater", both, g("Mul", mine, g.constant(rules.WITHIN))),
