@@ -45,7 +45,7 @@ MUCH = 0.5  # logits by which it is: a child before an adult is a face as sure a
 WITHIN, GROWN, SAME = 0.8, 1.3, 0.6  # shares of a first look's box in a second look's, their areas, and the IoU of one box in both
 ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is that face, badly placed
 CLEAR = 24  # px of a face in the second look, from which that look says whether it is one, and how it is turned
-UNSEEN = 0.5  # share of the first look's score, below which it says that it is none
+UNSEEN = 0.35  # share of the first look's score, below which it says that it is none
 MOSTLY, PLAINLY = 0.5, 1.0  # share of a box that lies in a larger one, and logits by which that one is surer: it echoes that face
 _CUT = 0.6  # share of a turned face that the picture shows, below which nobody can tell it from a corner of something else
 _CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
@@ -207,11 +207,17 @@ def _unseen(first: NDArray[np.float64], seen: NDArray[np.float64], clear: float)
     """Return which of the first look's rows are faces to that look alone, though the second one sees all above ``clear`` pixels well.
 
     In enlarged and blurred pictures, as many from phones are, smooth cloth and walls look like large faces. Made smaller they look like
-    what they are, and a face like a face.
+    what they are, and a face like a face. Of two faces in one place, one before the other, the second look sees one.
+
+    Args:
+        first: The first look's rows.
+        seen: The second look's, down to ``UNSEEN`` of the least score.
+        clear: Pixels.
     """
-    same = iou(first[:, 1:5], seen[:, 1:5]) > ASTRAY
-    scores = (same * seen[None, :, 0]).max(axis=1, initial=0.0)
-    return np.asarray((_sizes(first) > clear) & (scores < UNSEEN * first[:, 0]))
+    mine, scores = first[:, 1:5], first[:, 0]
+    same = (iou(mine, seen[:, 1:5]) > ASTRAY) & (seen[None, :, 0] >= UNSEEN * scores[:, None])
+    before = (intersection(mine, seen[:, 1:5]) > MOSTLY * area(mine)[:, None]) & (seen[None, :, 0] > scores[:, None])
+    return np.asarray((_sizes(first) > clear) & ~(same | before).any(axis=1))
 
 
 def _parts(rows: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ import { boxTurnedBack, clamp, cut, mirrored, picture, resize, rint, tensor, tur
 const STRIDES = [8, 16, 32];
 const [MULTIPLE, MAX_SIDE, LEAST_SIDE, ENLARGED, SMALL_SIDE, LARGE] = [32, 1280, 640, 2, 256, 160];
 const [OVERLAP, NESTED, LARGER, MUCH, WITHIN, GROWN, SAME, MOST] = [0.5, 0.85, 3, 0.5, 0.8, 1.3, 0.6, 2000];
-const [ASTRAY, CLEAR, UNSEEN, MOSTLY, PLAINLY] = [0.4, 24, 0.5, 0.5, 1];
+const [ASTRAY, CLEAR, UNSEEN, MOSTLY, PLAINLY] = [0.4, 24, 0.35, 0.5, 1];
 const [CLEARER, DOUBTFUL, ONE, CUT] = [0.1, -0.5, 0.5, 0.6];
 const [POINTS_SIZE, POINTS_ROOM] = [48, 1.25];
 const MIRRORED = [1, 0, 2, 4, 3];
@@ -63,8 +63,11 @@ function outvoted(face, second, large) {
 }
 
 // Faces to the first look alone, though the second one sees all above `clear` pixels well: smooth places in enlarged pictures.
+// Of two faces in one place, one before the other, it sees one.
 function unseen(face, seen, clear) {
-  return size(face) > clear && !seen.some((other) => iou(face.box, other.box) > ASTRAY && other.score >= UNSEEN * face.score);
+  const before = (other) => intersection(face.box, other.box) > MOSTLY * area(face.box) && other.score > face.score;
+  const same = (other) => iou(face.box, other.box) > ASTRAY && other.score >= UNSEEN * face.score;
+  return size(face) > clear && !seen.some((other) => same(other) || before(other));
 }
 
 // Eyes and mouths of others: close-ups look like faces in faces.

@@ -223,10 +223,13 @@ def _overlaps(g: Builder, boxes: str, others: str) -> str:
 
 
 def _unseen(g: Builder, first: str, seen: str, clear: str) -> str:
-    share = g("Mul", _column(g, first, 0), g.constant(rules.UNSEEN))
-    least, scores = _upright_pair(g, share, _column(g, seen, 0))
+    mine, _ = _upright_pair(g, _areas(g, first), _areas(g, seen))
+    score, scores = _upright_pair(g, _column(g, first, 0), _column(g, seen, 0))
+    least = g("Mul", score, g.constant(rules.UNSEEN))
     same = g("And", g("Greater", _overlaps(g, first, seen), g.constant(rules.ASTRAY)), g("GreaterOrEqual", scores, least))
-    return g("And", g("Greater", _sizes(g, first), clear), g("Not", _any(g, same)))
+    before = g("Greater", _shared(g, first, seen), g("Mul", mine, g.constant(rules.MOSTLY)))
+    before = g("And", before, g("Greater", scores, score))
+    return g("And", g("Greater", _sizes(g, first), clear), g("Not", _any(g, g("Or", same, before))))
 
 
 def _outvoted(g: Builder, first: str, second: str) -> str:
