@@ -92,7 +92,7 @@ SUPERSEDED = (
 # Releases whose network is an earlier one's, byte for byte: what made that one made them.
 SAME_NETWORK = {"fer2013-n-v5": "fer2013-n-v4", "fer2013-s-v5": "fer2013-s-v3", "fer2013-b-v5": "fer2013-b-v4"}
 # Earlier systems' small nets, for teaching: never in the package, and nobody's default. A source checkout has them in weights/zoo.
-ZOO = ("conv3", "shallow", "wide")
+ZOO = ("conv3", "mini-xception", "shallow", "wide")
 
 # Runs that were not released, which releases began from, and the release that each began from itself; None where it began from nothing.
 UNRELEASED: dict[str, str | None] = {"fer2013-b-v1": None, "fer2013-n-v3": "fer2013-n-v2"}
