@@ -7,7 +7,7 @@ and turned (``_portraits.py``), and pictures without faces, these and portraits 
 Latency is the median of ``--repeat`` calls on one photo scaled to 4:3 pictures of each width; processor time is that of all threads.
 
     python benchmarks/detection.py --faces FACES --photos PHOTOS --yunet face_detection_yunet_2026may.onnx \\
-        --model weights/ferkit-face-v3 weights/superseded/ferkit-face-v2 --out benchmarks/results/detection.json
+        --model weights/ferkit-face-v4 weights/superseded/ferkit-face-v3 --out benchmarks/results/detection.json
 
 Beside the detectors named stands the one of commit d37bcb9, read from git. MTCNN joins in where the package ``mtcnn`` (1.0, TensorFlow) is
 installed.

@@ -214,9 +214,9 @@ def test_a_detector_is_held_against_the_jobs_whatever_it_is_called(tmp_path: Pat
     from ferkit.bulk.opening import difference, facts
     from ferkit.bulk.options import Options
 
-    told = [facts(Options(detector=name).identity())["detector sha256"] for name in (None, "ferkit", "ferkit-face-v3")]
+    told = [facts(Options(detector=name).identity())["detector sha256"] for name in (None, "ferkit", "ferkit-face-v4")]
     assert len(set(told)) == 1
-    here = facts(Options(detector="ferkit-face-v3").identity())
+    here = facts(Options(detector="ferkit-face-v4").identity())
     assert difference({**here, "detector sha256": "another"}, here) == [f"detector sha256: 'another' then, {told[0]!r} now"]
     assert not difference({name: value for name, value in here.items() if name != "detector sha256"}, here)  # as earlier versions planned
 

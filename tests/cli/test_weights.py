@@ -17,7 +17,7 @@ def test_weights_commands(tmp_path: Path) -> None:
     assert listed.exit_code == 0
     assert f"* {DEFAULT_WEIGHTS}" in listed.stdout
     rows = json.loads(ferkit("weights", "list", "--format", "json").stdout)
-    assert [r["name"] for r in rows if r["default"]] == [DEFAULT_WEIGHTS, "ferkit-face-v3"]
+    assert [r["name"] for r in rows if r["default"]] == [DEFAULT_WEIGHTS, "ferkit-face-v4"]
     for row in (r for r in rows if r["bundled"]):
         assert row["size"] > 1e6
         assert row["ms"] > 0
@@ -30,8 +30,8 @@ def test_weights_commands(tmp_path: Path) -> None:
     checked = [line.split()[-1] for line in ferkit("weights", "verify").stdout.splitlines()]
     files = [(row["name"], file) for row in rows if row["bundled"] for file in load_spec(bundled_folder() / row["name"]).files]
     assert checked == [f"{name}/{file}" for name, file in files]  # and those of an ensemble's members not twice
-    assert ferkit("weights", "verify", "ferkit-face-v3").stdout.count("ok  ") == 2
-    assert Path(ferkit("weights", "path", "ferkit-face-v3").stdout.strip()).is_dir()
+    assert ferkit("weights", "verify", "ferkit-face-v4").stdout.count("ok  ") == 2
+    assert Path(ferkit("weights", "path", "ferkit-face-v4").stdout.strip()).is_dir()
     copy = Path(shutil.copytree(resolve(), tmp_path / "copy"))
     (copy / "model.keras").write_bytes(b"")
     damaged = ferkit("weights", "verify", copy)

@@ -63,7 +63,7 @@ def test_what_a_batch_job_keeps_of_weights_and_detectors(home: Path) -> None:
     from ferkit.bulk.options import Options
     from ferkit.weights.store import resolve, resolve_detector
 
-    for name, folder in (("weights", resolve("fer2013-n-v6")), ("detector", resolve_detector("ferkit-face-v3"))):
+    for name, folder in (("weights", resolve("fer2013-n-v6")), ("detector", resolve_detector("ferkit-face-v4"))):
         (home / name).mkdir()
         for file in folder.iterdir():
             (home / name / file.name).write_bytes(file.read_bytes())

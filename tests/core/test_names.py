@@ -88,9 +88,9 @@ def test_unknown_names_say_what_is_known() -> None:
 
 
 def test_the_names_of_weights_list_open_detectors(astronaut: np.ndarray) -> None:
-    found = FaceDetector("ferkit-face-v3")
+    found = FaceDetector("ferkit-face-v4")
     assert (repr(found), found.detect(astronaut)) == ("FaceDetector('ferkit')", FaceDetector().detect(astronaut))
-    assert Pipeline("ferkit-face-v3", "fer2013-n-v6").detector.name == "ferkit"
+    assert Pipeline("ferkit-face-v4", "fer2013-n-v6").detector.name == "ferkit"
 
 
 @pytest.mark.parametrize("members", ["fer2013-ensemble-v6", bundled_folder() / "fer2013-ensemble-v6", ["fer2013-ensemble-v6"]])

@@ -19,7 +19,7 @@ from ferkit.weights.specs import DetectorSpec
 from ferkit.weights.store import resolve, resolve_detector, verify
 from tests.helpers.detections import as_rows, resized
 
-NAME = "ferkit-face-v3"
+NAME = "ferkit-face-v4"
 FACE = (176, 62, 272, 190)  # of the astronaut, marked by hand: forehead to chin
 
 
@@ -303,6 +303,18 @@ def test_enlarged_pictures_have_no_ghosts(detector: FaceDetector, astronaut: np.
     """In smooth cloth the first look, for which it is large, saw faces."""
     (face,) = detector.detect(cv2.resize(astronaut, size, interpolation=cv2.INTER_CUBIC))
     assert iou([np.array(face.box) / np.tile(size, 2) * 512], [FACE])[0, 0] > 0.6
+
+
+def test_a_page_of_text_is_not_full_of_faces(detector: FaceDetector) -> None:
+    """ferkit-face-v3 has dozens on it, in letters as large as small faces."""
+    from skimage import data
+
+    page = np.repeat(data.page()[:, :, None], 3, axis=2)
+    large = resized(page, 1280 / page.shape[1])
+    earlier = FaceDetector("ferkit", model=Path(__file__).parents[2] / "weights" / "superseded" / "ferkit-face-v3")
+    before = len(earlier.detect(large))
+    assert before > 40
+    assert len(detector.detect(large)) < before / 2
 
 
 def test_parts_of_faces_are_no_faces() -> None:

@@ -34,7 +34,7 @@ def opened(path: Path) -> object:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from ferkit.train import export
 
-    (file,) = export("ferkit-face-v3", tmp_path_factory.mktemp("exported"), ("onnx",), photo=PHOTO)
+    (file,) = export("ferkit-face-v4", tmp_path_factory.mktemp("exported"), ("onnx",), photo=PHOTO)
     return file
 
 
@@ -65,6 +65,31 @@ def test_an_export_finds_what_ferkit_finds(exported: Path, picture: Callable[[],
     assert (off < 0.05 * (boxes[:, 3] - boxes[:, 1])).all()
 
 
+@pytest.mark.parametrize(("bias", "faces"), [(-20.0, 0), (20.0, 1)])
+def test_what_a_view_from_near_says_counts(bias: float, faces: int) -> None:
+    """In an export too."""
+    import onnx
+    import onnxruntime
+    from onnx import numpy_helper
+
+    from ferkit.detectors.ferkit_face import FerkitFace
+    from ferkit.train.release.detector_graph import detector_graph
+    from ferkit.weights.store import resolve_detector
+
+    folder = resolve_detector("ferkit-face-v4")
+    network, points = ((folder / name).read_bytes() for name in ("model.onnx", "points.onnx"))
+    changed = onnx.load_from_string(points)
+    (tensor,) = (tensor for tensor in changed.graph.initializer if tensor.name == "face.n37.bias")
+    tensor.CopyFrom(numpy_helper.from_array(np.array([bias], np.float32), tensor.name))
+    points = changed.SerializeToString()
+    pixels = load_image(PHOTO)
+    assert len(FerkitFace.from_bytes(network, 0.624, points).detect(pixels)) == faces
+    (boxes,) = onnxruntime.InferenceSession(detector_graph(network, points)).run(
+        ["boxes"], {"image": pixels, "min_score": np.array(0.624, np.float32)}
+    )
+    assert len(boxes) == faces
+
+
 @pytest.mark.parametrize("shape", [(700, 900, 3), (33, 1000, 3), (8, 8, 3)])
 def test_a_picture_without_faces_gives_empty_answers(exported: Path, shape: tuple[int, ...]) -> None:
     boxes, scores, landmarks = opened(exported)(np.zeros(shape, np.uint8), 0.624)  # type: ignore[operator]
@@ -77,7 +102,7 @@ def test_a_file_says_what_it_is(exported: Path) -> None:
     facts = onnxruntime.InferenceSession(str(exported)).get_modelmeta().custom_metadata_map
     about = json.loads(exported.with_suffix(".json").read_text(encoding="utf-8"))
     assert not list(mismatches(about, DetectorExport))
-    assert facts["ferkit.weights"] == about["weights"] == "ferkit-face-v3"
+    assert facts["ferkit.weights"] == about["weights"] == "ferkit-face-v4"
     assert json.loads(facts["ferkit.min_score"]) == about["min_score"] == 0.624
     assert facts["ferkit.licence"] == "MIT"
 
@@ -86,11 +111,11 @@ def test_check_compares_with_ferkit(exported: Path, tmp_path: Path) -> None:
     from ferkit.train import export
     from ferkit.train.release.single_files import check
 
-    assert check([exported])["ferkit-face-v3.onnx, onnxruntime"] < 0.01  # type: ignore[operator]
-    (other,) = export("ferkit-face-v3", tmp_path, ("onnx",), precision="float16", photo=PHOTO)
+    assert check([exported])["ferkit-face-v4.onnx, onnxruntime"] < 0.01  # type: ignore[operator]
+    (other,) = export("ferkit-face-v4", tmp_path, ("onnx",), precision="float16", photo=PHOTO)
     assert other.stat().st_size < 0.6 * exported.stat().st_size
-    assert check([other])["ferkit-face-v3-float16.onnx, onnxruntime"] < 0.01  # type: ignore[operator]
-    beside = other.with_name("ferkit-face-v3-float16.photo.npz")
+    assert check([other])["ferkit-face-v4-float16.onnx, onnxruntime"] < 0.01  # type: ignore[operator]
+    beside = other.with_name("ferkit-face-v4-float16.photo.npz")
     with np.load(beside) as golden:
         kept = dict(golden)
     np.savez_compressed(beside, allow_pickle=False, **kept | {"boxes": kept["boxes"] + 40})
@@ -118,10 +143,10 @@ def faces(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_int8_is_measured(faces: Path, tmp_path: Path) -> None:
-    done = ferkit("export", "ferkit-face-v3", "--out", tmp_path / "out", "--precision", "int8", "--data", faces)
+    done = ferkit("export", "ferkit-face-v4", "--out", tmp_path / "out", "--precision", "int8", "--data", faces)
     assert done.exit_code == 0, done.output
-    assert done.stdout.split() == [str(tmp_path / "out" / "ferkit-face-v3-int8.onnx")]  # nothing of the quantiser's
-    measured = json.loads((tmp_path / "out" / "ferkit-face-v3-int8.json").read_text(encoding="utf-8"))["measured"]
+    assert done.stdout.split() == [str(tmp_path / "out" / "ferkit-face-v4-int8.onnx")]  # nothing of the quantiser's
+    measured = json.loads((tmp_path / "out" / "ferkit-face-v4-int8.json").read_text(encoding="utf-8"))["measured"]
     assert not list(mismatches(measured, DetectionMeasured))
     assert measured["pictures"] == 1
     assert measured["ap50"]["ferkit"] == 1.0
@@ -133,11 +158,11 @@ def test_what_a_detector_cannot_be_is_said(tmp_path: Path) -> None:
 
     for options in ({"formats": ("litert",)}, {"formats": ("onnx",), "labels": "fer2013"}):
         with pytest.raises(InputError, match="is a face detector"):
-            export("ferkit-face-v3", tmp_path / "out", **options)  # type: ignore[arg-type]
+            export("ferkit-face-v4", tmp_path / "out", **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="needs faces"):
-        export("ferkit-face-v3", tmp_path / "out", ("onnx",), precision="int8")
+        export("ferkit-face-v4", tmp_path / "out", ("onnx",), precision="int8")
     with pytest.raises(DataError):
-        export("ferkit-face-v3", tmp_path / "out", ("onnx",), data=tmp_path)
+        export("ferkit-face-v4", tmp_path / "out", ("onnx",), data=tmp_path)
     Image.new("RGB", (64, 64)).save(tmp_path / "empty.png")
     with pytest.raises(InputError, match="has no face"):
-        export("ferkit-face-v3", tmp_path / "out", ("onnx",), photo=tmp_path / "empty.png")
+        export("ferkit-face-v4", tmp_path / "out", ("onnx",), photo=tmp_path / "empty.png")

@@ -51,7 +51,7 @@ class FaceDetector(ByArguments):
         name: ``"ferkit"`` (comes with the package: five landmarks, turned, small and close-up faces), ``"yunet"`` (five
             landmarks; fetched once by its pinned hash, or given as ``model``), ``"haar"`` (comes with OpenCV 4: upright
             frontal faces, no landmarks), or ``"none"`` (the whole image is the face). None is the default, ``"ferkit"``. The
-            releases' names, ``"ferkit-face-v3"`` and ``"yunet-2026may"``, mean the same.
+            releases' names, ``"ferkit-face-v4"`` and ``"yunet-2026may"``, mean the same.
             A backend that cannot be opened is an error: there is never a silent fallback to another one.
         model: The backend's file (``"ferkit"``: a folder written by ``ferkit train-detector``), instead of the default one.
         min_score: Faces below this score (0-1) are dropped; None is the backend's own threshold.

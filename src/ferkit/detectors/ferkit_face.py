@@ -21,6 +21,7 @@ from ..weights.releases import BUNDLED_DETECTOR
 from ..weights.specs import SPEC_FILE, DetectorSpec
 from ..weights.store import read_verified, resolve_detector
 from .ferkit_face_format import (
+    FACE,
     OUTPUTS,
     POINTS_FILE,
     STRIDES,
@@ -80,6 +81,7 @@ class FerkitFace:
         self._first, self._second = (open_network(data, where, OUTPUTS, opened) for _ in range(2))
         # Without a network for landmarks those of the detector itself stay: where faces have them on the average.
         self._points = None if points is None else open_network(points, f"{where}, {POINTS_FILE}", ["points"], opened)
+        self._asked = ["points"] if self._points is None or FACE not in self._points.output_names() else ["points", FACE]
         self._where = where
         self._min_score = min_score
 
@@ -96,10 +98,12 @@ class FerkitFace:
             rows = np.concatenate([rows[~ghosts], second[_sizes(second) > large]])
         rows = rows[nms(rows[:, 1:5], rows[:, 0], OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
-        points, clearer = self._looked_at(image, rows)
+        points, clearer, faces = self._looked_at(image, rows)
         turns, again = self._turns(small, image.shape, rows, clearer)
         shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
         kept = (turns == 0) | ~again & (area(shown) > _CUT * area(rows[:, 1:5]))
+        # From near a face lying on its side looks like nothing.
+        kept &= (_logits(rows[:, 0]) + faces >= _logits(self._min_score)) | np.isin(turns, (90, 270))
         return [
             Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=int(turn) or None)
             for row, five, turn in zip(rows[kept], points[kept], turns[kept], strict=True)
@@ -111,24 +115,32 @@ class FerkitFace:
             if isinstance(network, ReleasesBuffers):
                 network.release_buffers()
 
-    def _looked_at(self, image: NDArray[np.uint8], rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Look at each face, its mirror image, and both turned over: five points ``(n, 5, 2)``, and by how much they are clearer
-        once the face is turned over ``(n,)``, nats. Without a network for landmarks the points are the rows' own."""
+    def _looked_at(
+        self, image: NDArray[np.uint8], rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Look at each face, its mirror image, and both turned over.
+
+        Returns:
+            Five points ``(n, 5, 2)``; by how much they are clearer once the face is turned over ``(n,)``, nats; and what the view adds to
+            the logit of the face's score ``(n,)``. Without a network for landmarks the points are the rows' own, and nothing is added.
+        """
         if self._points is None:
-            return rows[:, 5:].reshape(-1, 5, 2), np.full(len(rows), -np.inf)
-        points, clearer = [np.zeros((0, 5, 2))], [np.zeros(0)]
+            return rows[:, 5:].reshape(-1, 5, 2), np.full(len(rows), -np.inf), np.zeros(len(rows))
+        points, clearer, faces = [np.zeros((0, 5, 2))], [np.zeros(0)], [np.zeros(0)]
         for start in range(0, len(rows), _TOGETHER):
             squares, views = zip(*(face_view(image, box) for box in rows[start : start + _TOGETHER, 1:5]), strict=True)
             seen = np.stack(views)
-            maps = np.split(self._maps(np.concatenate([seen, seen[:, :, ::-1], seen[:, ::-1, ::-1], seen[:, ::-1]])), 4)
+            answers, added = self._maps(np.concatenate([seen, seen[:, :, ::-1], seen[:, ::-1, ::-1], seen[:, ::-1]]))
+            maps = np.split(answers, 4)
             blur = np.stack([_entropy(one) for one in maps])
             clearer.append(blur[:2].mean(axis=0) - blur[2:].mean(axis=0))
+            faces.append(added.reshape(2, 2, -1).mean(axis=1).max(axis=0))  # of the two ways up
             # A face and its mirror image: two answers err less than one.
             found = (soft_argmax(maps[0]) + mirrored_points(soft_argmax(maps[1]))) / 2
             square = np.array(squares, np.float64)[:, None]
             # From edges, in which shares of a side are told, to pixel centres, at which landmarks are.
             points.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
-        return np.concatenate(points), np.concatenate(clearer)
+        return np.concatenate(points), np.concatenate(clearer), np.concatenate(faces)
 
     def _turns(
         self, small: NDArray[np.uint8], shape: tuple[int, ...], rows: NDArray[np.float64], clearer: NDArray[np.float64]
@@ -157,10 +169,11 @@ class FerkitFace:
         again = (whose[:, None] == whose[None]) & (whose >= 0) & (alike[None] > alike[:, None])
         return turns, np.asarray(again.any(axis=1))
 
-    def _maps(self, views: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``."""
+    def _maps(self, views: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the landmarks' heat maps ``(n, 5, s, s)`` of views ``(n, 48, 48, 3)``, and what each adds to a score's logit ``(n,)``."""
         assert self._points is not None
-        return self._points.maps(planes(views), ["points"])[0].astype(np.float64)
+        maps, *added = (one.astype(np.float64) for one in self._points.maps(planes(views), self._asked))
+        return maps, added[0].reshape(-1) if added else np.zeros(len(views))
 
     def _look(
         self, network: AnswersMaps, shown: NDArray[np.uint8], shape: tuple[int, ...], min_score: float | None = None

@@ -14,6 +14,7 @@ from ..protocols import AnswersMaps, Engine
 from ..resizing import resized_to
 
 POINTS_FILE = "points.onnx"
+FACE = "face"  # the second answer of the landmarks' network, from ferkit-face-v4 on: what the view adds to the logit of the score
 POINTS_SIZE, POINTS_ROOM = 48, 1.25  # px of the square that the landmarks' network sees, and its side over the box's longer one
 MIRRORED = [1, 0, 2, 4, 3]  # the five points after left and right have changed places
 STRIDES = (8, 16, 32)

@@ -16,6 +16,7 @@ __all__ = [
     "Comparison",
     "Count",
     "DetectionRow",
+    "FaceHead",
     "FileEntry",
     "Heads",
     "MetricRow",
@@ -71,6 +72,15 @@ class Heads(TypedDict, total=False):
     count: Mapping[str, float]
 
 
+class FaceHead(TypedDict):
+    """What a detector's second network learnt of views: the detector whose boxes they are, how many show faces, and how many others do not."""
+
+    began_with: str
+    faces: int
+    others: int
+    drawn: int
+
+
 class Training(TypedDict, total=False):
     """Where weights come from: each has the entries of its kind.
 
@@ -101,6 +111,7 @@ class Training(TypedDict, total=False):
     faces_with_landmarks: int
     landmarks_of: str
     started_from: str
+    face_head: FaceHead
 
 
 class Architecture(TypedDict, total=False):

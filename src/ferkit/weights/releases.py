@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 DEFAULT_WEIGHTS = "fer2013-s-v6"
-BUNDLED_DETECTOR = "ferkit-face-v3"  # behind FaceDetector("ferkit")
+BUNDLED_DETECTOR = "ferkit-face-v4"  # behind FaceDetector("ferkit")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ TABLE: dict[str, Release] = {
         Release("fer2013-s-v6", "classifier", "MIT", "FER2013 and FER+ labels, portraits; comes with the package"),
         Release("fer2013-b-v6", "classifier", "MIT", "twice the work of fer2013-s; comes with the package"),
         Release("fer2013-ensemble-v6", "ensemble", "MIT", "fer2013-s-v6 and fer2013-b-v6 together; comes with the package"),
-        Release("ferkit-face-v3", "detector", "MIT", "faces with five landmarks; comes with the package"),
+        Release("ferkit-face-v4", "detector", "MIT", "faces with five landmarks; comes with the package"),
         Release(
             "yunet-2026may",
             "detector",
@@ -88,6 +88,7 @@ SUPERSEDED = (
     "fer2013-ensemble-v5",
     "ferkit-face-v1",
     "ferkit-face-v2",
+    "ferkit-face-v3",
 )
 # Releases whose network is an earlier one's, byte for byte: what made that one made them.
 SAME_NETWORK = {"fer2013-n-v5": "fer2013-n-v4", "fer2013-s-v5": "fer2013-s-v3", "fer2013-b-v5": "fer2013-b-v4"}

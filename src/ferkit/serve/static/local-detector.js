@@ -152,7 +152,10 @@ export class Detector {
     for (const face of faces) await this.#landmarks(image, face);
     await this.#lookAround(small, faces, width, height);
     const again = (face) => faces.some((other) => other.whose && other.whose === face.whose && other.alike > face.alike);
-    return faces.filter((face) => !face.turn || (!again(face) && shownShare(face, image) > CUT)).sort((a, b) => area(b.box) - area(a.box));
+    // From near a face lying on its side looks like nothing.
+    const isSure = (face) => face.turn % 180 || logit(face.score) + face.added >= logit(this.minScore);
+    const stays = (face) => isSure(face) && (!face.turn || (!again(face) && shownShare(face, image) > CUT));
+    return faces.filter(stays).sort((a, b) => area(b.box) - area(a.box));
   }
 
   // The mean of a face's answer and its mirror image's; turned over, a face that is upside down is the clearer one.
@@ -165,6 +168,9 @@ export class Detector {
       const [mx, my] = mirror.points[MIRRORED[k]];
       return [left + ((x - mx) / 2 + 0.5) * side - 0.5, top + ((y + my) / 2 + 0.5) * side - 0.5];
     });
+    // What the views add to the logit of the score, of the two ways up; detectors before ferkit-face-v4 say nothing of it.
+    const added = outputs.face?.data;
+    face.added = added ? Math.max(added[0] + added[1], added[2] + added[3]) / 2 : 0;
     face.clearer = (plain.entropy + mirror.entropy - turned[0].entropy - turned[1].entropy) / 2;
     face.turn = face.clearer > CLEARER ? 180 : 0;
   }

@@ -23,7 +23,7 @@ from ..release.network_facts import machine, multiply_adds
 from .networks import build_points
 from .recipe import DetectorRecipe
 
-__all__ = ["write_detector"]
+__all__ = ["card_lines", "detection_rows", "write_detector"]
 
 _MARKED_BY = (  # the faces that ferkit's own releases learnt from; of others' data nobody here knows
     " Most boxes and all landmarks come from a teacher (YuNet, MIT), and a part of the boxes from people."
@@ -46,26 +46,7 @@ def write_detector(
     files = {name: (out / name).read_bytes() for name in ("model.onnx", POINTS_FILE) if (out / name).exists()}
     onnx = files["model.onnx"]
     network = keras.saving.load_model(out / "model.keras", compile=False)
-    metrics = list[DetectionRow]()
-    threshold = 0.5
-    if dev:
-        detector = FerkitFace.from_bytes(onnx, LEAST_SCORE)
-        found = [detector.detect(photo.pixels) for photo in dev]
-        for smallest, largest in ((16.0, np.inf), (16.0, 32.0), (32.0, 96.0), (96.0, np.inf)):
-            scores = score_detections(found, dev, smallest=smallest, largest=largest)
-            metrics.append(
-                {
-                    "smallest": smallest,
-                    "largest": None if np.isinf(largest) else largest,
-                    "pictures": scores.pictures,
-                    "faces": scores.faces,
-                    "ap50": round(scores.ap50, 4),
-                    "recall_at_1_fppi": round(scores.recall, 4),
-                    "recall_at_0.1_fppi": round(scores.recall_strict, 4),
-                }
-            )
-            if len(metrics) == 1 and scores.threshold is not None:
-                threshold = round(scores.threshold, 3)
+    metrics, threshold = detection_rows(FerkitFace.from_bytes(onnx, LEAST_SCORE), dev) if dev else ([], 0.5)
     architecture: Architecture = {"name": network.name, "parameters": int(network.count_params()), "macs_320": multiply_adds(network, 320)}
     if POINTS_FILE in files and not recipe.points:  # the network for landmarks is the start's own
         if kept is not None and "points_macs" in kept:
@@ -90,6 +71,28 @@ def write_detector(
     write_json(out / "spec.json", spec.to_dict())
     write_bytes(out / "card.md", ("\n".join(card_lines(spec)) + "\n").encode("utf-8", ESCAPES))
     return spec
+
+
+def detection_rows(detector: FerkitFace, dev: list[AnnotatedPhoto]) -> tuple[list[DetectionRow], float]:
+    """Return what a detector that answers down to ``LEAST_SCORE`` measures by size of the faces, and its threshold."""
+    metrics, threshold = list[DetectionRow](), 0.5
+    found = [detector.detect(photo.pixels) for photo in dev]
+    for smallest, largest in ((16.0, np.inf), (16.0, 32.0), (32.0, 96.0), (96.0, np.inf)):
+        scores = score_detections(found, dev, smallest=smallest, largest=largest)
+        metrics.append(
+            {
+                "smallest": smallest,
+                "largest": None if np.isinf(largest) else largest,
+                "pictures": scores.pictures,
+                "faces": scores.faces,
+                "ap50": round(scores.ap50, 4),
+                "recall_at_1_fppi": round(scores.recall, 4),
+                "recall_at_0.1_fppi": round(scores.recall_strict, 4),
+            }
+        )
+        if len(metrics) == 1 and scores.threshold is not None:
+            threshold = round(scores.threshold, 3)
+    return metrics, threshold
 
 
 def card_lines(spec: DetectorSpec) -> list[str]:
@@ -134,8 +137,21 @@ def card_lines(spec: DetectorSpec) -> list[str]:
         f"- Recipe: `{training['recipe']['name']}`, seed {training['recipe']['seed']}, {sum(s['epochs'] for s in training['recipe']['stages'])} epochs of "
         f"{training['recipe']['pictures']:,} pictures, {training['hours']} hours on {training['machine']}.",
         *_origins(training),
+        *_face_head(training),
         f"- Licence: {spec.licence}.",
         *data_and_licences(["own"]),
+    ]
+
+
+def _face_head(training: Mapping[str, Any]) -> list[str]:
+    """Say what the second network learnt besides landmarks."""
+    if "face_head" not in training:
+        return []
+    head = training["face_head"]
+    return [
+        f"- Both networks are those of `{head['began_with']}`. To the second, which finds the landmarks, a logistic regression was added that doubts what "
+        f"does not look like a face from near. It was fitted to {head['faces']:,} boxes on faces and {head['others']:,} on other things, {head['drawn']:,} of "
+        "these in drawn pictures of text, stones, dials and cloth (`benchmarks/face_head.py`)."
     ]
 
 

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ...detectors import ferkit_face as rules
-from ...detectors.ferkit_face_format import MEAN, MIRRORED, MULTIPLE, OUTPUTS, PADDING, POINTS_ROOM, POINTS_SIZE, STD, STRIDES
+from ...detectors.ferkit_face_format import FACE, MEAN, MIRRORED, MULTIPLE, OUTPUTS, PADDING, POINTS_ROOM, POINTS_SIZE, STD, STRIDES
 from .onnx_graph import Graph, resizing
 
 __all__ = ["detector_graph"]
@@ -42,12 +42,15 @@ def detector_graph(network: bytes, points: bytes | None) -> bytes:
     lone = g("Not", g("Or", _parts(g, rows), _echoes(g, rows, height, width)))
     rows = g("Compress", rows, lone, axis=0)
     if points is None:
-        five = g("Reshape", g.part(rows, 5, 15), g.constant([-1, 5, 2], np.int64), out="landmarks")
+        five = g("Reshape", g.part(rows, 5, 15), g.constant([-1, 5, 2], np.int64))
     else:
-        five = _landmarks(g, points, pixels, rows)
+        five, added = _looked_at(g, points, pixels, rows)
+        if added is not None:
+            sure = g("GreaterOrEqual", g("Add", _logits(g, _column(g, rows, 0)), added), _logits(g, "min_score"))
+            rows, five = (g("Compress", one, sure, axis=0) for one in (rows, five))
     g("Identity", g.part(rows, 1, 5), out="boxes")
     g("Squeeze", g.part(rows, 0, 1), g.constant([1], np.int64), out="scores")
-    assert five == "landmarks"
+    g("Identity", five, out="landmarks")
     return _serialised(g, network)
 
 
@@ -92,7 +95,7 @@ class Builder(Graph):
     def run(self, network: bytes, given: str, use: str, wanted: list[str]) -> list[str]:
         """Add a network's nodes, reading ``given``; return its outputs. ``use`` tells one use from another, and ``wanted`` whose weights."""
         graph = onnx.load_from_string(network).graph
-        kind = "points" if wanted == ["points"] else "faces"
+        kind = "points" if "points" in wanted else "faces"
         fixed = {tensor.name: f"{kind}/{tensor.name}" for tensor in graph.initializer}
         for tensor in graph.initializer:
             tensor.name = fixed[tensor.name]
@@ -209,10 +212,14 @@ def _any(g: Builder, table: str) -> str:
 
 def _surer(g: Builder, rows: str, by: float) -> str:
     """Return for each row which others ``(n, n)`` are surer by more than so many logits."""
-    p = g("Clip", _column(g, rows, 0), g.constant(1e-6), g.constant(1 - 1e-6))
-    logits = g("Log", g("Div", p, g("Sub", g.constant(1), p)))
+    logits = _logits(g, _column(g, rows, 0))
     mine, theirs = _upright_pair(g, logits, logits)
     return g("Greater", theirs, g("Add", mine, g.constant(by)))
+
+
+def _logits(g: Builder, scores: str) -> str:
+    p = g("Clip", scores, g.constant(1e-6), g.constant(1 - 1e-6))
+    return g("Log", g("Div", p, g("Sub", g.constant(1), p)))
 
 
 def _overlaps(g: Builder, boxes: str, others: str) -> str:
@@ -276,8 +283,11 @@ def _echoes(g: Builder, rows: str, height: str, width: str) -> str:
     return _any(g, g("And", within, _surer(g, rows, rules.PLAINLY)))
 
 
-def _landmarks(g: Builder, points: bytes, pixels: str, rows: str) -> str:
-    """Return the five points of every face, named ``landmarks``: the mean of those of a face and of its mirror image."""
+def _looked_at(g: Builder, points: bytes, pixels: str, rows: str) -> tuple[str, str | None]:
+    """Return the five points of every face, the mean of those of a face and of its mirror image, and what its view adds to its score's logit.
+
+    None for a network that does not answer the latter.
+    """
     aside = g.constant([[1, 0, 0, 16, 16, *[0] * 10]])  # so that there is always a face to look at; it is left out at the end
     boxes = g.part(g("Concat", rows, aside, axis=0), 1, 5)
     low, high = g.part(boxes, 0, 2), g.part(boxes, 2, 4)
@@ -288,14 +298,27 @@ def _landmarks(g: Builder, points: bytes, pixels: str, rows: str) -> str:
     count = g("Slice", g("Shape", squares), *(g.constant([value], np.int64) for value in (0, 1, 0)))
     first = g("Expand", g.constant([0], np.int64), count)
     views = g("RoiAlign", _normalised(g, pixels), squares, first, output_height=POINTS_SIZE, output_width=POINTS_SIZE, sampling_ratio=0)
-    mirrored = g("Gather", views, g.constant(np.arange(POINTS_SIZE)[::-1], np.int64), axis=3)
-    (plain,), (other,) = (g.run(points, value, f"points{n}", ["points"]) for n, value in enumerate((views, mirrored)))
+    around = g.constant(np.arange(POINTS_SIZE)[::-1], np.int64)
+    mirrored = g("Gather", views, around, axis=3)
+    wanted = [output.name for output in onnx.load_from_string(points).graph.output if output.name in ("points", FACE)]
+    ways = (
+        (views, mirrored, g("Gather", mirrored, around, axis=2), g("Gather", views, around, axis=2))
+        if FACE in wanted
+        else (views, mirrored)
+    )
+    answers = [dict(zip(wanted, g.run(points, value, f"points{n}", wanted), strict=True)) for n, value in enumerate(ways)]
+    plain, other = (answer["points"] for answer in answers[:2])
     back = g("Mul", g("Gather", _middles(g, other), g.constant(MIRRORED, np.int64), axis=1), g.constant([-1, 1]))
     found = g("Add", g("Div", g("Add", _middles(g, plain), back), g.constant(2)), g.constant(0.5))
     second = g.constant([1], np.int64)
     placed = g("Add", g("Unsqueeze", corner, second), g("Mul", found, g("Unsqueeze", side, second)))
-    placed = g("Sub", placed, g.constant(0.5))
-    return g("Slice", placed, g.constant([0], np.int64), g.constant([-1], np.int64), g.constant([0], np.int64), out="landmarks")
+    bounds = [g.constant([value], np.int64) for value in (0, -1, 0)]
+    five = g("Slice", g("Sub", placed, g.constant(0.5)), *bounds)
+    if FACE not in wanted:
+        return five, None
+    flat = [g("Reshape", answer[FACE], g.constant([-1], np.int64)) for answer in answers]
+    up, over = (g("Div", g("Add", *pair), g.constant(2)) for pair in (flat[:2], flat[2:]))
+    return five, g("Slice", g("Max", up, over), *bounds)
 
 
 def _middles(g: Builder, maps: str) -> str:

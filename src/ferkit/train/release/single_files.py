@@ -64,7 +64,7 @@ def export(
 
     Args:
         weights: As ``ferkit.ExpressionClassifier`` takes them: of one network, or of an ensemble, which becomes one ONNX file. Or a face
-            detector's, ``"ferkit-face-v3"`` or a folder, of which ``ferkit.train.release.detector_files`` writes one ONNX file.
+            detector's, ``"ferkit-face-v4"`` or a folder, of which ``ferkit.train.release.detector_files`` writes one ONNX file.
         out: Folder. It gets ``NAME.onnx`` and ``NAME.tflite``, ``NAME.golden.npz`` with pictures and ferkit's answers to
             them, and ``NAME.json`` with the labels, what goes in and out and, with ``data``, what was measured.
         formats: Of ``"onnx"`` and ``"litert"``; the latter needs TensorFlow and the weights' ``model.keras``.
