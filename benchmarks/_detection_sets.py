@@ -8,10 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 from _portraits import CUT as CUT_COUNT
-from _portraits import CUTS, SIZES, TURNED, all_in_front, all_set_into, cut, portraits, turned
+from _portraits import CUTS, SIZES, TURNED, all_in_front, all_set_into, cut, portraits, scaled, turned
 
 from ferkit import Face, FaceDetector, Pipeline, load_image
 from ferkit.evaluation.detection import AnnotatedPhoto
@@ -173,8 +172,7 @@ def enlarged(detect: Detect, photos: Path, dev: list[AnnotatedPhoto], negatives:
 
 
 def _as_large_as_a_phones(pixels: np.ndarray) -> np.ndarray:
-    scale = _PHONE / max(pixels.shape[:2])
-    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return scaled(pixels, _PHONE / max(pixels.shape[:2]))
 
 
 SETS = ("nested", "in_front", "cut", "turned", "upright", "without_faces", "enlarged")

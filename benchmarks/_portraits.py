@@ -71,11 +71,16 @@ def turned(portrait: Portrait, turn: int) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(portrait.pixels, -turn // 90))
 
 
+def scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
+    """Return a picture so many times as large; enlarged it is smooth."""
+    return cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
 def in_front(behind: Portrait, front: Portrait, ratio: float, dx: float, dy: float) -> Portrait:
     """Lay a face, ``ratio`` as high, before another: its centre is ``(dx, dy)`` boxes from the other's."""
     size = behind.box[2:] - behind.box[:2]
     scale = float(ratio * size[1] / (front.box[3] - front.box[1]))
-    photo = cv2.resize(front.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    photo = scaled(front.pixels, scale)
     box = front.box * scale
     centre, half = (box[:2] + box[2:]) / 2, 0.54 * (box[2:] - box[:2])
     mask = np.zeros(photo.shape[:2], np.float32)

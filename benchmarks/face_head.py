@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime
+from _portraits import scaled
 from drawn_negatives import KINDS, drawn
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
@@ -33,6 +33,7 @@ from ferkit.detectors.ferkit_face_format import FACE, POINTS_FILE, face_view, pl
 from ferkit.evaluation.detection import LEAST_SCORE, read_annotated
 from ferkit.files import write_json
 from ferkit.geometry import area, intersection, iou
+from ferkit.logits import logit
 from ferkit.train.detector.photos import Augmentation, _cut, read_photos
 from ferkit.train.detector.release import card_lines, detection_rows
 from ferkit.weights.hashes import file_entry
@@ -46,7 +47,7 @@ CUT = Augmentation(cut_face=(60.0, 300.0), kept=(0.3, 0.7), sideways=0.5)
 MAPS = {"n37": 1, "n22": 2, "n13": 4, "n62": 4}  # of the landmarks' network, by the side of what is averaged
 RIDGE = 0.003  # scikit-learn's C
 SCORED = 3.0  # the scale at which the score enters, beside features of variance 1
-MARGIN = 0.4  # logits of a score in favour of the box: with it no face of the 387 portraits and of the development pictures is lost
+MARGIN = 0.4  # logits of a score in favour of the box: with it no face of the 387 portraits and of the development pictures, as they are, is lost
 
 
 class Boxes(NamedTuple):
@@ -61,8 +62,7 @@ class Boxes(NamedTuple):
 def at(pixels: NDArray[np.uint8], side: int) -> tuple[NDArray[np.uint8], float]:
     """Return a picture with a longer side of so many pixels, and the factor."""
     factor = side / max(pixels.shape[:2]) if side else 1.0
-    how = cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA
-    return (cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=how) if side else pixels), factor
+    return scaled(pixels, factor), factor
 
 
 def judged(found: list[Face], boxes: NDArray[np.float64], ignore: NDArray[np.bool_]) -> Iterator[tuple[Face, bool]]:
@@ -131,13 +131,13 @@ def fitted(points: bytes, boxes: Boxes, least: float) -> tuple[NDArray[np.float6
 
     seen = np.concatenate([features(points, boxes.views), features(points, boxes.views[:, :, ::-1])]).astype(np.float64)
     mean, spread = seen.mean(0), seen.std(0) + 1e-9
-    logits = np.tile(np.log(boxes.scores / (1 - boxes.scores)), 2)[:, None]
+    logits = np.tile(logit(boxes.scores), 2)[:, None]
     given = np.hstack([(seen - mean) / spread, SCORED * logits])
     model = LogisticRegression(C=RIDGE, max_iter=1000).fit(given, np.tile(boxes.right, 2))
     weights, score = model.coef_[0, :-1] / spread, model.coef_[0, -1] * SCORED
     bias = float(model.intercept_[0] - weights @ mean) / score + MARGIN
     # A box is kept where the logit of its score and this reach the logit of the least score.
-    return weights / score, bias + float(np.log(least / (1 - least)))
+    return weights / score, bias + float(logit(least))
 
 
 def with_head(points: bytes, weights: NDArray[np.float64], bias: float) -> bytes:

@@ -1,4 +1,4 @@
-"""Softmax, its logarithm, and the sigmoid: the one place where raw outputs become probabilities in NumPy.
+"""Softmax, its logarithm, the sigmoid and its inverse: the one place where raw outputs become probabilities in NumPy.
 
 Networks that train or run inside Keras use ``keras.ops.softmax`` and ``keras.ops.log_softmax``.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .errors import WeightsError
 
-__all__ = ["finite", "log_softmax", "sigmoid", "softmax", "softmax_and_log"]
+__all__ = ["finite", "log_softmax", "logit", "sigmoid", "softmax", "softmax_and_log"]
 
 _Float = TypeVar("_Float", bound=np.floating[Any])
 Axis = int | tuple[int, ...]
@@ -59,3 +59,13 @@ def softmax_and_log(scores: NDArray[_Float], axis: Axis = -1) -> tuple[NDArray[_
 def sigmoid(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return 1 / (1 + exp(-x)), which no number overflows."""
     return 0.5 + 0.5 * np.tanh(0.5 * values.astype(np.float64))
+
+
+def logit(probabilities: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Return log(p / (1 - p)) in the shape of probabilities, which 0 and 1 do not make infinite.
+
+    >>> logit(0.5).item()
+    0.0
+    """
+    p = np.clip(probabilities, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(p / (1 - p)))

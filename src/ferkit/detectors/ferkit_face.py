@@ -13,7 +13,7 @@ from ..engines.table import open_engine
 from ..errors import WeightsError
 from ..faces import Face
 from ..geometry import area, clip_boxes, intersection, iou, nms
-from ..logits import softmax_and_log
+from ..logits import logit, softmax_and_log
 from ..protocols import AnswersMaps, Engine, ReleasesBuffers
 from ..resizing import resized_to
 from ..turning import turn_upright, upright
@@ -103,7 +103,7 @@ class FerkitFace:
         shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
         kept = (turns == 0) | ~again & (area(shown) > _CUT * area(rows[:, 1:5]))
         # From near a face lying on its side looks like nothing.
-        kept &= (_logits(rows[:, 0]) + faces >= _logits(self._min_score)) | np.isin(turns, (90, 270))
+        kept &= (logit(rows[:, 0]) + faces >= logit(self._min_score)) | np.isin(turns, (90, 270))
         return [
             Face(tuple(row[1:5]), float(row[0]), tuple((x, y) for x, y in five), turn=int(turn) or None)
             for row, five, turn in zip(rows[kept], points[kept], turns[kept], strict=True)
@@ -179,7 +179,7 @@ class FerkitFace:
         self, network: AnswersMaps, shown: NDArray[np.uint8], shape: tuple[int, ...], min_score: float | None = None
     ) -> NDArray[np.float64]:
         """Detect in a picture at the scale at which it is shown; rows of score, box xyxy, five points, in pixels of one of that shape."""
-        min_logit = float(_logits(self._min_score if min_score is None else min_score))
+        min_logit = float(logit(self._min_score if min_score is None else min_score))
         maps = [m[0] for m in network.maps(planes(filled(shown)[None]), OUTPUTS)]
         if any(np.isnan(m[0]).any() for m in maps):  # which no score is above: there would be no faces, and nobody would know why
             raise WeightsError(
@@ -254,13 +254,8 @@ def _echoes(rows: NDArray[np.float64], large: float, shape: tuple[int, ...]) -> 
 
 def _surer(rows: NDArray[np.float64], by: float) -> NDArray[np.bool_]:
     """Return for each row which others ``(n, n)`` are surer by more than so many logits."""
-    logits = _logits(rows[:, 0])
+    logits = logit(rows[:, 0])
     return np.asarray(logits[None] > logits[:, None] + by)
-
-
-def _logits(scores: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    p = np.clip(scores, 1e-9, 1 - 1e-9)  # a score of 1 or 0 would be an infinite logit
-    return np.asarray(np.log(p / (1 - p)))
 
 
 def _sizes(rows: NDArray[np.float64]) -> NDArray[np.float64]:
