@@ -305,6 +305,12 @@ def test_enlarged_pictures_have_no_ghosts(detector: FaceDetector, astronaut: np.
     assert iou([np.array(face.box) / np.tile(size, 2) * 512], [FACE])[0, 0] > 0.6
 
 
+def test_an_enlarged_picture_upside_down_keeps_its_face(detector: FaceDetector, astronaut: np.ndarray) -> None:
+    """Upright the second look sees nothing there; from the other side it does."""
+    (face,) = detector.detect(np.ascontiguousarray(np.rot90(cv2.resize(astronaut, (4000, 3000), interpolation=cv2.INTER_CUBIC), 2)))
+    assert face.turn == 180
+
+
 def test_a_page_of_text_is_not_full_of_faces(detector: FaceDetector) -> None:
     """ferkit-face-v3 has dozens on it, in letters as large as small faces."""
     from skimage import data

@@ -100,6 +100,8 @@ def test_the_astronaut_alone(alone: Any, tmp_path: Path) -> None:
     Image.open(astronaut()).resize((90, 90)).save(small)
     Image.open(astronaut()).resize((1500, 1500)).save(large)
     Image.open(astronaut()).rotate(180).save(over)
+    wide = tmp_path / "wide-upside-down.png"  # which the second look sees from the other side alone
+    Image.open(astronaut()).resize((1600, 1200)).rotate(180).save(wide)
     sideways = []
     for side in (154, 256):  # found without being asked for, and so without a label
         sideways.append(tmp_path / f"sideways-{side}.png")
@@ -108,7 +110,7 @@ def test_the_astronaut_alone(alone: Any, tmp_path: Path) -> None:
     Image.open(astronaut()).crop((120, 0, 360, 260)).rotate(180).resize((1400, 1400)).save(close)
     across = tmp_path / "close-up-sideways.png"
     Image.open(astronaut()).crop((120, 0, 360, 260)).rotate(-90, expand=True).resize((1400, 1000)).save(across)
-    paths = [small, large, over, *sideways, close, across]
+    paths = [small, large, over, wide, *sideways, close, across]
     boxes, shares = differences(answers(alone, paths), paths)
     assert boxes <= 1
     assert shares <= 1e-3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +48,7 @@ ASTRAY = 0.4  # IoU of a first look's box with a second look's, from which it is
 CLEAR = 24  # px of a face in the second look, from which that look says whether it is one, and how it is turned
 UNSEEN = 0.35  # share of the first look's score, below which it says that it is none
 MOSTLY, PLAINLY = 0.5, 1.0  # share of a box that lies in a larger one, and logits by which that one is surer: it echoes that face
+_SIDES = (90, 180, 270)  # degrees clockwise by which faces may be turned
 _CUT = 0.6  # share of a turned face that the picture shows, below which nobody can tell it from a corner of something else
 _CLEARER = 0.1  # nats by which the landmarks of a face are clearer once it is turned over, from which it is upside down
 _DOUBTFUL = -0.5  # and from which the other sides are looked at: four in five upright faces are plainly upright
@@ -91,15 +92,21 @@ class FerkitFace:
         first = min(_ENLARGED, _LEAST_SIDE / long_side) if long_side < _LEAST_SIDE else min(1.0, _MAX_SIDE / long_side)
         rows = self._look(self._first, _scaled(image, first), image.shape)
         large, small = LARGE / first, _scaled(image, SMALL_SIDE / long_side)
+        from_side = cache(partial(self._from_side, small, image.shape))
         if long_side * first > 1.5 * SMALL_SIDE:
             seen = self._look(self._second, small, image.shape, UNSEEN * self._min_score)
             second = seen[seen[:, 0] >= self._min_score]
-            ghosts = _outvoted(rows, second, large) | _unseen(rows, seen, CLEAR * long_side / SMALL_SIDE)
+            unseen = _unseen(rows, seen, CLEAR * long_side / SMALL_SIDE)
+            for turn in _SIDES if unseen.any() else ():  # a turned face that look sees from another side
+                there = rows[unseen]
+                there[:, 1:5] = _turned(there, turn, image.shape)
+                unseen[unseen] = _unseen(there, from_side(turn), CLEAR * long_side / SMALL_SIDE)
+            ghosts = _outvoted(rows, second, large) | unseen
             rows = np.concatenate([rows[~ghosts], second[_sizes(second) > large]])
         rows = rows[nms(rows[:, 1:5], rows[:, 0], OVERLAP)]
         rows = rows[~(_parts(rows) | _echoes(rows, large, image.shape))]
         points, clearer, faces = self._looked_at(image, rows)
-        turns, again = self._turns(small, image.shape, rows, clearer)
+        turns, again = self._turns(from_side, image.shape, rows, clearer)
         shown = clip_boxes(rows[:, 1:5], image.shape[1], image.shape[0])
         kept = (turns == 0) | ~again & (area(shown) > _CUT * area(rows[:, 1:5]))
         # From near a face lying on its side looks like nothing.
@@ -142,8 +149,16 @@ class FerkitFace:
             points.append(square[..., :2] + (found + 0.5) * square[..., 2:] - 0.5)
         return np.concatenate(points), np.concatenate(clearer), np.concatenate(faces)
 
+    def _from_side(self, small: NDArray[np.uint8], shape: tuple[int, ...], turn: int) -> NDArray[np.float64]:
+        """Return the second look's rows of the picture turned, in pixels of the picture turned."""
+        return self._look(self._second, upright(small, turn), shape[:2] if turn == 180 else shape[1::-1])
+
     def _turns(
-        self, small: NDArray[np.uint8], shape: tuple[int, ...], rows: NDArray[np.float64], clearer: NDArray[np.float64]
+        self,
+        from_side: Callable[[int], NDArray[np.float64]],
+        shape: tuple[int, ...],
+        rows: NDArray[np.float64],
+        clearer: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the degrees by which each face is turned clockwise, 0 where nothing says that it is turned, and which are there again.
 
@@ -151,14 +166,12 @@ class FerkitFace:
         surer of it: what it sees as one face is one, whatever parts of it the first side took for faces. A face too small for that
         look is upside down if its landmarks are clearer once it is turned over.
         """
-        height, width = shape[:2]
         turns = np.where(clearer > _CLEARER, 180, 0)
-        scale = SMALL_SIDE / max(height, width)
+        scale = SMALL_SIDE / max(shape[:2])
         doubtful = (clearer > _DOUBTFUL) & (_sizes(rows) * scale > CLEAR)
         best, whose, alike = rows[:, 0].copy(), np.full(len(rows), -1), np.zeros(len(rows))
-        for turn in (90, 180, 270) if doubtful.any() else ():
-            seen = self._look(self._second, upright(small, turn), shape[:2] if turn == 180 else (width, height))
-            boxes = [turn_upright(Face(tuple(row[1:5])), turn, width, height).box for row in rows]
+        for turn in _SIDES if doubtful.any() else ():
+            seen, boxes = from_side(turn), _turned(rows, turn, shape)
             least = np.maximum(np.minimum(area(boxes)[:, None], area(seen[:, 1:5])[None]), 1e-9)
             same = intersection(boxes, seen[:, 1:5]) / least > _ONE
             scores = same * seen[None, :, 0]
@@ -190,6 +203,12 @@ class FerkitFace:
             rows = rows[np.argsort(-rows[:, 0], kind="stable")[:_MOST]]
         rows[:, 1:] *= np.tile([shape[1] / shown.shape[1], shape[0] / shown.shape[0]], 7)
         return rows
+
+
+def _turned(rows: NDArray[np.float64], turn: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the rows' boxes ``(n, 4)`` as they lie in the picture once what is turned so stands upright."""
+    height, width = shape[:2]
+    return np.array([turn_upright(Face(tuple(row[1:5])), turn, width, height).box for row in rows]).reshape(-1, 4)
 
 
 def _scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ const [OVERLAP, NESTED, LARGER, MUCH, WITHIN, GROWN, SAME, MOST] = [0.5, 0.85, 3
 const [ASTRAY, CLEAR, UNSEEN, MOSTLY, PLAINLY] = [0.4, 24, 0.35, 0.5, 1];
 const [CLEARER, DOUBTFUL, ONE, CUT] = [0.1, -0.5, 0.5, 0.6];
 const [POINTS_SIZE, POINTS_ROOM] = [48, 1.25];
+const SIDES = [90, 180, 270];
 const MIRRORED = [1, 0, 2, 4, 3];
 const normalised = (value) => (value - 127.5) * (1 / 128);
 
@@ -141,16 +142,27 @@ export class Detector {
     const first = long < LEAST_SIDE ? Math.min(ENLARGED, LEAST_SIDE / long) : Math.min(1, MAX_SIDE / long);
     let faces = await this.#look(scaled(image, first), width, height);
     const [large, small] = [LARGE / first, scaled(image, SMALL_SIDE / long)];
+    const looks = new Map();
+    const fromSide = async (turn) => {
+      const size = turn === 180 ? [width, height] : [height, width];
+      if (!looks.has(turn)) looks.set(turn, await this.#look(turnedBack(small, turn), ...size));
+      return looks.get(turn);
+    };
     if (long * first > 1.5 * SMALL_SIDE) {
       const seen = await this.#look(small, width, height, UNSEEN * this.minScore);
       const second = seen.filter((face) => face.score >= this.minScore);
-      const isGhost = (face) => outvoted(face, second, large) || unseen(face, seen, (CLEAR * long) / SMALL_SIDE);
-      faces = [...faces.filter((face) => !isGhost(face)), ...second.filter((face) => size(face) > large)];
+      const clear = (CLEAR * long) / SMALL_SIDE;
+      let ghosts = faces.filter((face) => unseen(face, seen, clear));
+      for (const turn of ghosts.length ? SIDES : []) { // a turned face that look sees from another side
+        const there = await fromSide(turn);
+        ghosts = ghosts.filter((face) => unseen({ score: face.score, box: boxTurnedBack(face.box, turn, width, height) }, there, clear));
+      }
+      faces = [...faces.filter((face) => !ghosts.includes(face) && !outvoted(face, second, large)), ...second.filter((face) => size(face) > large)];
     }
     faces = suppressed(faces);
     faces = faces.filter((face) => !isPart(face, faces) && !isEcho(face, faces, large, image));
     for (const face of faces) await this.#landmarks(image, face);
-    await this.#lookAround(small, faces, width, height);
+    await this.#lookAround(fromSide, faces, width, height);
     const again = (face) => faces.some((other) => other.whose && other.whose === face.whose && other.alike > face.alike);
     // From near a face lying on its side looks like nothing.
     const isSure = (face) => face.turn % 180 || logit(face.score) + face.added >= logit(this.minScore);
@@ -176,12 +188,12 @@ export class Detector {
   }
 
   // Where a face might be turned, from the other sides: what one of them sees as one face is one, and how much of it each part has.
-  async #lookAround(small, faces, width, height) {
+  async #lookAround(fromSide, faces, width, height) {
     const scale = SMALL_SIDE / Math.max(width, height);
     const doubtful = faces.filter((face) => face.clearer > DOUBTFUL && size(face) * scale > CLEAR);
     const best = new Map(doubtful.map((face) => [face, face.score]));
-    for (const turn of doubtful.length ? [90, 180, 270] : []) {
-      const seen = await this.#look(turnedBack(small, turn), ...(turn === 180 ? [width, height] : [height, width]));
+    for (const turn of doubtful.length ? SIDES : []) {
+      const seen = await fromSide(turn);
       for (const face of doubtful) {
         const box = boxTurnedBack(face.box, turn, width, height);
         const shared = (other) => intersection(box, other.box) / Math.max(Math.min(area(box), area(other.box)), 1e-9);
